@@ -1,0 +1,271 @@
+"""The calculus of constants: each formula where it is attained, and random expressions that try to exceed it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from trivium.errors import InputError
+from trivium.simplex import ConformingSet, Constants, Order, hilbert, influence_to_range, log_normalize
+from trivium.simplex.constants import bounded, fixed, limited, mixed_with_uniform, power, product, projected, uniform
+from trivium.simplex.limit import limit_influence
+from trivium.simplex.projection import conforming_projection
+
+Operator = Callable[[torch.Tensor], torch.Tensor]
+FEATURES = ("entropy", "margin")
+CHAIN = Order(((0,), (1,), (2,)))
+
+
+def gaps(rows: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+# Random expressions -------------------------------------------------------------------------------------------------
+
+
+def leaf(random: np.random.Generator, teachers: int) -> tuple[Operator, Constants]:
+    """β/2·sin(a·x + φ) scores, saturating ones, steep switches, or fixed weights."""
+    if random.random() < 0.25:
+        log_w = log_normalize(torch.tensor(random.normal(0, 2, teachers)))
+        return (lambda x: log_w.expand(*x.shape[:-1], teachers)), fixed(log_w)
+    beta = float(random.choice([0.3, 2.0, 8.0]))
+    slope = torch.tensor(random.normal(0, random.choice([0.3, 3.0, 30.0]), (len(FEATURES), teachers)))
+    phase = torch.tensor(random.uniform(-3, 3, teachers))
+    squash = torch.sin if random.random() < 0.5 else torch.tanh
+    regularity = {name: beta * float(slope[f].abs().max()) for f, name in enumerate(FEATURES)}
+    return (lambda x: log_normalize(beta / 2 * squash(x @ slope + phase))), bounded(teachers, beta, regularity)
+
+
+def random_set(random: np.random.Generator, teachers: int) -> ConformingSet:
+    levels = random.integers(0, teachers, teachers)
+    order = Order(tuple(tuple(np.flatnonzero(levels == level).tolist()) for level in np.unique(levels)))
+    margin = float(random.choice([0.0, 0.2]))
+    if random.random() < 0.3:
+        order, margin = None, 0.0
+    centre = ConformingSet(teachers, order=order, margin=margin).element().exp()
+    floor = float(random.choice([0.0, 0.3, 0.9])) * float(centre.min())
+    cap = float(centre.max()) + float(random.choice([1.0, 0.4, 0.05])) * (1 - float(centre.max()))
+    return ConformingSet(teachers, floor, cap, order, margin)
+
+
+def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[Operator, Constants]:
+    kind = random.integers(0, 6) if depth else 0
+    if kind == 0:
+        return leaf(random, teachers)
+    if kind == 1:
+        parts = [expression(random, teachers, depth - 1) for _ in range(random.integers(2, 4))]
+        return (lambda x: log_normalize(sum(part[0](x) for part in parts))), product([part[1] for part in parts])
+    operator, constants = expression(random, teachers, depth - 1)
+    if kind == 2:
+        alpha = float(random.choice([0.0, 0.5, 1.0, 2.5]))
+        return (lambda x: log_normalize(alpha * operator(x))), power(constants, alpha)
+    if kind == 3:
+        budget = float(random.choice([0.0, 1.0, 3.0]))
+        return (lambda x: limit_influence(operator(x), budget)), limited(constants, budget)
+    if kind == 4:
+        conforming_set = random_set(random, teachers)
+        return (lambda x: conforming_projection(operator(x), conforming_set)), projected(constants, conforming_set)
+    epsilon = float(random.choice([0.0, 0.01, 0.4, 1.0]))
+    mixed = lambda x: torch.logaddexp(  # noqa: E731
+        operator(x) + math.log1p(-epsilon) if epsilon < 1 else torch.full((), -torch.inf),
+        torch.tensor(math.log(epsilon / teachers) if epsilon else -math.inf, dtype=torch.float64),
+    )
+    return (lambda x: mixed(x).expand(*x.shape[:-1], teachers)), mixed_with_uniform(constants, epsilon)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
+    random = np.random.default_rng(block)
+    for _ in range(60):
+        teachers = int(random.integers(1, 6))
+        operator, constants = expression(random, teachers, depth=int(random.integers(1, 5)))
+        x = torch.tensor(random.uniform(-2, 2, (60, len(FEATURES))))
+        log_w = operator(x)
+        assert (log_w.exp().sum(-1) - 1).abs().max() < 1e-12
+        ratios = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
+        assert (ratios >= constants.gap - 1e-10).all()
+        assert (log_w.exp() >= constants.floors - 1e-12).all()
+        assert (log_w.exp() <= constants.caps + 1e-12).all()
+        assert log_w.exp().min() >= constants.floor - 1e-12
+        assert log_w.exp().max() <= constants.cap + 1e-12
+        for reach in (4.0, 1e-2, 1e-5):
+            moved_x = x + reach * torch.tensor(random.uniform(-1, 1, x.shape))
+            allowed = sum(
+                (moved_x - x).abs()[:, f] * constants.regularity.get(name, 0.0) for f, name in enumerate(FEATURES)
+            )
+            assert (hilbert(log_w, operator(moved_x)) <= allowed + 1e-10).all()
+            assert (
+                hilbert(log_w, operator(moved_x)) <= constants.lipschitz * (moved_x - x).abs().amax(-1) + 1e-10
+            ).all()
+
+
+# Each formula where it is attained ----------------------------------------------------------------------------------
+
+
+def test_uniform_is_exact() -> None:
+    constants = uniform(3)
+    assert (constants.floor, constants.cap, constants.influence, constants.lipschitz) == (1 / 3, 1 / 3, 0.0, 0.0)
+    assert constants.margin(CHAIN) == 0.0
+    assert constants.margin(Order(((0, 1, 2),))) == math.inf
+
+
+def test_a_budget_gives_the_range_of_t3() -> None:
+    constants = bounded(3, 2.0, {"entropy": 0.5, "margin": 0.25})
+    floor, cap = influence_to_range(2.0, 3)
+    assert constants.influence == 2.0
+    assert constants.lipschitz == pytest.approx(0.75)
+    # The gap form is the sharper of the two forms of T3: each bound with its own worst case.
+    assert constants.floor == pytest.approx(floor)
+    assert constants.cap == pytest.approx(cap)
+    assert constants.floor <= floor
+    assert constants.cap >= cap
+
+
+def test_an_unlimited_influence_promises_nothing() -> None:
+    constants = bounded(2, math.inf, {"x": math.inf})
+    assert (constants.floor, constants.cap, constants.influence) == (0.0, 1.0, math.inf)
+    assert power(constants, 0.0).influence == 0.0
+    assert limited(constants, 1.0).influence == 1.0
+    assert projected(constants, ConformingSet(2, 0.2)).floor == 0.2
+    assert mixed_with_uniform(constants, 0.1).floor == pytest.approx(0.05)
+
+
+def test_fixed_weights_are_known_exactly() -> None:
+    log_w = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
+    constants = fixed(log_w)
+    assert constants.floors.tolist() == pytest.approx([0.5, 0.3, 0.2])
+    assert constants.caps.tolist() == pytest.approx([0.5, 0.3, 0.2])
+    assert constants.margin(CHAIN) == pytest.approx(math.log(1.5))
+    with pytest.raises(InputError, match="finite"):
+        fixed(torch.tensor([0.0, -math.inf]))
+
+
+def test_a_product_adds_gaps_and_regularities() -> None:
+    constants = product([bounded(3, 2.0, {"a": 1.0, "b": 2.0}), bounded(3, 0.5, {"b": 3.0}), uniform(3)])
+    assert constants.influence == 2.5
+    assert constants.regularity["a"] == 1.0
+    assert constants.regularity["b"] == pytest.approx(5.0)
+    assert constants.regularity["b"] >= 5.0
+
+
+def test_a_floor_does_not_survive_a_product_unless_the_rest_is_uniform() -> None:
+    part = projected(bounded(3, 9.0, {}), ConformingSet(3, 0.1, 0.8))
+    assert (part.floor, part.cap) == (0.1, 0.8)
+    assert product([part, uniform(3)]).floor == 0.1
+    assert product([part, part]).floor < 0.02
+
+
+@pytest.mark.parametrize(("alpha", "kept"), [(1.0, True), (0.5, True), (2.0, False)])
+def test_a_power_scales(alpha: float, kept: bool) -> None:
+    part = projected(bounded(3, 9.0, {"x": 2.0}), ConformingSet(3, 0.1, 0.8))
+    scaled = power(part, alpha)
+    assert scaled.influence == pytest.approx(alpha * part.influence)
+    assert scaled.lipschitz == pytest.approx(2 * alpha)
+    assert (scaled.known_floor == 0.1) == kept
+
+
+@pytest.mark.parametrize(
+    ("budget", "gap"),
+    [
+        # Teacher 0 leads by at least 1, and is at most 0.5 below the maximum, which teacher 1 can never be.
+        (math.inf, 1.0),
+        (5.0, 1.0),
+        (1.0, 0.5),
+        (0.5, 0.0),
+        (0.0, 0.0),
+    ],
+)
+def test_a_margin_survives_as_far_as_the_budget_reaches(budget: float, gap: float) -> None:
+    part = Constants(gaps([[0.0, 1.0, -0.5], [-3.0, 0.0, -3.5], [-2.0, -1.0, 0.0]]))
+    assert limited(part, budget).gap[0, 1].item() == pytest.approx(gap, abs=1e-12)
+    # Attained by the vector where teacher 2 leads teacher 0 by 0.5 and teacher 0 leads teacher 1 by 1.
+    attained = limit_influence(torch.tensor([-0.5, -1.5, 0.0], dtype=torch.float64), budget)
+    assert (attained[0] - attained[1]).item() == pytest.approx(gap, abs=1e-12)
+
+
+def test_limiting_clips_negative_gaps() -> None:
+    assert limited(bounded(3, 4.0, {"x": 1.0}), 1.5).influence == 1.5
+    assert limited(bounded(3, 1.0, {"x": 1.0}), 1.5).influence == 1.0
+    assert limited(bounded(3, 4.0, {"x": 1.0}), 1.5).lipschitz == 1.0
+
+
+def test_a_projection_guarantees_its_set() -> None:
+    part = bounded(3, 9.0, {"x": 7.0})
+    conforming_set = ConformingSet(3, 0.05, 0.8, CHAIN, 0.3)
+    constants = projected(part, conforming_set)
+    assert (constants.floor, constants.cap, constants.lipschitz) == (0.05, 0.8, 7.0)
+    assert constants.margin(CHAIN) >= 0.3
+    assert constants.influence == pytest.approx(math.log(0.8 / 0.05))
+    assert constants.gap[0, 2] >= 0.6
+
+
+def test_a_projection_keeps_what_conforms_already() -> None:
+    part = fixed(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log())
+    assert torch.equal(projected(part, ConformingSet(3, 0.1, 0.6, CHAIN, 0.2)).gap, part.gap)
+    moved = projected(part, ConformingSet(3, 0.1, 0.6, CHAIN, 0.45))
+    assert not torch.equal(moved.gap, part.gap)
+    assert moved.margin(CHAIN) >= 0.45
+
+
+def test_a_projection_without_floor_does_not_add_influence() -> None:
+    assert projected(bounded(4, 2.0, {}), ConformingSet(4, cap=0.5)).influence == 2.0
+    ordered = projected(bounded(2, 2.0, {}), ConformingSet(2, cap=0.99, order=Order(((0,), (1,))), margin=0.5))
+    assert ordered.gap.tolist() == [[0.0, 0.5], [-2.0, 0.0]]
+
+
+def test_mixing_with_uniform_contracts_by_birkhoffs_coefficient() -> None:
+    # Two teachers: the coefficient is 1 − ε, approached at w = 1/2, and the gap is attained at the cap.
+    part, epsilon = bounded(2, 2.0, {"x": 1.0}), 0.3
+    mixed = mixed_with_uniform(part, epsilon)
+    assert mixed.lipschitz == pytest.approx(0.7)
+    worst = (0.7 * torch.tensor([1.0, math.exp(2.0)], dtype=torch.float64).log().softmax(-1) + 0.15).log()
+    assert mixed.influence == pytest.approx((worst[1] - worst[0]).item())
+    assert mixed.floor == pytest.approx(worst.exp().min().item())
+    assert mixed_with_uniform(part, 0.0) is part
+    assert mixed_with_uniform(part, 1.0).influence == 0.0
+
+
+def test_mixing_shrinks_a_margin_to_its_worst_case() -> None:
+    part = fixed(torch.tensor([0.8, 0.2], dtype=torch.float64).log())
+    mixed = mixed_with_uniform(part, 0.5)
+    assert mixed.gap[0, 1].item() == pytest.approx(math.log(0.65 / 0.35))
+    assert mixed.gap[0, 1].item() <= math.log(0.65 / 0.35)
+
+
+# Bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Constants(torch.zeros(2, 3)), "K×K"),
+        (lambda: Constants(gaps([[1.0]])), "diagonal"),
+        (lambda: Constants(gaps([[0.0, math.nan], [0.0, 0.0]])), r"below \+inf"),
+        (lambda: Constants(gaps([[0.0, 0.2], [0.1, 0.0]])), "both directions"),
+        (lambda: bounded(2, 1.0, {"x": -1.0}), "'x'"),
+        (lambda: bounded(2, -1.0, {}), "budget"),
+        (lambda: product([]), "at least one"),
+        (lambda: product([uniform(2), uniform(3)]), "same teachers"),
+        (lambda: power(uniform(2), -1.0), "strength"),
+        (lambda: power(uniform(2), math.inf), "strength"),
+        (lambda: limited(uniform(2), math.nan), "budget"),
+        (lambda: projected(uniform(2), ConformingSet(3)), "2 teachers"),
+        (lambda: mixed_with_uniform(uniform(2), 1.5), "share"),
+        (lambda: uniform(2).margin(CHAIN), "2 teachers"),
+    ],
+)
+def test_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_do_not_follow_a_tensor_that_changes_later() -> None:
+    gap = gaps([[0.0, -1.0], [-1.0, 0.0]])
+    constants = Constants(gap)
+    gap[0, 1] = -5.0
+    assert constants.influence == 1.0
