@@ -35,7 +35,7 @@ def jensen_shannon(log_q: Tensor, log_s: Tensor) -> Tensor:
     """½ KL(q‖m) + ½ KL(s‖m), m = ½(q + s), over the last axis, in nats; in [0, log 2]."""
     # The floor is below every log-probability whose exponential is not zero; it keeps logaddexp(−inf, −inf), whose
     # derivative is NaN, out of the graph.
-    log_m = torch.logaddexp(log_q.clamp_min(_FLOOR), log_s.clamp_min(_FLOOR)) - math.log(2.0)
+    log_m = torch.logaddexp(log_q, log_s.clamp_min(_FLOOR)) - math.log(2.0)
     return 0.5 * (_expectation(log_q, log_q, log_m) + _expectation(log_s, log_s, log_m))
 
 

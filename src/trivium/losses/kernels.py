@@ -10,7 +10,7 @@ Three habits keep float32 within 1e-5 of float64, also for nearly equal or nearl
 
 * log(a/b) is ± log1p(abs(a − b)/min(a, b)), exact to the last digits on both sides of 1;
 * KL is summed as Σ (a·log(a/b) − a + b), whose terms are all ≥ 0 and blind to first-order errors of a normalizer;
-* means of λ and ρ are taken twice; where one entry holds nearly all of s, its gradient is minus the sum of the others.
+* means of λ and ρ are taken twice; where one entry holds nearly all of s, its s − q is minus the sum of the others.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _pull(work: Workspace, ratio: Tensor) -> None:
     """s_i (ratio_i − Σ_j s_j ratio_j) in place."""
     for _ in range(2):  # the second time takes off what the first mean, of a sum with large terms, was rounded by
         ratio.sub_(torch.mul(ratio, work.student, out=work.scratch).sum(dim=-1, keepdim=True))
-    _balance(ratio.mul_(work.student), work.student)
+    ratio.mul_(work.student)
 
 
 def _balance(gradient: Tensor, student: Tensor) -> None:

@@ -173,15 +173,13 @@ def _stream(
     values = student_logits.new_empty(count, dtype=dtype)
     size = min(block_rows(vocabulary, dtype), max(count, 1))
     buffers = Workspace.allocate(size, student_logits, dtype)
-    # Inside autocast some of the operations below would run in the low precision that this module exists to avoid.
-    with torch.autocast(student_logits.device.type, enabled=False):
-        for where, place in blocks(rows, selected, size):
-            block = _Block(student_logits, teacher_logits, log_w[where], where, settings)
-            work = buffers.head(place.stop - place.start)
-            value, slope = block.evaluate(work, gradient is not None)
-            values[place] = value
-            if gradient is not None:
-                _store(gradient, where, slope, factor)
+    for where, place in blocks(rows, selected, size):
+        block = _Block(student_logits, teacher_logits, log_w[where], where, settings)
+        work = buffers.head(place.stop - place.start)
+        value, slope = block.evaluate(work, gradient is not None)
+        values[place] = value
+        if gradient is not None:
+            _store(gradient, where, slope, factor)
     # An infinite value is an honest answer, but no gradient goes with it. NaN is never one.
     refused = torch.isnan(values) if gradient is None else ~torch.isfinite(values)
     if bool(refused.any()):

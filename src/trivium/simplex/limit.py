@@ -25,4 +25,5 @@ def limit_influence(log_w: Tensor, budget: float) -> Tensor:
     [0.0, -2.0, -2.0]
     """
     require(budget >= 0.0, "an influence budget must be a number of nats ≥ 0", budget)
-    return log_normalize(torch.maximum(log_w, log_w.amax(dim=-1, keepdim=True) - budget))
+    # Measured from the leader, so that large scores do not cost the budget its last digits.
+    return log_normalize((log_w - log_w.amax(dim=-1, keepdim=True)).clamp_min(-budget))

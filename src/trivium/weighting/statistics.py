@@ -70,18 +70,17 @@ def token_statistics(
     size = max(1, _WORKSPACE_BYTES // (4 * max(vocabulary, 1) * (held + 3)))
     call = _Call(found, labels, [f"teacher {name}" for name in teacher_names or map(str, range(teachers))])
     buffers = [teacher_logits[0].new_empty((min(size, rows), vocabulary), dtype=torch.float32) for _ in range(held + 2)]
-    with torch.autocast(teacher_logits[0].device.type, enabled=False):
-        for start in range(0, rows, size):
-            block = slice(start, min(start + size, rows))
-            scratch, root, *distributions = (buffer[: block.stop - start] for buffer in buffers)
-            if "gap" in found:
-                assert student_logits is not None
-                call.probabilities(student_logits[block], None, start, root)
-                root.sqrt_()
-            for k, logits in enumerate(teacher_logits):
-                call.one_teacher(k, logits[block], block, distributions[k % held], scratch, root)
-            if "disagreement" in found:
-                found["disagreement"][block] = _disagreement(distributions, scratch, root)
+    for start in range(0, rows, size):
+        block = slice(start, min(start + size, rows))
+        scratch, root, *distributions = (buffer[: block.stop - start] for buffer in buffers)
+        if "gap" in found:
+            assert student_logits is not None
+            call.probabilities(student_logits[block], None, start, root)
+            root.sqrt_()
+        for k, logits in enumerate(teacher_logits):
+            call.one_teacher(k, logits[block], block, distributions[k % held], scratch, root)
+        if "disagreement" in found:
+            found["disagreement"][block] = _disagreement(distributions, scratch, root)
     return found
 
 

@@ -120,6 +120,27 @@ def test_ties_one_hot_rows_masked_vocabulary_and_wide_scales(
 
 
 @pytest.mark.parametrize(("pool", "divergence"), CASES)
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [
+        ([16.0, 0.0, 1.5, -1.0], [16.5, 1.0, 0.0, 0.5]),  # one-hot, and of one mind: s − q is all rounding at the top
+        ([16.0, 0.0, 1.5, -1.0], [0.0, 3.0, -14.0, 15.5]),  # one-hot, and not: every λ and ρ is far from its mean
+        ([2.0, 2.5, -20.0, 1.0], [-14.0, -15.0, 3.0, -16.0]),  # several entries each, none of them shared: JS ≈ log 2
+        ([8.0, 8.5, 0.0, -30.0], [-30.0, -30.0, 0.5, 4.0]),
+    ],
+)
+def test_small_gradients_of_peaked_rows_keep_their_digits(pool, divergence, student, teacher):
+    """Gradients of 1e-6 and less, in rows of probabilities near 0 and 1."""
+    teachers = [torch.tensor([teacher]), torch.tensor([teacher]) * 1.125]
+    log_w = torch.tensor([[0.75, 0.25]]).log()
+    options = {"pool": pool, "divergence": divergence}
+    loss, gradient = streamed(torch.tensor([student]), teachers, log_w, **options)
+    loss64, gradient64 = dense64(torch.tensor([student]), teachers, log_w, **options)
+    assert loss == pytest.approx(loss64, rel=1e-5, abs=1e-14)
+    assert (gradient - gradient64).norm() <= 2e-6 * gradient64.norm()
+
+
+@pytest.mark.parametrize(("pool", "divergence"), CASES)
 @given(seed=SEEDS, teachers=st.integers(1, 4), temperature=st.floats(0.3, 20.0), mask=MASKS)
 def test_float64_is_exact(pool, divergence, seed, teachers, temperature, mask):
     torch.manual_seed(seed)

@@ -135,6 +135,14 @@ def test_a_broken_teacher_is_named(name, value, fault):
         token_statistics([name], logits, teacher_names=["prose", "code", "cpp"], **options)
 
 
+def test_the_row_named_counts_from_the_start_of_the_batch(monkeypatch):
+    monkeypatch.setattr(statistics, "_WORKSPACE_BYTES", 4 * 3 * 4 * 2)
+    logits = torch.zeros(9, 3)
+    logits[7, 0] = math.nan
+    with pytest.raises(TeacherError, match="in row 7"):
+        token_statistics(["entropy"], [logits])
+
+
 def test_a_broken_student_is_no_teachers_fault():
     with pytest.raises(InputError, match=r"student's logits .* NaN in row 1"):
         token_statistics(["gap"], [torch.zeros(2, 3)], student_logits=torch.tensor([[0.0] * 3, [math.nan] * 3]))

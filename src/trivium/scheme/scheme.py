@@ -1,0 +1,147 @@
+"""A scheme: rules at up to three scales, composed, budgeted and projected, for named teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.errors import InputError, nearest, require
+from trivium.scheme.conform import Conform
+from trivium.scheme.limit import Limit
+from trivium.scheme.power import Power
+from trivium.scheme.product import Product
+from trivium.simplex.conforming import ConformingSet
+from trivium.simplex.order import Order
+from trivium.weighting.base import Features, Operator, Rule
+from trivium.weighting.features import SCALES, Range, Scale
+from trivium.weighting.task.static import Static
+
+Term = Rule | tuple[Rule, float]
+
+
+@dataclass(frozen=True)
+class Scheme(Operator):
+    """What weighs the teachers in a run. Made by :func:`compose`.
+
+    Attributes:
+        teachers: their names; K is their number and the last axis of every weight.
+        scales: the operator of each scale that has rules, after its strength and budget.
+        root: the whole: product of the scales, then the projection if there is one.
+        conforming: the set the root projects into, or None.
+    """
+
+    teachers: tuple[str, ...]
+    scales: Mapping[Scale, Operator]
+    root: Operator
+    conforming: ConformingSet | None
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        return self.root.ranges
+
+    def log_weights(self, features: Features) -> Tensor:
+        """Log-weights [..., K]. Leading axes of the features broadcast, so a task feature [B, 1, K] and a token
+        feature [B, T, K] give [B, T, K]."""
+        return self.root.log_weights(self._with_teachers(features))
+
+    def by_scale(self, features: Features) -> dict[Scale, Tensor]:
+        """Log-weights of each scale alone, for logs and reports."""
+        admitted = self._with_teachers(features)
+        return {scale: operator.log_weights(admitted) for scale, operator in self.scales.items()}
+
+    def _with_teachers(self, features: Features) -> dict[str, Tensor]:
+        """Rules that read nothing still need to know K, the dtype and the device."""
+        like = next(iter(features.values()), torch.zeros(()))
+        return {
+            **features,
+            "teachers": like.new_zeros(len(self.teachers), dtype=torch.promote_types(like.dtype, torch.float32)),
+        }
+
+    def formula(self) -> str:
+        return f"w = {self.root.formula()}"
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{k} {name}" for k, name in enumerate(self.teachers))
+        lines = [f"{scale:>7}: {operator.formula()}" for scale, operator in self.scales.items()]
+        return "\n".join([f"teachers: {names}", *lines, self.formula()])
+
+
+def compose(
+    teachers: Sequence[str],
+    *,
+    token: Sequence[Term] = (),
+    task: Sequence[Term] = (),
+    context: Sequence[Term] = (),
+    budget: float | Mapping[Scale, float] | None = None,
+    floor: float = 0.0,
+    cap: float = 1.0,
+    order: str | None = None,
+    margin: float = 0.0,
+) -> Scheme:
+    """w ∝ Π_scales limit(Π_rules w_r^α | B_scale), projected into C(floor, cap, order, margin).
+
+    Args:
+        teachers: distinct names, at least one.
+        token, task, context: the rules of each scale; a pair is (rule, strength α ≥ 0).
+        budget: influence budget in nats. A mapping gives each scale its own; one number is the budget of the
+            whole and is spent in equal parts on the scales that have rules (T3: influences add).
+        floor, cap: bounds on every weight after the product (W-B).
+        order: from safest to least safe, ``"a > b = c"`` (W-S), with ``margin`` nats between tiers.
+
+    Raises:
+        InputError: no or repeated teachers, a rule under the wrong scale, an unknown scale in ``budget``.
+        InfeasibleError: floor, cap, order and margin that no weight vector meets (T1); the message says which to
+            relax and to what value.
+
+    >>> from trivium.weighting.token.entropy import Entropy
+    >>> print(compose(["a", "b"], token=[Entropy(budget=2.0)], floor=0.1))
+    teachers: 0 a, 1 b
+      token: softmax(−1·entropy | β ≤ 2)
+    w = project(softmax(−1·entropy | β ≤ 2) | 0.1 ≤ w ≤ 1)
+    """
+    names = tuple(teachers)
+    require(len(names) > 0, "a scheme must have at least one teacher", "none", "Name the teachers.")
+    require(len(set(names)) == len(names), "teachers' names must differ", list(names), "Rename one of them.")
+    terms: dict[Scale, Sequence[Term]] = {"token": token, "task": task, "context": context}
+    present = [scale for scale in SCALES if terms[scale]]
+    budgets = _budgets(budget, present)
+    scales: dict[Scale, Operator] = {}
+    for scale in present:
+        operator = _one_scale(scale, terms[scale])
+        scales[scale] = Limit(operator, budgets[scale]) if scale in budgets else operator
+    parts: tuple[Operator, ...] = tuple(scales.values()) or (Static(),)
+    root = parts[0] if len(parts) == 1 else Product(parts)
+    conforming = None
+    if floor > 0.0 or cap < 1.0 or order is not None:
+        tiers = Order.parse(order, names) if order is not None else None
+        conforming = ConformingSet(len(names), floor, cap, tiers, margin)
+        root = Conform(root, conforming)
+    return Scheme(names, scales, root, conforming)
+
+
+def _one_scale(scale: Scale, terms: Sequence[Term]) -> Operator:
+    parts: list[Operator] = []
+    for term in terms:
+        rule, strength = term if isinstance(term, tuple) else (term, 1.0)
+        require(
+            rule.scale == scale,
+            f"a rule under {scale!r} must be a {scale} rule",
+            f"{rule.name!r}, a {rule.scale} rule",
+            f"Move it under {rule.scale!r}.",
+        )
+        parts.append(rule if strength == 1.0 else Power(rule, strength))
+    return parts[0] if len(parts) == 1 else Product(tuple(parts))
+
+
+def _budgets(budget: float | Mapping[Scale, float] | None, present: Sequence[Scale]) -> dict[Scale, float]:
+    if budget is None:
+        return {}
+    if not isinstance(budget, Mapping):
+        return {scale: float(budget) / len(present) for scale in present}
+    for scale in budget:
+        if scale not in SCALES:
+            raise InputError("a budget must name a scale", repr(scale), nearest(str(scale), SCALES))
+    return {scale: float(value) for scale, value in budget.items() if scale in present}

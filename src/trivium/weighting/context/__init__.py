@@ -1,0 +1,1 @@
+"""Rules at the context scale, one a file."""

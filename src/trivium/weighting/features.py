@@ -1,0 +1,91 @@
+"""What a weighting rule may look at: the built-in features, each with its range.
+
+A certificate speaks about every point of the box that the ranges span, so ranges are enforced: before a
+rule sees a feature it is clipped to its range (:meth:`trivium.weighting.base.Rule.admit`).
+
+==================  ========  ===================================================================
+feature             range     value at teacher k
+==================  ========  ===================================================================
+``entropy``         0 … 12    H(p_k), nats; log V ≤ 12 for every V ≤ 162,754
+``max_prob``        0 … 1     max_i p_k(i)
+``margin``          0 … 1     largest minus second largest probability
+``disagreement``    0 … 1     total variation between p_k and the mean of the other teachers
+``gap``             0 … 1     Hellinger distance between p_k and the student
+``label_log_prob``  −30 … 0   log p_k(label), nats; not for prediction, it sees the label
+``validation_loss`` 0 … 12    teacher k's mean loss on its task's validation text, nats a token
+``prefix_log_prob`` −1e6 … 0  Σ_{s<t} log p_k(x_s | x_<s), nats; 0 at the first token
+``domain``          0 … 255   index of the example's domain (one number, not one a teacher)
+==================  ========  ===================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+from trivium.errors import InputError, nearest, require
+
+Scale = Literal["token", "task", "context"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+
+
+class Range(NamedTuple):
+    """The closed interval a feature lives in. ``integer``: only whole numbers. ``shared``: last axis 1, not K."""
+
+    low: float
+    high: float
+    integer: bool = False
+    shared: bool = False
+
+
+BUILT_IN: dict[str, Range] = {
+    "entropy": Range(0.0, 12.0),
+    "max_prob": Range(0.0, 1.0),
+    "margin": Range(0.0, 1.0),
+    "disagreement": Range(0.0, 1.0),
+    "gap": Range(0.0, 1.0),
+    "label_log_prob": Range(-30.0, 0.0),
+    "validation_loss": Range(0.0, 12.0),
+    "prefix_log_prob": Range(-1e6, 0.0),
+    "domain": Range(0.0, 255.0, integer=True, shared=True),
+}
+
+#: Features computed at every position from the teachers' distributions by ``token_statistics``.
+FROM_DISTRIBUTIONS = ("entropy", "max_prob", "margin", "disagreement", "gap", "label_log_prob")
+#: Features that cannot be known before the token they weight: no predictor may use them.
+NEEDS_LABEL = frozenset({"label_log_prob"})
+NEEDS_STUDENT = frozenset({"gap"})
+
+
+def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]) -> dict[str, Range]:
+    """Ranges by feature name, from what a user wrote: a mapping, or a list of built-in names.
+
+    Raises:
+        InputError: a list that names a feature which is not built in, no feature at all, or a range that is
+            not finite with low < high.
+    """
+    require(len(features) > 0, "a rule must name at least one feature", "none", "Give features={'entropy': (0, 12)}.")
+    if not isinstance(features, Mapping):
+        for name in features:
+            if name not in BUILT_IN:
+                raise InputError(
+                    "a feature given without a range must be built in",
+                    repr(name),
+                    f"{nearest(name, BUILT_IN)} For your own feature give its range: {{'{name}': (low, high)}}.",
+                )
+        return {name: BUILT_IN[name] for name in features}
+    ranges = {}
+    for name, bounds in features.items():
+        usual = BUILT_IN.get(name)
+        shape = usual[2:] if usual and len(bounds) == 2 else tuple(bounds[2:])
+        interval = Range(float(bounds[0]), float(bounds[1]), *shape)
+        finite = math.isfinite(interval.low) and math.isfinite(interval.high)
+        require(
+            finite and interval.low < interval.high,
+            f"the range of feature {name!r} must be finite with low < high",
+            tuple(bounds),
+            "Give the smallest and the largest value the feature can take.",
+        )
+        ranges[name] = interval
+    return ranges

@@ -1,0 +1,69 @@
+"""Rules from a user's own file: ``path/to/file.py:name``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from trivium.errors import InputError, nearest
+from trivium.weighting.base import Operator, Rule
+
+
+def load_rule(reference: str, base: Path | None = None) -> Rule:
+    """The rule called NAME in FILE, from ``"FILE.py:NAME"``; a relative path counts from ``base``.
+
+    Raises:
+        InputError: no such file, a file that does not run, no such name in it, or a name that is no rule.
+    """
+    found = load_operator(reference, base)
+    if not isinstance(found, Rule):
+        raise InputError(f"{reference!r} must be a rule", type(found).__name__, "A scheme weights at several scales.")
+    return found
+
+
+def load_operator(reference: str, base: Path | None = None) -> Operator:
+    """The rule, scheme or other operator called NAME in FILE; raises as :func:`load_rule`.
+
+    The file runs with its own folder first on the path, as ``python FILE`` would run it.
+    """
+    path_text, _, name = reference.rpartition(":")
+    path = Path(base or ".", path_text)
+    if not path_text or not path.is_file():
+        raise InputError("a rule's file must exist", repr(path_text or reference), "Write it as FILE.py:NAME.")
+    module = _run(path)
+    operators = {key: value for key, value in vars(module).items() if isinstance(value, Operator)}
+    if name in operators:
+        return operators[name]
+    if hasattr(module, name):
+        found = getattr(module, name)
+        fix = "Call it to make one." if isinstance(found, type) else "Decorate it with @trivium.rule(...)."
+        raise InputError(f"{name!r} in {path} must be a rule", f"a {type(found).__name__}", fix)
+    fix = nearest(name, operators) if operators else "It defines no rule; decorate one with @trivium.rule(...)."
+    raise InputError(f"{path} must define the rule asked for", repr(name), fix)
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"trivium_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError("a rule's file must be a Python file", str(path), "Write it as FILE.py:NAME.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        inside = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        line = error.lineno if isinstance(error, SyntaxError) else next(reversed(inside), None)
+        said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        raise InputError(
+            f"a rule's file must run: {path}" + (f", line {line}" if line else ""),
+            f"{type(error).__name__}: {said}",
+            "Run it with python to see.",
+        ) from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module

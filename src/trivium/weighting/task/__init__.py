@@ -1,0 +1,1 @@
+"""Rules at the task scale, one a file."""

@@ -1,0 +1,1 @@
+"""Rules at the token scale, one a file."""
