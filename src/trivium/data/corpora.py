@@ -1,0 +1,119 @@
+"""Three real domains that are on every machine once Trivium is installed.
+
+============  =======================================================  =========
+domain        text                                                     task
+============  =======================================================  =========
+``python``    the standard library's modules, without its tests        ``code``
+``prose``     the language reference that ``help()`` shows, in English  ``text``
+``cpp``       the C++ headers that PyTorch and NumPy ship               ``code``
+============  =======================================================  =========
+
+A document is a file (or a help topic) and belongs to one split for good: the split is a hash of its
+name, not of its place in a list, so it stays the same on another machine, another Python or another
+release of PyTorch, and text that a teacher trained on is never another version's test text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from trivium.errors import InputError, nearest
+
+Split = Literal["train", "validation", "test"]
+
+TASK_OF_DOMAIN = {"python": "code", "prose": "text", "cpp": "code"}
+DOMAINS = tuple(TASK_OF_DOMAIN)
+
+_MIN_CHARACTERS, _MAX_CHARACTERS = 400, 60_000
+_NOT_MODULES = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "lib2to3", "encodings"}
+# ATen/ops holds thousands of generated headers that differ by one name: they would leak across splits.
+_HEADERS_OF_TORCH = ("c10", "torch/csrc", "ATen/core", "ATen/native", "torch/headeronly", "pybind11")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text. ``name`` is unique within its domain and has no machine path in it."""
+
+    domain: str
+    name: str
+    text: str
+    split: Split
+
+    @property
+    def task(self) -> str:
+        return TASK_OF_DOMAIN[self.domain]
+
+
+def split_of(domain: str, name: str) -> Split:
+    """The split of a document: 70 % train, 10 % validation, 20 % test, by SHA-256 of its name."""
+    bucket = _digest(f"{domain}/{name}") % 10
+    return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
+
+
+@lru_cache(maxsize=8)
+def documents(domain: str, split: Split | None = None) -> tuple[Document, ...]:
+    """All documents of a domain (of one split, if given), in an order that depends on their names alone.
+
+    Texts are cut at 60,000 characters so that no one file rules a split; exact duplicates are dropped.
+
+    Raises:
+        InputError: an unknown domain, or one for which this machine has no text.
+    """
+    if domain not in TASK_OF_DOMAIN:
+        raise InputError("a built-in domain must exist", repr(domain), nearest(domain, DOMAINS))
+    seen: set[str] = set()
+    found = []
+    for name, text in sorted(_SOURCES[domain](), key=lambda item: (_digest(item[0]), item[0])):
+        text = text[:_MAX_CHARACTERS]
+        if len(text) >= _MIN_CHARACTERS and text not in seen:
+            seen.add(text)
+            found.append(Document(domain, name, text, split_of(domain, name)))
+    if split is not None:
+        found = [document for document in found if document.split == split]
+    if not found:
+        raise InputError("every domain must hold at least one document", f"none for {domain!r}", "Reinstall torch.")
+    return tuple(found)
+
+
+def _digest(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def _files(root: Path, pattern: str) -> Iterator[tuple[str, str]]:
+    for path in sorted(root.rglob(pattern)):
+        try:
+            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError):
+            continue
+
+
+def _python() -> Iterator[tuple[str, str]]:
+    for name, text in _files(Path(sysconfig.get_path("stdlib")), "*.py"):
+        if not _NOT_MODULES & set(Path(name).parts) and name != "pydoc_data/topics.py":
+            yield name, text
+
+
+def _prose() -> Iterator[tuple[str, str]]:
+    yield from importlib.import_module("pydoc_data.topics").topics.items()
+
+
+def _cpp() -> Iterator[tuple[str, str]]:
+    import numpy
+    import torch
+
+    include = Path(torch.__file__).parent / "include"
+    for part in _HEADERS_OF_TORCH:
+        for name, text in _files(include / part, "*.h"):
+            yield f"{part}/{name}", text
+    for name, text in _files(Path(numpy.get_include()) / "numpy", "*.h"):
+        yield f"numpy/{name}", text
+
+
+_SOURCES = {"python": _python, "prose": _prose, "cpp": _cpp}

@@ -1,0 +1,110 @@
+"""Texts by reference: built-in corpora, text files, JSONL files, folders, Hugging Face datasets on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from trivium.data.corpora import Split, documents, split_of
+from trivium.errors import InputError, nearest
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One document, with the columns of its record that are not text."""
+
+    name: str
+    text: str
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
+    """All texts of ``reference``.
+
+    =========================  ==========================================================
+    ``trivium:DOMAIN/SPLIT``   a built-in corpus (``python``, ``prose``, ``cpp``)
+    ``FILE.jsonl``             one JSON object a line; the text under ``column``
+    ``FILE.txt`` (any other)   one document
+    ``FOLDER``                 a dataset saved by ``datasets``, else every file in it
+    =========================  ==========================================================
+
+    A reference that ends in ``#train``, ``#validation`` or ``#test`` keeps that part of it, by a hash of each
+    document's name, so one file can serve all three without overlap.
+
+    Raises:
+        InputError: nothing there, a broken line (with its number), a missing column, or no text at all.
+    """
+    if reference.startswith("trivium:"):
+        domain, _, split = reference.removeprefix("trivium:").partition("/")
+        if split not in SPLITS:
+            raise InputError("a built-in corpus must name its split", repr(reference), nearest(split, SPLITS))
+        return [Text(d.name, d.text) for d in documents(domain, split)]
+    location, _, part = reference.partition("#")
+    if part and part not in SPLITS:
+        raise InputError("the part of a text reference must be a split", repr(part), nearest(part, SPLITS))
+    path = base / location
+    if not path.exists():
+        raise InputError("a text source must exist", repr(str(path)), "Check the path; it counts from the recipe.")
+    texts = [text for text in _read(path, column) if text.text.strip()]
+    if part:
+        texts = [text for text in texts if split_of(location, text.name) == part]
+    if not texts:
+        raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
+    return texts
+
+
+def _read(path: Path, column: str) -> Iterator[Text]:
+    if path.is_dir():
+        if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
+            yield from _dataset(path, column)
+            return
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                yield from (
+                    Text(f"{file.relative_to(path).as_posix()}{t.name}", t.text, t.columns) for t in _read(file, column)
+                )
+    elif path.suffix == ".jsonl":
+        yield from _jsonl(path, column)
+    else:
+        try:
+            yield Text(path.name, path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} must be UTF-8 text", str(error), "Convert it or leave it out.") from error
+
+
+def _jsonl(path: Path, column: str) -> Iterator[Text]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"{path} line {number} must be JSON", str(error), "Mend or remove the line."
+                ) from error
+            yield _record(record, column, f"{path.name}:{number}")
+
+
+def _dataset(path: Path, column: str) -> Iterator[Text]:
+    from datasets import Dataset, load_from_disk
+
+    loaded = load_from_disk(str(path))
+    if not isinstance(loaded, Dataset):
+        raise InputError(f"{path} must be one split", f"splits {list(loaded)}", f"Write {path}/{next(iter(loaded))}.")
+    for number, record in enumerate(loaded):
+        yield _record(record, column, f"{path.name}:{number}")
+
+
+def _record(record: Any, column: str, where: str) -> Text:
+    if not isinstance(record, dict) or not isinstance(record.get(column), str):
+        keys = list(record) if isinstance(record, dict) else [type(record).__name__]
+        raise InputError(
+            f"{where} must have its text under {column!r}", f"keys {keys}", nearest(column, map(str, keys))
+        )
+    return Text(where, record[column], {key: value for key, value in record.items() if key != column})

@@ -1,0 +1,1 @@
+"""Where the teachers' distributions come from."""

@@ -1,0 +1,102 @@
+"""Teachers and students from Hugging Face folders."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.errors import InputError, TeacherError
+from trivium.teachers.vocabulary import require_same_vocabulary
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen causal language model. ``fingerprint`` identifies its weights, whatever its folder is called."""
+
+    name: str
+    model: torch.nn.Module
+    vocabulary_size: int
+    fingerprint: str
+
+    @torch.no_grad()
+    def logits(self, input_ids: Tensor) -> Tensor:
+        """Logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
+
+        Raises:
+            TeacherError: a NaN, or a position with no finite logit, named before anything is learned from it.
+        """
+        logits: Tensor = self.model(input_ids=input_ids).logits[..., : self.vocabulary_size]
+        return check_logits(logits, self.name)
+
+
+def check_logits(logits: Tensor, name: str) -> Tensor:
+    """The logits themselves, unless they cannot be a distribution.
+
+    Raises:
+        TeacherError: a NaN or +inf, or a position where all are −inf.
+    """
+    # logsumexp is finite exactly when the row is a distribution, and costs one pass.
+    if not bool(torch.isfinite(logits.logsumexp(-1)).all()):
+        raise TeacherError(
+            f"teacher {name!r} must give finite logits",
+            "NaN or infinite logits",
+            "Check its weights and precision; no optimizer step was taken on them.",
+        )
+    return logits
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of a model folder, read from disk only."""
+    from transformers import AutoTokenizer
+
+    return _from_folder(AutoTokenizer, folder, "tokenizer")
+
+
+def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal language model from a folder, read from disk only, in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    return _from_folder(AutoModelForCausalLM, folder, "model", dtype=dtype).eval()
+
+
+def load_teachers(
+    folders: dict[str, str], student_tokenizer: Any, device: torch.device, dtype: torch.dtype = torch.float32
+) -> list[Teacher]:
+    """Teachers by name, each checked against the student's vocabulary before any weights are read.
+
+    Raises:
+        InputError: a folder that is missing or holds no model.
+        VocabularyError: a tokenizer that gives ids another meaning than the student's.
+    """
+    for name, folder in folders.items():
+        require_same_vocabulary(load_tokenizer(folder), student_tokenizer, name)
+    size = len(student_tokenizer)
+    teachers = []
+    for name, folder in folders.items():
+        model = load_model(folder, dtype).requires_grad_(False).to(device)
+        teachers.append(Teacher(name, model, size, fingerprint(model)))
+    return teachers
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes and values of all parameters, 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:
+    if not Path(folder).is_dir():
+        raise InputError(f"a {what}'s folder must exist", repr(str(folder)), "Give a folder made by save_pretrained.")
+    try:
+        return factory.from_pretrained(str(folder), local_files_only=True, **kwargs)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(f"{folder} must hold a {what}", reason, "Save it there with save_pretrained.") from error
