@@ -1,0 +1,180 @@
+"""From a recipe to the objects of a run: scheme, rows, student, teachers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trivium.data.rows import DomainTexts, Rows, make_rows
+from trivium.data.sources import read_texts
+from trivium.errors import InputError, nearest, require
+from trivium.scheme import Scheme, compose
+from trivium.scheme.scheme import Term
+from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
+from trivium.training.recipe import Recipe, RuleSection
+from trivium.weighting import RULES, Rule
+from trivium.weighting.features import BUILT_IN, Scale
+from trivium.weighting.loading import load_rule
+
+
+def resolve(reference: str, base: Path) -> str:
+    """A model folder: relative paths count from the recipe, ``trivium:NAME`` is one that the package ships."""
+    if reference.startswith("trivium:"):
+        return str(files("trivium") / "assets" / reference.removeprefix("trivium:"))
+    return str(base / reference)
+
+
+def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
+    """The recipe's scheme; user rules (``FILE.py:NAME``) are loaded from beside the recipe.
+
+    Raises:
+        InputError: an unknown rule or option, a rule under the wrong scale, a map or weights that name no teacher.
+        InfeasibleError: bounds that no weights meet (T1).
+    """
+    section = recipe.scheme
+
+    def terms(scale: Scale) -> list[Term]:
+        return [(_rule(entry, scale, recipe, base), entry.strength) for entry in getattr(section, scale)]
+
+    return compose(
+        recipe.teacher_names,
+        token=terms("token"),
+        task=terms("task"),
+        context=terms("context"),
+        budget=section.budget,  # type: ignore[arg-type]  # its keys are checked by compose
+        floor=section.floor,
+        cap=section.cap,
+        order=section.order,
+        margin=section.margin,
+    )
+
+
+def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
+    if ".py:" in entry.rule:
+        require(not entry.options, "a rule from a file takes no options", entry.options, "Set them in the file.")
+        return load_rule(entry.rule, base)
+    if entry.rule not in RULES:
+        raise InputError("a rule must be built in, or FILE.py:NAME", repr(entry.rule), nearest(entry.rule, RULES))
+    rule = RULES[entry.rule]
+    options = dict(entry.options)
+    fields = {field.name for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
+    if "scale" in fields:
+        options.setdefault("scale", scale)
+    if "map" in options and "teacher_of" in fields:
+        options["teacher_of"] = _teacher_of(options.pop("map"), recipe)
+    for name, value in list(options.items()):
+        if name not in fields:
+            raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
+        if isinstance(value, Mapping):
+            options[name] = tuple(float(value[teacher]) for teacher in _all_teachers(value, recipe, name))
+        elif isinstance(value, list):
+            options[name] = tuple(value)
+    try:
+        return rule(**options)
+    except TypeError as error:
+        raise InputError(
+            f"the options of rule {entry.rule!r} must fit", str(error), f"It takes {sorted(fields)}."
+        ) from error
+
+
+def _teacher_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
+    names = recipe.teacher_names
+    domains = [domain.name for domain in recipe.data.domains]
+    require(
+        isinstance(mapping, Mapping), "a domain map must map domains to teachers", mapping, "Write {domain: teacher}."
+    )
+    for domain, teacher in mapping.items():
+        if domain not in domains:
+            raise InputError("a domain map must name the data's domains", repr(domain), nearest(str(domain), domains))
+        if teacher not in names:
+            raise InputError(
+                "a domain map must name the recipe's teachers", repr(teacher), nearest(str(teacher), names)
+            )
+    return tuple(names.index(mapping[domain]) if domain in mapping else -1 for domain in domains)
+
+
+def _all_teachers(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequence[str]:
+    require(
+        set(mapping) == set(recipe.teacher_names),
+        f"{what} must give one number for every teacher",
+        f"{sorted(mapping)}, teachers {recipe.teacher_names}",
+        "Use the recipe's teacher names.",
+    )
+    return recipe.teacher_names
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """Rows of the three splits, drawn alike for every run that shares the recipe's data section."""
+
+    train: Rows
+    validation: Rows
+    test: Rows | None
+
+
+def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path()) -> Tables:
+    """All rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
+    data = recipe.data
+    own = {name: len(scheme.teachers) for name in scheme.ranges if name not in BUILT_IN}
+
+    def table(split: str, limit: int | None) -> Rows:
+        texts = [
+            DomainTexts(d.name, d.task, read_texts(getattr(d, split), base, data.text_column)) for d in data.domains
+        ]
+        return make_rows(texts, tokenizer, data.window, limit, data.seed, own)
+
+    has_test = [domain.test is not None for domain in data.domains]
+    require(all(has_test) or not any(has_test), "all domains must have test text, or none", has_test, "Add `test`.")
+    return Tables(
+        table("train", data.train_rows),
+        table("validation", data.evaluation_rows),
+        table("test", data.test_rows) if all(has_test) else None,
+    )
+
+
+def build_tokenizer(recipe: Recipe, base: Path = Path()) -> Any:
+    """The student's tokenizer."""
+    folder = recipe.student.tokenizer or recipe.student.model
+    if folder is None:
+        raise InputError("a student must have a tokenizer", "none", "Give student.tokenizer or student.model.")
+    return load_tokenizer(resolve(folder, base))
+
+
+def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
+    """The student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone."""
+    section = recipe.student
+    require(
+        (section.model is None) != (section.config is None),
+        "a student must have either a model or a config",
+        "both" if section.model else "neither",
+        "Give student.model to start from one, or student.config for a fresh one.",
+    )
+    if section.model is not None:
+        return load_model(resolve(section.model, base)).train()
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options = dict(section.config or {})
+    model_type = options.pop("model_type", None)
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    try:
+        config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **options})
+    except (ValueError, TypeError) as error:
+        reason = str(error).split(".")[0][:120]
+        raise InputError("student.config must name a transformers model_type", reason, "For example: llama.") from error
+    torch.manual_seed(recipe.train.seed)
+    return AutoModelForCausalLM.from_config(config).train()
+
+
+def build_teachers(recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path()) -> list[Teacher]:
+    """The recipe's teachers in its order, vocabularies checked."""
+    folders = {teacher.name: resolve(teacher.model, base) for teacher in recipe.teachers}
+    require(
+        len(folders) == len(recipe.teachers), "teachers' names must differ", recipe.teacher_names, "Rename one of them."
+    )
+    dtype = torch.bfloat16 if device.type == "cuda" and recipe.train.precision != "float32" else torch.float32
+    return load_teachers(folders, tokenizer, device, dtype)

@@ -1,0 +1,70 @@
+"""Checkpoints that survive a kill at any instant, and the identity a resumed run must share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from trivium.errors import InputError
+from trivium.teachers.huggingface import Teacher
+from trivium.training.recipe import Recipe
+
+_COMPLETE = "complete"
+
+
+def mark_complete(folder: Path) -> None:
+    """Say that every file of a checkpoint is on disk; an unmarked one may have been cut off while written."""
+    (folder / _COMPLETE).write_text("")
+
+
+def latest_complete(folder: Path) -> Path | None:
+    """The newest marked checkpoint below ``folder``; unmarked ones are removed."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / _COMPLETE).exists():
+            found.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer steps that a checkpoint has behind it."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def claim(folder: Path, recipe: Recipe, teachers: Sequence[Teacher], resume: bool) -> None:
+    """Make ``folder`` this run's own, or check that it already is.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` is false (nothing is overwritten), or ``resume`` is true
+            and recipe or teachers differ from those it was begun with.
+    """
+    fingerprints = {teacher.name: teacher.fingerprint for teacher in teachers}
+    identity = {"recipe": recipe.digest(), "teachers": fingerprints}
+    path = folder / "identity.json"
+    if path.exists():
+        begun = json.loads(path.read_text())
+        if not resume:
+            raise InputError(
+                "a run must not overwrite another",
+                f"{folder}, which holds one",
+                "Add --resume, or name another folder.",
+            )
+        if begun["teachers"] != fingerprints:
+            changed = sorted(n for n, f in fingerprints.items() if begun["teachers"].get(n) != f)
+            raise InputError(
+                "a resumed run must have the teachers it began with", f"others for {changed}", "Start a new run."
+            )
+        if begun["recipe"] != identity["recipe"]:
+            raise InputError(
+                "a resumed run must have the recipe it began with",
+                f"a changed one; see {folder}/recipe.yaml",
+                "Start a new run.",
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    path.write_text(json.dumps(identity, indent=1))

@@ -1,0 +1,119 @@
+"""The axioms watched while the student trains: every batch, before the optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, Positivity
+from trivium.axioms.base import Axiom
+from trivium.errors import AxiomViolation
+from trivium.scheme import Scheme
+from trivium.simplex.conforming import ConformingSet
+from trivium.simplex.geometry import log_normalize
+from trivium.simplex.order import Order
+from trivium.simplex.projection import conforming_projection
+from trivium.training.recipe import MonitorSection
+
+Action = Literal["raise", "repair", "record"]
+_PAST = {"repair": "repaired", "record": "recorded"}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is watched besides W-N and W-P: a conforming set, already known to be non-empty (T1)."""
+
+    conforming: ConformingSet
+
+    @classmethod
+    def of(cls, scheme: Scheme, section: MonitorSection) -> Bounds:
+        """The recipe's own bounds where it states them, else what the scheme's projection promises."""
+        promised = scheme.conforming or ConformingSet(len(scheme.teachers))
+        order = Order.parse(section.order, scheme.teachers) if section.order is not None else promised.order
+        return cls(
+            ConformingSet(
+                len(scheme.teachers),
+                promised.floor if section.floor is None else section.floor,
+                promised.cap if section.cap is None else section.cap,
+                order,
+                promised.margin if order is not None else 0.0,
+            )
+        )
+
+
+class Monitor:
+    """Evaluates W-N, W-P, W-B and W-S on the weights of every batch.
+
+    On a violation it raises, repairs (the conforming projection, T6) or records, as the recipe says. In every case
+    weights that are no distribution never reach the optimizer: under ``record`` they are normalized, and a NaN,
+    which nothing can repair, raises.
+
+    Cost: a few passes over B·T·K numbers, none over the vocabulary.
+    """
+
+    def __init__(self, bounds: Bounds, on_violation: Action) -> None:
+        c = bounds.conforming
+        self.conforming, self.on_violation = c, on_violation
+        self.axioms: dict[str, Axiom] = {"W-N": Normalization(), "W-P": Positivity()}
+        if c.floor > 0.0 or c.cap < 1.0:
+            self.axioms["W-B"] = BoundedInfluence(c.floor, c.cap)
+        if c.order is not None:
+            self.axioms["W-S"] = OrdinalSafety(c.order, c.margin)
+        self.worst: dict[str, float] = {}
+        self.violations: list[dict[str, Any]] = []
+
+    @torch.no_grad()
+    def watch(self, log_weights: Tensor, mask: Tensor) -> Tensor:
+        """The weights to use, [B, T, K]: those given, or repaired ones.
+
+        Args:
+            log_weights: [B, T, K].
+            mask: [B, T], the positions that count; others are not judged.
+
+        Raises:
+            AxiomViolation: under ``raise``, and for NaN always.
+        """
+        chosen = log_weights[mask]
+        if chosen.numel() == 0:
+            return log_weights
+        if bool(torch.isnan(chosen).any()):
+            raise AxiomViolation("the weights must be numbers (W-N)", "NaN", "Run `trivium certify` on the scheme.")
+        broken = self._judge(chosen)
+        for axiom, residual in broken.items():
+            if self.on_violation == "raise":
+                raise AxiomViolation(
+                    f"the weights must keep {axiom}, {self.axioms[axiom].name}",
+                    f"a residual of {residual:.3g}",
+                    "Set monitor.on_violation to repair or record to go on.",
+                )
+            self.violations.append({"axiom": axiom, "residual": residual, "action": _PAST[self.on_violation]})
+        if broken and self.on_violation == "repair":
+            return log_weights.masked_scatter(mask.unsqueeze(-1), conforming_projection(chosen, self.conforming))
+        if "W-N" in broken:
+            return log_normalize(log_weights)
+        return log_weights
+
+    def _judge(self, chosen: Tensor) -> Mapping[str, float]:
+        broken = {}
+        for name, axiom in self.axioms.items():
+            residual = axiom.residual(chosen)  # type: ignore[attr-defined]
+            worst = float(residual.max())
+            self.worst[name] = max(self.worst.get(name, -math.inf), worst)
+            if not bool(axiom.holds(residual, chosen.shape[-1]).all()):
+                broken[name] = worst
+        return broken
+
+    def take_worst(self) -> dict[str, float]:
+        """Worst residual of each axiom since the last call."""
+        worst, self.worst = self.worst, {}
+        return worst
+
+    def take_violations(self) -> list[dict[str, Any]]:
+        """Violations since the last call, in the shape of trace lines."""
+        violations, self.violations = self.violations, []
+        return violations

@@ -1,0 +1,205 @@
+"""The recipe: everything a run depends on, in one YAML file, with every default visible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trivium.errors import InputError, nearest
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudentSection(Section):
+    """Who learns."""
+
+    model: str | None = Field(None, description="folder of a model to start from; or null and give `config`")
+    config: dict[str, Any] | None = Field(
+        None, description="a transformers config for a fresh model, with `model_type`"
+    )
+    tokenizer: str | None = Field(None, description="folder of the tokenizer; null takes the one in `model`")
+
+
+class TeacherSection(Section):
+    """One teacher."""
+
+    name: str = Field(description="what tables, orders and maps call it")
+    model: str = Field(description="a Hugging Face folder with model and tokenizer")
+
+
+class DomainSection(Section):
+    """One part of the data."""
+
+    name: str = Field(description="what reports call this part of the data")
+    task: str = Field("text", description="the task its examples belong to; task rules see nothing finer")
+    train: str = Field(description="trivium:NAME/train, FILE.txt, FILE.jsonl, a folder; #train keeps that split of it")
+    validation: str = Field(description="likewise; teachers' validation losses and the learning curve come from it")
+    test: str | None = Field(None, description="likewise; the final numbers come from it")
+
+
+class DataSection(Section):
+    """The text of all splits."""
+
+    domains: list[DomainSection] = Field(min_length=1, description="the parts of the data")
+    text_column: str = Field("text", description="where JSONL files and datasets keep their text")
+    window: int = Field(256, ge=8, description="tokens a row")
+    train_rows: int | None = Field(None, ge=1, description="rows a domain to distil on; null takes all")
+    evaluation_rows: int | None = Field(32, ge=1, description="rows a domain for validation; null takes all")
+    test_rows: int | None = Field(64, ge=1, description="rows a domain for the final numbers; null takes all")
+    seed: int = Field(0, description="which rows are drawn; not the run's seed, so that seeds share the data")
+
+
+class RuleSection(Section):
+    """One rule of a scheme."""
+
+    rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
+    strength: float = Field(1.0, ge=0, description="exponent α of the rule's weights in the product")
+    options: dict[str, Any] = Field(default_factory=dict, description="the rule's own arguments")
+
+
+class SchemeSection(Section):
+    """How teachers are weighted; see :func:`trivium.scheme.compose`."""
+
+    token: list[RuleSection] = Field(default_factory=list, description="rules that see a position")
+    task: list[RuleSection] = Field(default_factory=list, description="rules that see the example's task")
+    context: list[RuleSection] = Field(default_factory=list, description="rules that see prefix or domain")
+    budget: float | dict[str, float] | None = Field(None, description="influence in nats: in all, or {token: 1, …}")
+    floor: float = Field(0.0, description="least weight of a teacher, at most 1/K")
+    cap: float = Field(1.0, description="largest weight of a teacher, at least 1/K")
+    order: str | None = Field(None, description="safety order of teachers, e.g. 'a > b = c', safest first")
+    margin: float = Field(0.0, ge=0, description="nats between two tiers of the order")
+
+
+class LossSection(Section):
+    """From target to student."""
+
+    pool: Literal["linear", "log"] = Field("linear", description="how weighted teachers become one target")
+    divergence: Literal["forward_kl", "reverse_kl", "js"] = Field("forward_kl", description="target to student")
+    temperature: float = Field(1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
+    distillation: float = Field(1.0, ge=0, description="weight of the divergence, the distillation mass")
+    label: float = Field(0.0, ge=0, description="weight of cross-entropy on the text itself")
+
+
+class TrainSection(Section):
+    """The optimizer and its schedule."""
+
+    steps: int = Field(300, ge=1, description="optimizer steps")
+    batch_size: int = Field(8, ge=1, description="rows a forward pass and device")
+    accumulation: int = Field(1, ge=1, description="forward passes an optimizer step")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
+    schedule: str = Field("cosine", description="a transformers schedule")
+    warmup_steps: int = Field(20, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, ge=0, description="norm the student's gradient is clipped to; 0 for none")
+    seed: int = Field(0, description="initial weights and order of rows")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where a GPU has it")
+    threads: int | None = Field(None, ge=1, description="CPU threads; null leaves torch's default")
+    save_every: int = Field(50, ge=1, description="steps between checkpoints")
+    evaluate_every: int = Field(100, ge=1, description="steps between validations")
+    log_every: int = Field(5, ge=1, description="steps between lines of metrics.jsonl")
+    tracker: Literal["none", "tensorboard", "trackio"] = Field("tensorboard", description="where curves are logged too")
+
+
+class CacheSection(Section):
+    """Where teachers' logits are kept."""
+
+    enabled: bool = Field(True, description="compute the teachers' logits once; false runs them every step")
+    folder: str | None = Field(None, description="null: `cache` in the run's folder; name one to share it")
+    limit_gb: float = Field(16.0, gt=0, description="refuse a cache larger than this")
+
+
+class MonitorSection(Section):
+    """Which axioms are watched and what a violation does."""
+
+    on_violation: Literal["raise", "repair", "record"] = Field("raise", description="repair: the conforming projection")
+    floor: float | None = Field(None, description="W-B to watch; null: what the scheme promises")
+    cap: float | None = Field(None, description="likewise")
+    order: str | None = Field(None, description="W-S to watch; null: what the scheme promises")
+
+
+class Recipe(Section):
+    """All of a run."""
+
+    name: str = Field("run", description="a name for tables")
+    student: StudentSection = Field(description="who learns")
+    teachers: list[TeacherSection] = Field(min_length=1, description="who teaches")
+    data: DataSection = Field(description="on what text")
+    scheme: SchemeSection = Field(
+        default_factory=SchemeSection, description="how teachers are weighted; empty: uniform"
+    )
+    loss: LossSection = Field(default_factory=LossSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    cache: CacheSection = Field(default_factory=CacheSection)
+    monitor: MonitorSection = Field(default_factory=MonitorSection)
+
+    @property
+    def teacher_names(self) -> list[str]:
+        return [teacher.name for teacher in self.teachers]
+
+    def digest(self) -> str:
+        """SHA-256 of the recipe with every default filled in, 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """A recipe from a YAML file; model, data and rule paths in it that are relative count from its folder.
+
+    Raises:
+        InputError: no such file, no YAML, or all that is wrong with its keys and values, with the nearest valid key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("a recipe must exist", repr(str(path)), "`trivium recipe > recipe.yaml` writes one to edit.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} must be YAML", " ".join(str(error).split()), "Mind indentation and quotes."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must map keys to values", type(content).__name__, "See `trivium recipe`.")
+    return parse_recipe(content, str(path))
+
+
+def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from plain data; raises one :class:`InputError` that lists every problem."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors()]
+        raise InputError(
+            f"{where} must be a valid recipe", "; ".join(problems), "`trivium recipe` shows every key."
+        ) from None
+
+
+def _explain(problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))})"
+    if problem["type"] == "missing":
+        return f"missing key {path!r}"
+    return f"{path!r}: {problem['msg']}, not {problem['input']!r}"
+
+
+def _keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys allowed at a place in the recipe, read from the models themselves."""
+    model: Any = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
+        model = next((a for a in inner if issubclass(a, BaseModel)), model)
+    return list(model.model_fields)

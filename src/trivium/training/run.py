@@ -1,0 +1,165 @@
+"""A run from recipe to student: prepare once, distil as often as there are schemes to compare."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.data.rows import Rows
+from trivium.errors import InputError, require
+from trivium.scheme import Scheme
+from trivium.teachers.cache import cached_logits
+from trivium.teachers.huggingface import Teacher
+from trivium.teachers.live import LiveLogits, LogitSource
+from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
+from trivium.training.checkpoints import claim, latest_complete, step_of
+from trivium.training.evaluate import is_predictor, mixture_nats, student_nats, teacher_nats, validation_losses
+from trivium.training.monitor import Bounds, Monitor
+from trivium.training.recipe import Recipe
+from trivium.training.trace import Trace
+
+#: Called with (stage, done, total).
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The progress of a run that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What runs on the same teachers and data share: computed once, read by all of them."""
+
+    base: Path
+    tokenizer: Any
+    teachers: list[Teacher]
+    tables: Tables
+    sources: dict[str, LogitSource]
+    validation_loss: Tensor
+
+    @property
+    def held_out(self) -> tuple[Rows, LogitSource]:
+        """Test rows where the recipe has some, else validation rows."""
+        if self.tables.test is not None:
+            return self.tables.test, self.sources["test"]
+        return self.tables.validation, self.sources["validation"]
+
+
+def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent) -> Workshop:
+    """Read data and teachers, check that they fit, and compute the teachers' logits (or arrange to).
+
+    Raises:
+        InputError: anything in recipe, data or models that cannot be used. TeacherError: NaN logits.
+    """
+    if recipe.train.threads is not None:
+        torch.set_num_threads(recipe.train.threads)
+    scheme = build_scheme(recipe, base)
+    Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)  # T1 before anything is computed
+    tokenizer = build_tokenizer(recipe, base)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teachers = build_teachers(recipe, tokenizer, device, base)
+    tables = build_rows(recipe, tokenizer, scheme, base)
+    named = {"train": tables.train, "validation": tables.validation}
+    if tables.test is not None:
+        named["test"] = tables.test
+    sources: dict[str, LogitSource] = {}
+    if recipe.cache.enabled:
+        positions = sum(rows.input_ids.numel() for rows in named.values())
+        size = positions * len(tokenizer) * len(teachers) * 2 / 1e9
+        require(
+            size <= recipe.cache.limit_gb,
+            f"the teachers' logits must fit cache.limit_gb = {recipe.cache.limit_gb:g}",
+            f"{size:.1f} GB",
+            "Use fewer train_rows, raise the limit, or set cache.enabled to false.",
+        )
+    for name, rows in named.items():
+        if recipe.cache.enabled:
+            report = _reporter(progress, name)
+            sources[name] = cached_logits(teachers, rows.input_ids, cache, progress=report)
+        else:
+            sources[name] = LiveLogits(teachers, rows.input_ids)
+    losses = validation_losses(sources["validation"], tables.validation)
+    return Workshop(base, tokenizer, teachers, tables, sources, losses)
+
+
+def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]:
+    return lambda teacher, done, total: progress(f"teacher {teacher} reads the {split} text", done, total)
+
+
+def distill(
+    recipe: Recipe, workshop: Workshop, folder: Path, *, resume: bool = False, progress: Progress = silent
+) -> dict[str, Tensor]:
+    """Train one student and leave its record in ``folder``.
+
+    Args:
+        resume: go on from the last complete checkpoint, or from the start where there is none.
+
+    Returns:
+        Held-out nats a row, float64: ``student`` [N], ``teachers`` [N, K] and, where the weights are known before
+        the token they weight, ``mixture`` [N]. Also written to ``nats.json``.
+
+    Raises:
+        InputError: the folder holds another run. AxiomViolation, TeacherError: see
+            :func:`trivium.training.step.distillation_step`; checkpoints stay.
+    """
+    # Late, so that a recipe can be read and certified without the Trainer.
+    from transformers.trainer_callback import PrinterCallback
+
+    from trivium.training.trainer import DistillationTrainer, Recorder
+
+    for noisy in ("transformers", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    scheme = build_scheme(recipe, workshop.base)
+    claim(folder, recipe, workshop.teachers, resume)
+    checkpoint = latest_complete(folder) if resume else None
+    student = build_student(recipe, workshop.tokenizer, workshop.base)
+    _check_student(student, workshop)
+    monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)
+    trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None)
+    trainer = DistillationTrainer(
+        student,
+        recipe,
+        scheme,
+        workshop.tables.train,
+        workshop.sources["train"],
+        workshop.validation_loss,
+        folder,
+        trace,
+        monitor,
+    )
+    label = f"distilling {recipe.name}"
+    recorder = Recorder(trainer, workshop.tables.validation, lambda done, total, loss: progress(label, done, total))
+    trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
+    trainer.add_callback(recorder)
+    if checkpoint is None:
+        recorder.evaluate(0)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    student.save_pretrained(folder / "student")
+    workshop.tokenizer.save_pretrained(folder / "student")
+    return _final_nats(recipe, scheme, workshop, student, folder)
+
+
+def _check_student(student: Any, workshop: Workshop) -> None:
+    size = len(workshop.tokenizer)
+    width = student.get_output_embeddings().weight.shape[0]
+    if width < size:
+        raise InputError(
+            "a student must have a logit for every token", f"{width} logits for {size} tokens", "Use its own tokenizer."
+        )
+
+
+def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any, folder: Path) -> dict[str, Tensor]:
+    rows, source = workshop.held_out
+    nats = {"student": student_nats(student, rows), "teachers": teacher_nats(source, rows)}
+    if is_predictor(scheme):
+        nats["mixture"] = mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool, student.eval())
+    (folder / "nats.json").write_text(json.dumps({name: values.tolist() for name, values in nats.items()}))
+    return nats

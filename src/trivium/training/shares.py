@@ -1,0 +1,51 @@
+"""Each teacher's share of the weight, per scale: a starved teacher must show."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.scheme import Scheme
+from trivium.simplex.geometry import influence
+from trivium.training.step import StepOutput
+
+
+class Shares:
+    """Adds up losses, mean weights and influence over the batches between two lines of the trace."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        self.scheme = scheme
+        self.last: dict[str, float] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self.batches = 0
+        self.sums: dict[str, float] = defaultdict(float)
+        self.weights: dict[str, Tensor] = {}
+        self.influence: dict[str, float] = {}
+
+    @torch.no_grad()
+    def add(self, step: StepOutput, mask: Tensor) -> None:
+        """Take in one batch; ``mask`` [B, T] says which positions count."""
+        self.batches += 1
+        for name, value in (("loss", step.loss), ("distillation", step.distillation), ("label", step.label)):
+            self.sums[name] += float(value)
+        for scale, log_weights in [*self.scheme.by_scale(step.features).items(), ("all", step.log_weights)]:
+            chosen = log_weights.expand(*mask.shape, -1)[mask]
+            mean = chosen.exp().mean(0).double().cpu()
+            self.weights[scale] = self.weights.get(scale, torch.zeros_like(mean)) + mean
+            self.influence[scale] = max(self.influence.get(scale, 0.0), float(influence(chosen).max()))
+
+    def take(self) -> dict[str, Any]:
+        """Means since the last call, in the shape of a trace line."""
+        count = max(self.batches, 1)
+        names = self.scheme.teachers
+        record: dict[str, Any] = {name: value / count for name, value in self.sums.items()}
+        record["share"] = {s: dict(zip(names, (w / count).tolist(), strict=True)) for s, w in self.weights.items()}
+        record["influence"] = dict(self.influence)
+        self.last = {f"share/{s}/{n}": v for s, of in record["share"].items() for n, v in of.items()}
+        self._clear()
+        return record

@@ -1,0 +1,81 @@
+"""A recipe to start from, with every key, its default and what it means, written from the models themselves."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from trivium.training.recipe import Recipe
+from trivium.weighting import RULES
+
+_EXAMPLE: dict[str, Any] = {
+    "student": {"model": "models/student"},
+    "teachers": [{"name": "code", "model": "models/code"}, {"name": "prose", "model": "models/prose"}],
+    "data": {
+        "domains": [
+            {
+                "name": "code",
+                "train": "code.jsonl#train",
+                "validation": "code.jsonl#validation",
+                "test": "code.jsonl#test",
+            },
+            {"name": "prose", "train": "prose.txt", "validation": "held-out.txt"},
+        ]
+    },
+    "scheme": {
+        "token": [{"rule": "entropy", "options": {"strength": 0.5}}],
+        "context": [{"rule": "prefix_posterior", "options": {"budget": 4.0}}],
+    },
+}
+
+
+def template() -> str:
+    """YAML that :func:`trivium.training.recipe.load_recipe` takes as it stands; paths are examples to replace."""
+    rules = ", ".join(sorted(RULES))
+    head = [
+        "# A Trivium recipe. Keys not given take the values shown; paths count from this file.",
+        f"# Built-in rules: {rules}; or FILE.py:NAME for your own.",
+        "",
+    ]
+    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0)) + "\n"
+
+
+def _lines(model: type[BaseModel], given: dict[str, Any], depth: int) -> list[str]:
+    pad, lines = "  " * depth, []
+    for name, field in model.model_fields.items():
+        comment = f"  # {field.description}" if field.description else ""
+        inner = _model_of(field)
+        value = given.get(name, _default(field))
+        if inner is None or value is None or (isinstance(value, list) and not value):
+            lines.append(f"{pad}{name}: {_scalar(value)}{comment}")
+        elif isinstance(value, list):
+            lines.append(f"{pad}{name}:{comment}")
+            for item in value:
+                entry = _lines(inner, item, depth + 2)
+                lines += [f"{pad}  - {entry[0].strip()}", *entry[1:]]
+        else:
+            lines.append(f"{pad}{name}:{comment}")
+            lines += _lines(inner, value if isinstance(value, dict) else {}, depth + 1)
+    return lines
+
+
+def _default(field: FieldInfo) -> Any:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return {}
+    return {} if isinstance(value, BaseModel) else value
+
+
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000).replace("\n...", "").strip()

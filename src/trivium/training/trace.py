@@ -1,0 +1,51 @@
+"""The trace a run leaves: ``metrics.jsonl``, one JSON object a line, read by certificate and report."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+class Trace:
+    """Appends lines; after a resume, lines beyond the checkpoint are cut so that every step stands once."""
+
+    def __init__(self, path: Path, resumed_step: int | None) -> None:
+        self.path = path
+        kept = []
+        if resumed_step is not None and path.exists():
+            kept = [row for row in read_trace(path) if row["step"] <= resumed_step]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(_line(row) for row in kept))
+        partial.replace(path)
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        with self.path.open("a") as file:
+            file.write(_line({"kind": kind, "step": step, **values}))
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """All complete lines; a last line cut off by a crash is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_rounded(row), ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    """Seven significant digits; what is not finite becomes null, which every JSON reader takes."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value

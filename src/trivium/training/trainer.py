@@ -1,0 +1,178 @@
+"""A transformers ``Trainer`` whose loss is the distance to weighted teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from trivium.data.rows import Rows
+from trivium.errors import TriviumError
+from trivium.scheme import Scheme
+from trivium.teachers.live import LogitSource
+from trivium.training.checkpoints import mark_complete
+from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
+from trivium.training.monitor import Monitor
+from trivium.training.recipe import Recipe
+from trivium.training.shares import Shares
+from trivium.training.step import distillation_step
+from trivium.training.trace import Trace
+
+
+class RowNumbers(Dataset[dict[str, Tensor]]):
+    """The rows by number: logits are looked up by row, so the order of steps cannot mix them up."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        labels = self.rows.labels[number]
+        # ``shift_labels`` tells the Trainer that labels stand at the position that predicts them, so that
+        # it counts all of them when it adds up the tokens of an accumulated batch.
+        return {
+            "row": torch.tensor(number),
+            "input_ids": self.rows.input_ids[number],
+            "labels": labels,
+            "shift_labels": labels,
+        }
+
+
+class DistillationTrainer(Trainer):
+    """``Trainer`` with several weighted teachers.
+
+    Args:
+        model: the student.
+        recipe, scheme: what to do and how to weigh; ``scheme`` must be the recipe's own.
+        rows, source: the training rows and the teachers' logits on them.
+        validation_loss: teachers' losses a task, [tasks, K].
+        folder: checkpoints go here.
+        trace, monitor: where the record goes and who watches the axioms.
+
+    The loss is averaged over all predicted tokens of an optimizer step, so accumulation and several processes
+    give what one large batch gives.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        scheme: Scheme,
+        rows: Rows,
+        source: LogitSource,
+        validation_loss: Tensor,
+        folder: Path,
+        trace: Trace,
+        monitor: Monitor,
+    ) -> None:
+        self.recipe, self.scheme, self.rows, self.source = recipe, scheme, rows, source
+        self.trace, self.monitor = trace, monitor
+        self.shares = Shares(scheme)
+        super().__init__(model=model, args=training_arguments(recipe, folder), train_dataset=RowNumbers(rows))
+        self.validation_loss = validation_loss.to(self.args.device)
+        # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
+        self.model_accepts_loss_kwargs = True
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
+        outputs = model(input_ids=inputs["input_ids"])
+        batch = batch_of(self.rows, inputs["row"].cpu(), self.source, self.args.device)
+        vocabulary = batch.teacher_logits[0].shape[-1]
+        step = distillation_step(
+            outputs.logits[..., :vocabulary],
+            batch,
+            self.scheme,
+            self.recipe.loss,
+            self.validation_loss,
+            self.monitor,
+            num_items_in_batch,
+        )
+        if not bool(torch.isfinite(step.loss)):
+            raise TriviumError(
+                "the loss must be finite",
+                f"{step.loss.item()} at step {self.state.global_step + 1}",
+                "Lower the learning rate; the last checkpoint is intact.",
+            )
+        self.shares.add(step, batch.mask)
+        loss = step.loss
+        if num_items_in_batch is not None:  # gradients are averaged over processes, tokens were summed over them
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+
+def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
+    """The recipe's ``train`` section in the words of transformers."""
+    train = recipe.train
+    bfloat16 = train.precision == "bfloat16" or (
+        train.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    )
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=train.steps,
+        per_device_train_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.accumulation,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type=train.schedule,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.clip,
+        seed=train.seed,
+        data_seed=train.seed,
+        bf16=bfloat16,
+        save_strategy="steps",
+        save_steps=train.save_every,
+        # Two, so that a checkpoint cut off while it is written leaves the one before it.
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=train.log_every,
+        report_to=[] if train.tracker == "none" else [train.tracker],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        dataloader_drop_last=True,
+    )
+
+
+class Recorder(TrainerCallback):
+    """Writes the trace, evaluates on validation rows, marks checkpoints and reports progress."""
+
+    def __init__(
+        self, trainer: DistillationTrainer, validation: Rows, progress: Callable[[int, int, float], None]
+    ) -> None:
+        self.trainer, self.validation, self.progress = trainer, validation, progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer, train, step = self.trainer, self.trainer.recipe.train, state.global_step
+        for violation in trainer.monitor.take_violations():
+            trainer.trace.write("violation", step, **violation)
+        if step % train.log_every == 0 or step % train.save_every == 0 or step == train.steps:
+            record = trainer.shares.take()
+            rate = float(kwargs["lr_scheduler"].get_last_lr()[0])
+            trainer.trace.write("step", step, **record, learning_rate=rate, axioms=trainer.monitor.take_worst())
+            self.progress(step, train.steps, record["loss"])
+        if step % train.evaluate_every == 0 or step == train.steps:
+            self.evaluate(step)
+
+    def evaluate(self, step: int) -> None:
+        values = bits_per_byte(student_nats(self.trainer.model, self.validation), self.validation)
+        self.trainer.trace.write("eval", step, bits_per_byte=values, mean=sum(values.values()) / len(values))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if logs is not None:  # trackers registered after this callback receive the shares with the rest
+            logs.update(self.trainer.shares.last)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
