@@ -1,0 +1,119 @@
+"""A run folder in, one HTML file out."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from trivium.report.certificate import axioms, formula
+from trivium.report.comparison import comparison
+from trivium.report.curves import influence, learning, monitor, shares
+from trivium.report.folder import RunFolder, read_folder
+from trivium.report.headline import headline
+from trivium.report.section import Section
+from trivium.report.text import text
+
+
+def recipe(folder: RunFolder) -> Section:
+    """The recipe as it was run, as text."""
+    title, template = "The recipe as run", "_recipe.html"
+    if folder.recipe_text is None:
+        sentence = f"recipe.yaml {folder.faults['recipe.yaml']}, so the run's settings are not known here."
+        return Section("recipe", title, template, missing=sentence)
+    return Section("recipe", title, template, {"text": folder.recipe_text})
+
+
+#: The page from top to bottom: what is built, and the file it is built from.
+_SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section], str, str], ...]] = (
+    (headline, "verdict", "comparison.json"),
+    (formula, "formula", "certificate.json"),
+    (axioms, "axioms", "certificate.json"),
+    (comparison, "comparison", "comparison.json"),
+    (learning, "learning", "metrics.jsonl"),
+    (shares, "shares", "metrics.jsonl"),
+    (text, "text", "sample.json"),
+    (influence, "influence", "metrics.jsonl"),
+    (monitor, "monitor", "metrics.jsonl"),
+    (recipe, "recipe", "recipe.yaml"),
+)
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` into a run folder and return its path.
+
+    The page holds everything it shows, needs no network and stays as it is when files beside it change. A file that
+    is missing or broken costs its section, which then says so in a sentence.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    folder = read_folder(Path(run))
+    page = render(folder)
+    path = Path(run) / "report.html"
+    path.write_text(re.sub("[\ud800-\udfff]", "\ufffd", page), encoding="utf-8")
+    return path
+
+
+def render(folder: RunFolder) -> str:
+    """The page as text."""
+    sections = [_built(build, id_, source, folder) for build, id_, source in _SECTIONS]
+    charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
+    template = _environment().get_template("report.html")
+    return template.render(
+        folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teachers
+    )
+
+
+def _built(build: Callable[[RunFolder], Section], id_: str, source: str, folder: RunFolder) -> Section:
+    """The files may come from another version or another hand: one that is not of the known shape costs its section
+    and not the page."""
+    try:
+        return build(folder)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        sentence = f"{source} is not of the shape that this version reads ({type(error).__name__}: {error})."
+        return Section(id_, id_.capitalize(), "", missing=sentence)
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that is safe inside a script element: no NaN, and no character that could end the element."""
+    dumped = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        dumped = dumped.replace(character, f"\\u{ord(character):04x}")
+    return Markup(dumped)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs  # takes longer to import than all the rest, and only this needs it
+
+    return str(get_plotlyjs()).replace("</script", "<\\/script")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("trivium.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["script_json"] = script_json
+    return environment
