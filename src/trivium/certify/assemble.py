@@ -1,0 +1,173 @@
+"""One certificate from three sources: the calculus, the search, and where the operator came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from trivium.certify.calculus import Derived, derive
+from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
+from trivium.certify.decisions import Decision, decide
+from trivium.certify.falsify import falsify
+from trivium.certify.question import Finding, Question
+from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
+from trivium.errors import RuleError, TriviumError
+from trivium.scheme.conform import Conform
+from trivium.scheme.scheme import Scheme
+from trivium.simplex.constants import Constants
+from trivium.simplex.rounding import log_slack, weight_slack
+from trivium.weighting.base import Operator, Rule, UserRule
+
+
+def certify(
+    operator: Operator,
+    question: Question,
+    *,
+    seconds: float = 5.0,
+    seed: int = 0,
+    source: FileSource | BuiltInSource | RecipeSource | ObjectSource | None = None,
+    name: str | None = None,
+) -> Certificate:
+    """Certify an operator: prove what the calculus proves, and search for a breach of everything asked.
+
+    An axiom is PROVED where it follows from constants that the parts declare or that hold by the form of the
+    operator, and the search, which attacks those constants too, found no counterexample. Otherwise the word is that of
+    the search. A declared constant that breaks is a finding of its own, VIOLATED.
+
+    Args:
+        operator: a rule, a scheme or any composition.
+        question: the axioms asked and their parameters.
+        seconds: for the search, about.
+        seed: of the search.
+        source: where the operator came from; by default what the object itself tells.
+        name: what to call it; by default its own name.
+
+    Raises:
+        RuleError: the operator raises, or returns something of another shape.
+        InputError: a leaf that cannot weight this number of teachers.
+
+    >>> from trivium.weighting.token.margin import Margin
+    >>> certificate = certify(Margin(), Question(2, floor=0.2), seconds=0.2)
+    >>> [finding.verdict for finding in certificate.findings]
+    ['PROVED', 'PROVED', 'PROVED', 'PROVED']
+    """
+    derived = derive(operator, question.teachers)
+    known = derived.constants if derived.informative else None
+    _try(operator, question.teachers)
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=known)
+    return Certificate(
+        schema_=SCHEMA,
+        kind="rule" if isinstance(operator, Rule) else "scheme",
+        name=name or getattr(operator, "name", None) or type(operator).__name__.lower(),
+        formula=operator.formula(),
+        description=str(operator),
+        source=source or source_of(operator),
+        versions=Versions(trivium=_version(), torch=torch.__version__, python=platform.python_version()),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        question=question,
+        search={"seconds": seconds, "seed": seed},
+        box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
+        constants=None if known is None else _bounds(known),
+        derivation=derived.lines(),
+        findings=judge(derived, question, found),
+    )
+
+
+def judge(derived: Derived, question: Question, found: Mapping[str, Finding]) -> tuple[Finding, ...]:
+    """The strongest word earned for each axiom asked, then each declared constant that the search broke."""
+    decisions = decide(derived, question)
+    broken = [f for f in found.values() if f.axiom.startswith("constants.") and f.verdict == "VIOLATED"]
+    findings = [_word(derived, question, decisions[axiom], found[axiom], bool(broken)) for axiom in question.axioms]
+    return (*findings, *broken)
+
+
+def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Question:
+    """What an operator promises by itself: the bounds and order it is projected to, the influence and the regularity
+    that its parts declare. The question to ask when the user asks none.
+
+    >>> from trivium.weighting.token.margin import Margin
+    >>> asked = claims(Margin(), 3)
+    >>> asked.influence, asked.lipschitz
+    (1.0, 2.0)
+    """
+    constants = derive(operator, teachers).constants
+    root = operator.root if isinstance(operator, Scheme) else operator
+    goal = root.conforming if isinstance(root, Conform) else None
+    bounded = goal is not None and (goal.floor > 0 or goal.cap < 1)
+    return Question(
+        teachers,
+        names,
+        floor=goal.floor if goal is not None and goal.floor > 0 else None,
+        cap=goal.cap if goal is not None and goal.cap < 1 else None,
+        influence=constants.influence if not bounded and constants.influence < float("inf") else None,
+        lipschitz=constants.lipschitz if constants.lipschitz < float("inf") else None,
+        order=goal.order if goal is not None else None,
+        margin=goal.margin if goal is not None else 0.0,
+    )
+
+
+def _try(operator: Operator, teachers: int) -> None:
+    """One call in the middle of the box: a rule that fails there cannot be searched."""
+    features = {"teachers": torch.zeros(2, teachers)}
+    for name, interval in operator.ranges.items():
+        middle = (interval.low + interval.high) / 2
+        middle = float(round(middle)) if interval.integer else middle
+        features[name] = torch.full((2, 1 if interval.shared else teachers), middle)
+    evaluate = operator.weights if isinstance(operator, UserRule) else operator.log_weights
+    try:
+        evaluate(features)
+    except TriviumError:
+        raise
+    except Exception as error:  # a user's function may raise anything; the cause is kept
+        must = f"{operator.formula()} must evaluate for {teachers} teachers"
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise RuleError(must, said, "Features come as [..., K] with any leading axes.") from error
+
+
+def _word(derived: Derived, question: Question, decision: Decision, found: Finding, broken: bool) -> Finding:
+    if found.verdict == "VIOLATED" or broken or not decision.proved:
+        # Where nothing is known of the parts there is nothing to say of the whole.
+        lines = [*(decision.lines if derived.informative or decision.proved else ()), *found.derivation]
+        if decision.proved:
+            lines.append("This follows from the declared constants, but a search broke them: they are wrong.")
+        return dataclasses.replace(found, derivation=tuple(lines))
+    where = "the whole box"
+    if derived.unknown:
+        where += f", wherever {' and '.join(derived.unknown)} returns numbers, one of them positive"
+    return Finding(
+        axiom=found.axiom,
+        verdict="PROVED",
+        residual=decision.residual,
+        tolerance=_tolerance(found.axiom, question.teachers),
+        where=where,
+        derivation=decision.lines,
+        search=found.search,
+    )
+
+
+def _tolerance(axiom: str, teachers: int) -> float:
+    """A proof is about real numbers; this is what weights computed in float32 may add."""
+    return log_slack(torch.float32) if axiom in ("W-R", "W-S") else weight_slack(torch.float32, teachers)
+
+
+def _bounds(constants: Constants) -> Bounds:
+    return Bounds(
+        influence=constants.influence,
+        floor=constants.floor,
+        cap=constants.cap,
+        lipschitz=constants.lipschitz,
+        regularity=dict(constants.regularity),
+        gap=tuple(tuple(row) for row in constants.gap.tolist()),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("trivium")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,51 @@
+"""The public entry of the falsifier."""
+
+from __future__ import annotations
+
+from trivium.certify.falsify.findings import Findings
+from trivium.certify.falsify.probe import quiet
+from trivium.certify.falsify.search import Search
+from trivium.certify.question import Finding, Question
+from trivium.simplex.constants import Constants
+from trivium.weighting.base import Operator
+
+
+def falsify(
+    operator: Operator,
+    question: Question,
+    *,
+    seconds: float = 5.0,
+    seed: int = 0,
+    constants: Constants | None = None,
+) -> dict[str, Finding]:
+    """Search the operator's feature box for a breach of every axiom asked.
+
+    NOT FALSIFIED means that this search found nothing, VIOLATED comes with a witness that :func:`replay` reproduces.
+    The operator is a black box; where it computes with PyTorch its branches are followed, and where it can be
+    differentiated its gradients are, but nothing depends on either.
+
+    Args:
+        operator: a rule or scheme over features [..., K].
+        question: the axioms with their parameters, and K.
+        seconds: effort, about this long at most on one core; the number of evaluations follows from it and not from
+            the clock, which only ends a search that takes four times as long.
+        seed: of all random choices; the caller's random state is left as it was.
+        constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
+            ``constants.regularity``.
+
+    Returns:
+        a finding for each id in ``question.axioms``, and for the constants when given.
+
+    >>> import torch
+    >>> from trivium.weighting.base import rule
+    >>> @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    ... def hard(entropy):
+    ...     return torch.softmax(-entropy - 2.0 * (entropy > 7.3), dim=-1)
+    >>> found = falsify(hard, Question(2, lipschitz=2.0), seconds=0.5)
+    >>> found["W-N"].verdict, found["W-R"].verdict
+    ('NOT FALSIFIED', 'VIOLATED')
+    """
+    with quiet(seed):
+        search = Search(operator, question, seconds, seed, constants)
+        search.run()
+        return Findings(search, question).all()

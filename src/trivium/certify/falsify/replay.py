@@ -1,0 +1,64 @@
+"""A stored witness, evaluated again."""
+
+from __future__ import annotations
+
+import math
+
+from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.function import Changes
+from trivium.certify.falsify.objectives import objectives
+from trivium.certify.falsify.probe import DTYPES, Probe, quiet
+from trivium.certify.falsify.regularity import Allowance, Pairs
+from trivium.certify.question import Witness
+from trivium.errors import InputError
+from trivium.simplex.constants import Constants
+from trivium.weighting.base import Operator, Rule
+
+#: Calls after which a state that changes a rule's answer should have shown itself.
+PATIENCE = 20_000
+
+
+def replay(operator: Operator, witness: Witness, constants: Constants | None = None) -> float:
+    """The residual of a witness, computed again in this process: > 0 where the axiom still breaks.
+
+    Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the change is the largest of any of its rows. An exception or NaN
+    weights give +inf for W-N.
+
+    Args:
+        operator: the rule or scheme, as it is now.
+        witness: from a finding or a certificate.
+        constants: the declared constants that a ``constants.…`` witness refutes; by default the rule's own.
+
+    Raises:
+        InputError: a witness without its question, over other features, or of constants that nobody declares.
+    """
+    if witness.question is None:
+        raise InputError("a witness must hold the question it answers", "none", "Write the certificate again.")
+    box = Box.of(operator, witness.teachers)
+    if set(box.ranges) != set(witness.features):
+        raise InputError(
+            "a witness must be over the operator's features",
+            ", ".join(witness.features),
+            f"It reads {list(box.ranges)}.",
+        )
+    dtype = DTYPES[witness.dtype]
+    points = box.join(witness.features)
+    other = None if witness.other is None else box.join(witness.other)
+    probe = Probe(operator, box)
+    with quiet(seed=0):
+        if witness.axiom == "W-F":
+            return float(Changes(probe, dtype).of(points, other, PATIENCE).max())
+        if witness.axiom.startswith("constants.") and constants is None:
+            constants = operator.constants(witness.teachers) if isinstance(operator, Rule) else None
+            if constants is None:
+                raise InputError("a witness against declared constants needs them", "none", "Pass constants=…")
+        if other is not None:
+            allowance = Allowance("W-R", lipschitz=witness.question.lipschitz or 0.0)
+            if witness.axiom == "constants.regularity" and constants is not None:
+                allowance = Allowance.declared(constants, box)
+            pairs = Pairs(allowance, box, dtype)
+            log_u, log_v = probe.alone(points[0], dtype)[1], probe.alone(other[0], dtype)[1]
+            return float(pairs.residual(points[:1], other[:1], log_u, log_v)[0])
+        weights, log_weights = probe.alone(points[witness.row], dtype)
+    asked = [o for o in objectives(witness.question, constants) if o.axiom == witness.axiom]
+    return max((float(o.value(weights, log_weights)[0]) for o in asked), default=-math.inf)

@@ -1,0 +1,198 @@
+"""What is asked of an operator, and what an answer consists of.
+
+A :class:`Question` fixes the axioms and their parameters; a :class:`Finding` is the answer for one axiom; a
+:class:`Witness` is an input at which an axiom breaks, complete enough to be evaluated again elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Final, Literal, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from trivium.errors import InputError, require
+from trivium.simplex.conforming import ConformingSet
+from trivium.simplex.order import Order
+
+Verdict = Literal["PROVED", "VERIFIED", "NOT FALSIFIED", "VIOLATED"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+
+#: Each axiom in a phrase about the rule, in the order of the table of a certificate.
+STATEMENTS: Final[Mapping[str, str]] = {
+    "W-F": "a function of its own row",
+    "W-N": "sums to one",
+    "W-P": "positive",
+    "W-B": "within bounds",
+    "W-R": "regular with constant L",
+    "W-S": "respects the safety order",
+    "W-C": "raises no teacher's loss to first order",
+}
+
+
+def default_names(teachers: int) -> tuple[str, ...]:
+    """Names by position: a, b, c … z, then t26, t27 …
+
+    >>> default_names(3)
+    ('a', 'b', 'c')
+    """
+    return tuple(string.ascii_lowercase[k] if k < 26 else f"t{k}" for k in range(teachers))
+
+
+@dataclass(frozen=True)
+class Question:
+    """The axioms asked of an operator over K teachers, with their parameters; None asks nothing.
+
+    Attributes:
+        teachers: K ≥ 1.
+        names: the teachers' names; letters by position when left out.
+        floor, cap: a ≤ w_k ≤ b for every teacher (W-B).
+        lipschitz: L in d_H(w(u), w(u')) ≤ L·max over features f of ‖u_f − u'_f‖_∞, each in its own units (W-R).
+        order: from safest to least safe, with ``margin`` nats between tiers (W-S).
+        influence: a budget in nats on log(max w / min w) (W-B).
+
+    Raises:
+        InputError: K < 1, names that are not K different ones, a negative or non-finite parameter, a margin
+            without an order.
+        InfeasibleError: floor, cap, order and margin that no weight vector meets (T1).
+
+    >>> Question(3, floor=0.05).axioms
+    ('W-F', 'W-N', 'W-P', 'W-B')
+    """
+
+    teachers: int
+    names: tuple[str, ...] = ()
+    floor: float | None = None
+    cap: float | None = None
+    lipschitz: float | None = None
+    order: Order | None = None
+    margin: float = 0.0
+    influence: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.teachers >= 1, "the number of teachers must be at least one", self.teachers)
+        if not self.names:
+            object.__setattr__(self, "names", default_names(self.teachers))
+        require(
+            len(self.names) == self.teachers and len(set(self.names)) == self.teachers,
+            f"{self.teachers} teachers need {self.teachers} different names",
+            ", ".join(self.names),
+            "Give one name a teacher.",
+        )
+        for name in ("lipschitz", "influence", "margin"):
+            value = getattr(self, name)
+            require(
+                value is None or (math.isfinite(value) and value >= 0), f"{name} must be a finite number ≥ 0", value
+            )
+        require(self.order is not None or self.margin == 0.0, "a margin needs an order", self.margin, "Give --order.")
+        ConformingSet(self.teachers, self.floor or 0.0, 1.0 if self.cap is None else self.cap, self.order, self.margin)
+
+    @property
+    def axioms(self) -> tuple[str, ...]:
+        """The ids asked, in the order of the table. W-C needs gradients and is never among them."""
+        asked = ["W-F", "W-N", "W-P"]
+        if not self.floor == self.cap == self.influence is None:
+            asked.append("W-B")
+        if self.lipschitz is not None:
+            asked.append("W-R")
+        if self.order is not None:
+            asked.append("W-S")
+        return tuple(asked)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An input at which an axiom breaks.
+
+    Attributes:
+        axiom: its id, or ``constants.influence``, ``constants.gap``, ``constants.regularity`` for a declared
+            constant that does not hold.
+        features: rows × K (shared features rows × 1), by name.
+        other: W-R: the second point. W-F: the batch in which other rows changed (None: a second call differs).
+        dtype: of the features, ``"float32"``, ``"float64"`` or ``"bfloat16"``.
+        teachers: K.
+        residual: what was seen, > 0 (W-P: ≥ 0); infinite where the weights are not numbers.
+        note: one sentence, what happens.
+        row: the row that breaks the axiom.
+        question: with the bounds that the residual is measured against.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+    axiom: str
+    features: Mapping[str, list[list[float]]]
+    other: Mapping[str, list[list[float]]] | None
+    dtype: str
+    teachers: int
+    residual: float
+    note: str
+    row: int = 0
+    question: Question | None = None
+
+    def breaks(self, residual: float) -> bool:
+        """Whether a residual of this witness is a breach: > 0, for the strict W-P ≥ 0, or not a number."""
+        return residual >= 0 if self.axiom == "W-P" else not residual <= 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; numbers that JSON lacks become the strings ``Infinity``, ``-Infinity`` and ``NaN``.
+
+        >>> w = Witness("W-N", {"x": [[0.0, 1.0]]}, None, "float32", 2, math.inf, "the weights are NaN")
+        >>> Witness.from_json(w.to_json()) == w
+        True
+        """
+        plain: dict[str, Any] = json.loads(_witnesses().dump_json(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Witness:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            InputError: a field is missing, unknown or of the wrong kind.
+        """
+        try:
+            return _witnesses().validate_python(dict(data))
+        except ValidationError as error:
+            raise InputError("a witness must follow its schema", first_problem(error), "Write it again.") from None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer for one axiom.
+
+    Attributes:
+        axiom: its id.
+        verdict: PROVED, VERIFIED, NOT FALSIFIED or VIOLATED.
+        residual: the worst signed residual seen or derived, ≤ 0 when it holds; None where nothing was computed.
+        tolerance: floating-point slack above zero that is not counted as a breach.
+        where: the input of the worst residual, or the domain a proof covers, in words.
+        derivation: a line a step, with theorem numbers.
+        search: what was searched, in words; empty where nothing was.
+        witness: given exactly when violated.
+    """
+
+    axiom: str
+    verdict: Verdict
+    residual: float | None
+    tolerance: float = 0.0
+    where: str = ""
+    derivation: tuple[str, ...] = ()
+    search: str = ""
+    witness: Witness | None = None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, on one line: where and what."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+
+
+@cache
+def _witnesses() -> TypeAdapter[Witness]:
+    return TypeAdapter(Witness)

@@ -1,0 +1,101 @@
+"""Where what was certified comes from, precisely enough to load it again and to notice that it changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trivium.weighting import RULES
+from trivium.weighting.base import Operator, UserRule
+
+
+class Record(BaseModel):
+    """A part of a certificate: fixed, unknown fields refused, numbers that JSON lacks as strings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class FileSource(Record):
+    """An operator that a user's Python file defines."""
+
+    kind: Literal["file"] = "file"
+    path: str = Field(description="as it was given; relative paths count from where the command runs")
+    name: str = Field(description="what the file calls it")
+    sha256: str = Field(description="of the file's bytes; what it imports is not covered")
+
+
+class BuiltInSource(Record):
+    """A rule of the catalogue."""
+
+    kind: Literal["built-in"] = "built-in"
+    name: str
+    options: dict[str, Any] = Field(description="the arguments that are not defaults")
+
+
+class RecipeSource(Record):
+    """The scheme of a recipe."""
+
+    kind: Literal["recipe"] = "recipe"
+    path: str
+    digest: str = Field(description="of the recipe with every default filled in")
+    files: dict[str, str] = Field(
+        default={}, description="SHA-256 of each file of rules that it names, by path from its folder"
+    )
+
+
+class ObjectSource(Record):
+    """An operator given in Python; it cannot be loaded again from here."""
+
+    kind: Literal["object"] = "object"
+    type: str
+
+
+Source = Annotated[FileSource | BuiltInSource | RecipeSource | ObjectSource, Field(discriminator="kind")]
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
+    """The source of an operator as far as the object itself tells.
+
+    >>> from trivium.weighting.token.entropy import Entropy
+    >>> source_of(Entropy(budget=2.0))
+    BuiltInSource(kind='built-in', name='entropy', options={'budget': 2.0})
+    """
+    if isinstance(operator, UserRule) and Path(operator.source).is_file():
+        path = relative(operator.source, Path())
+        return FileSource(path=path, name=operator.name, sha256=sha256_of(operator.source))
+    name = next((name for name, rule in RULES.items() if type(operator) is rule), None)
+    if name is not None:
+        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(RULES[name])  # type: ignore[arg-type]  # all are
+        given = {f.name: getattr(operator, f.name) for f in fields if getattr(operator, f.name) != f.default}
+        return BuiltInSource(name=name, options=given)
+    return ObjectSource(type=type(operator).__qualname__)
+
+
+def rule_files(operator: Operator, base: Path) -> dict[str, str]:
+    """SHA-256 of the file of each user rule in an operator tree, by its path as seen from ``base``."""
+    files = [leaf.source for leaf in _leaves(operator) if Path(leaf.source).is_file()]
+    return {relative(path, base): sha256_of(path) for path in files}
+
+
+def relative(path: str | Path, base: Path) -> str:
+    """The path as seen from a folder, if it lies below it; where it lies is then no part of a certificate."""
+    whole, folder = Path(path).resolve(), base.resolve()
+    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+
+
+def _leaves(operator: Operator) -> Iterator[UserRule]:
+    if isinstance(operator, UserRule):
+        yield operator
+    for part in (getattr(operator, "root", None), getattr(operator, "part", None), *getattr(operator, "parts", ())):
+        if isinstance(part, Operator):
+            yield from _leaves(part)

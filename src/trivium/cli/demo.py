@@ -1,0 +1,86 @@
+"""``trivium demo``: three specialists, one student, four ways to weigh them, on real text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: What is shared by the top of the demo's folder and the run of the full scheme.
+_OF_THE_FULL_RUN = ("recipe.yaml", "metrics.jsonl", "student")
+_LABELS = {
+    "single": "best single teacher",
+    "uniform": "uniform weights",
+    "full": "full scheme",
+    "oracle": "oracle (knows the domain)",
+}
+_PAIRS = [("full", "uniform"), ("full", "single"), ("full", "oracle")]
+_NOTE = (
+    "Same text, steps, distillation mass and initial weights for every run; intervals are 95 % paired bootstraps over "
+    "held-out documents. One seed: benchmarks/first_light.py runs five."
+)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("runs/demo"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps a student; default the recipe's.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default those of this machine.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted demo stopped.")] = False,
+) -> None:
+    """Distil four students from three specialist teachers (Python, prose, C++) and compare them.
+
+    Takes about five minutes on two cores. Leaves report.html, certificate.json, metrics.jsonl, the recipe as run and
+    student/ in the folder. Exit code 0: done, nothing violated. 1: an axiom is violated. 2: bad input.
+    """
+    import json
+    import shutil
+    from importlib.resources import files
+
+    from trivium.cli.console import console as wide
+    from trivium.cli.finish import finish
+    from trivium.cli.progress import shown
+    from trivium.errors import require
+    from trivium.report.console import comparison_table, difference_table
+    from trivium.training import run
+    from trivium.training.arms import baselines
+    from trivium.training.build import build_scheme
+    from trivium.training.compare import comparison
+    from trivium.training.recipe import load_recipe
+
+    finished = out / "comparison.json"
+    require(
+        not finished.exists(),
+        "a demo must not overwrite another",
+        f"{out}, which is finished",
+        f"Open {out}/report.html, or name another --out.",
+    )
+    recipe = load_recipe(Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml")
+    changed = {"steps": steps or recipe.train.steps, "threads": threads}
+    full = recipe.model_copy(update={"train": recipe.train.model_copy(update=changed)})
+    console = wide()
+    console.print(str(build_scheme(full)), highlight=False, soft_wrap=True)
+    cache = out / "cache"
+    nats = {}
+    with shown() as progress:
+        workshop = run.prepare(full, Path(), cache, progress)
+        arms = baselines(full, workshop.validation_loss) | {"full": full}
+        for name in _LABELS:
+            begun = (out / name / "identity.json").exists()
+            nats[name] = run.distill(arms[name], workshop, out / name, resume=resume and begun, progress=progress)
+    rows, _ = workshop.held_out
+    measured = {what: {name: found[what] for name, found in nats.items()} for what in ("mixture", "student")}
+    content = comparison(measured, rows, _LABELS, _PAIRS, _NOTE)
+    for name in _OF_THE_FULL_RUN:
+        source = out / "full" / name
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, out / name)
+    (out / "comparison.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    violated = finish(full, Path(), workshop, out, str(out / "recipe.yaml"))
+    console.print(comparison_table(content), difference_table(content))
+    shutil.rmtree(cache)
+    for name in _LABELS:
+        for checkpoint in (out / name).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+    raise typer.Exit(1 if violated else 0)

@@ -1,0 +1,39 @@
+"""What every finished run gets: certificate, coloured sample, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trivium.certify import add_run, certify, claims
+from trivium.cli.subject import resolve
+from trivium.cli.table import show
+from trivium.report import write_report
+from trivium.teachers.huggingface import load_model
+from trivium.training.build import build_scheme
+from trivium.training.recipe import Recipe
+from trivium.training.run import Workshop
+from trivium.training.sample import write_sample
+
+
+def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source: str) -> bool:
+    """Write them and print the axiom table.
+
+    Args:
+        recipe, base: the recipe as run and the folder its paths count from.
+        workshop: the run's teachers and rows.
+        folder: the run's folder, which holds its student.
+        source: the recipe's file as the certificate names it.
+
+    Returns:
+        Whether the certificate has a violation.
+    """
+    subject = resolve(source)
+    question = claims(subject.operator, len(subject.teachers), subject.teachers)
+    certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
+    certificate = add_run(certificate, folder)
+    certificate.write(folder / "certificate.json")
+    student = load_model(folder / "student")
+    write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
+    write_report(folder)
+    show(certificate)
+    return bool(certificate.violated)

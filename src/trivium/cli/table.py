@@ -1,0 +1,43 @@
+"""A certificate on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trivium.certify.certificate import Certificate
+from trivium.certify.page import MEANING, rows, run_lines, summary
+
+STYLES = {"PROVED": "bold green", "VERIFIED": "green", "NOT FALSIFIED": "yellow", "VIOLATED": "bold red"}
+
+
+def show(certificate: Certificate, console: Console | None = None) -> None:
+    """Formula, table, derivation, monitor, and one sentence that sums up."""
+    console = console or Console()
+    console.print(Text(certificate.description))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("axiom", "asked", "verdict", "residual", "where"):
+        table.add_column(name, no_wrap=name in ("axiom", "verdict"), overflow="fold")
+    for row in rows(certificate):
+        dim = "" if row.verdict else "dim"
+        cells = [Text(cell, style=dim) for cell in row]
+        cells[2] = Text(row.verdict, style=STYLES.get(row.verdict, ""))
+        table.add_row(*cells)
+    console.print()
+    console.print(table)
+    console.print()
+    lines = [*certificate.derivation, *(line for finding in certificate.findings for line in finding.derivation)]
+    searched: dict[str, list[str]] = {}
+    for finding in certificate.findings:
+        if finding.verdict in ("NOT FALSIFIED", "VIOLATED") and finding.search:
+            searched.setdefault(finding.search, []).append(finding.axiom)
+    lines += [f"{', '.join(axioms)}: searched {what}" for what, axioms in searched.items()]
+    lines += run_lines(certificate.run) if certificate.run is not None else []
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+    console.print()
+    console.print(Text(summary(certificate), style="bold"), soft_wrap=True)
+    for word in MEANING:
+        if any(finding.verdict == word for finding in certificate.findings):
+            console.print(Text(f"{word}: {MEANING[word]}."), style="dim", soft_wrap=True)

@@ -1,0 +1,63 @@
+"""What a row of the bank is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trivium.certify.question import Question, default_names
+from trivium.simplex.order import Order
+from trivium.weighting.base import UserRule
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule, what is asked of it, and what must come out.
+
+    Attributes:
+        make: makes the rule anew, without what earlier calls left behind.
+        question: the axioms asked.
+        breaks: axioms that must be VIOLATED; all others must not.
+        also: axioms that may be, because the break implies them at some inputs.
+    """
+
+    make: Callable[[], UserRule]
+    question: Question
+    breaks: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return self.make.__name__
+
+
+CONFORMING: list[Case] = []
+BROKEN: list[Case] = []
+
+
+def ask(teachers: int = 3, order: str | None = None, **asked: float) -> Question:
+    """A question with an order in letters."""
+    tiers = None if order is None else Order.parse(order, default_names(teachers))
+    return Question(teachers, order=tiers, **asked)
+
+
+def conforms(question: Question) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
+    """Register a rule that breaks nothing of what is asked."""
+
+    def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
+        CONFORMING.append(Case(make, question))
+        return make
+
+    return register
+
+
+def breaks(
+    axioms: str, question: Question, also: str = ""
+) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
+    """Register a rule that breaks the axioms named, and perhaps the others in ``also``."""
+
+    def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
+        BROKEN.append(Case(make, question, frozenset(axioms.split()), frozenset(also.split())))
+        return make
+
+    return register
