@@ -1,0 +1,159 @@
+"""Do three scales beat uniform weights and the best single teacher on real text?
+
+Eleven ways to weigh the demo's three teachers, five paired seeds each: equal data, steps, distillation mass and
+initial weights. Reports bits per byte of the student and of the weighted mixture itself, with bootstrap intervals
+over documents and seeds, and what each scale and the influence budget add. It resumes where it was stopped.
+
+    python benchmarks/first_light.py            # writes benchmarks/results/first_light.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.resources import files
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from trivium.cli.progress import shown
+from trivium.training.arms import baselines, parts
+from trivium.training.compare import bootstrap
+from trivium.training.recipe import Recipe, load_recipe
+from trivium.training.run import Workshop, distill, prepare
+
+HERE = Path(__file__).resolve().parent
+DEMO = Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml"
+PAIRS = [
+    ("full", "uniform"),
+    ("full", "single"),
+    ("full", "oracle"),
+    ("full", "context"),
+    ("full", "token+task"),
+    ("full", "token+context"),
+    ("full", "task+context"),
+    ("full", "unbounded"),
+    ("token", "uniform"),
+    ("task", "uniform"),
+    ("context", "uniform"),
+    ("token+context", "context"),
+    ("task+context", "context"),
+]
+
+_workshop: Workshop | None = None
+
+
+def _start(recipe: Recipe, folder: Path) -> None:
+    """Once a process: one thread, everything read, logits taken from the cache."""
+    global _workshop
+    torch.set_num_threads(1)
+    _workshop = prepare(recipe, Path(), folder / "cache")
+
+
+def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
+    assert _workshop is not None
+    start = time.process_time()
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    distill(recipe, _workshop, folder, resume=(folder / "identity.json").exists())
+    return recipe.name, seed, time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="steps a run; default: the demo's")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
+    parser.add_argument("--folder", type=Path, default=HERE / "work" / "first_light")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "first_light.json")
+    options = parser.parse_args()
+    full = load_recipe(DEMO)
+    changed = {"threads": 1} | ({"steps": options.steps} if options.steps else {})
+    full = full.model_copy(update={"train": full.train.model_copy(update=changed)})
+    torch.set_num_threads(1)
+    with shown() as progress:
+        workshop = prepare(full, Path(), options.folder / "cache", progress)
+    arms = {"full": full} | baselines(full, workshop.validation_loss) | parts(full)
+    todo = [(name, seed) for seed in range(options.seeds) for name in arms]
+    place = {(name, seed): options.folder / f"{name}-{seed}" for name, seed in todo}
+    waiting = [key for key in todo if not (place[key] / "nats.json").exists()]
+    print(f"{len(todo)} runs, {len(todo) - len(waiting)} already done")
+    # A fresh interpreter a worker: torch's thread pool does not survive a fork.
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), _start, (full, options.folder)) as pool:
+        jobs = [pool.submit(_run, arms[name], seed, place[name, seed]) for name, seed in waiting]
+        for count, job in enumerate(as_completed(jobs), start=1):
+            name, seed, seconds = job.result()
+            print(f"[{count}/{len(waiting)}] {name}, seed {seed}: {seconds:.0f} CPU-seconds", flush=True)
+    rows, _ = workshop.held_out
+    nats = {
+        what: {
+            name: torch.tensor([_read(place[name, seed])[what] for seed in range(options.seeds)], dtype=torch.float64)
+            for name in arms
+        }
+        for what in ("student", "mixture")
+    }
+    # The mixture has no seed: all runs of an arm have the same.
+    nats["mixture"] = {name: value[:1] for name, value in nats["mixture"].items()}
+    teacher_nats = torch.tensor(_read(place["full", 0])["teachers"], dtype=torch.float64)
+    nats["teacher"] = {name: teacher_nats[None, :, k] for k, name in enumerate(full.teacher_names)}
+    result = {
+        "claim": "the full scheme beats uniform weights and the student of the best single teacher",
+        "unit": "held-out bits per byte, mean of domains",
+        "setting": {
+            "steps": full.train.steps,
+            "seeds": options.seeds,
+            "tokens_a_step": full.train.batch_size * full.data.window,
+            "scheme": full.scheme.model_dump(exclude_defaults=True),
+            "test_rows": len(rows),
+            "test_documents": {
+                domain: len({d for d, k in zip(rows.document, rows.domain.tolist(), strict=True) if k == number})
+                for number, domain in enumerate(rows.domains)
+            },
+            "validation_loss": dict(zip(rows.tasks, workshop.validation_loss.tolist(), strict=True)),
+            "teachers": full.teacher_names,
+            "single": arms["single"].scheme.context[0].options["map"],
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "threads": 1,
+            "interval": "95 % percentile bootstrap over documents and seeds, paired, 4000 draws",
+        },
+    }
+    for what, runs in nats.items():
+        replicates = bootstrap(runs, rows)
+        result[what] = {
+            name: {
+                "mean": replicates.estimates[name],
+                "interval": replicates.interval(name),
+                "domains": replicates.domains[name],
+                "seeds": [bootstrap({name: one}, rows, draws=1).estimates[name] for one in value],
+            }
+            for name, value in runs.items()
+        }
+        if what != "teacher":
+            result[f"{what}_differences"] = [replicates.difference(a, b) for a, b in PAIRS]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(_short(result), indent=1) + "\n")
+    for row in result["student_differences"]:
+        low, high = row["interval"]
+        print(f"student {row['a']:>14} − {row['b']:<14} {row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]")
+    print(f"written to {options.output}")
+
+
+def _read(folder: Path) -> dict:
+    return json.loads((folder / "nats.json").read_text())
+
+
+def _short(value: object) -> object:
+    """Six significant digits are more than the intervals bear."""
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

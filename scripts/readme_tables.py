@@ -1,0 +1,97 @@
+"""Write the README's tables from the JSON files that the benchmarks left (``make index``).
+
+Every number between two markers comes from ``benchmarks/results/``; a test fails when README and JSON differ.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- begin {} -->", "<!-- end {} -->"
+
+LABELS = {
+    "single": "best single teacher",
+    "uniform": "uniform",
+    "oracle": "oracle that knows the domain",
+    "token": "token alone (entropy)",
+    "task": "task alone (validation skill)",
+    "context": "context alone (prefix posterior)",
+    "token+task": "token and task",
+    "token+context": "token and context",
+    "task+context": "task and context",
+    "unbounded": "all three, no influence budget",
+    "full": "**all three, with budgets (full)**",
+}
+
+
+def first_light(result: dict[str, Any]) -> str:
+    """Each way to weigh, as mixture and as student, and how the full scheme's student differs from it."""
+    differences = {row["b"]: row for row in result["student_differences"] if row["a"] == "full"}
+    lines = [
+        "| weights | mixture | student | full − this, student | shows |",
+        "|---|---|---|---|---|",
+    ]
+    for name, label in LABELS.items():
+        mixture, student = result["mixture"][name], result["student"][name]
+        row = differences.get(name)
+        change = shows = ""
+        if row is not None:
+            low, high = row["interval"]
+            change = f"{_signed(row['difference'])} [{_signed(low)}, {_signed(high)}]"
+            shows = "full is better" if high < 0 else "full is worse" if low > 0 else "no difference"
+        lines.append(f"| {label} | {mixture['mean']:.3f} | {student['mean']:.3f} | {change} | {shows} |")
+    return "\n".join(lines)
+
+
+def scales(result: dict[str, Any]) -> str:
+    """What adding a scale or a budget changes, for mixture and student."""
+    rows = [
+        ("token scale over uniform", "token", "uniform"),
+        ("task scale over uniform", "task", "uniform"),
+        ("context scale over uniform", "context", "uniform"),
+        ("token scale on top of context", "token+context", "context"),
+        ("task scale on top of context", "task+context", "context"),
+        ("token and task on top of context", "full", "context"),
+        ("influence budgets on top of all three", "full", "unbounded"),
+    ]
+    lines = ["| what is added | mixture | student |", "|---|---|---|"]
+    for label, a, b in rows:
+        cells = [_cell(result[f"{what}_differences"], a, b) for what in ("mixture", "student")]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(differences: list[dict[str, Any]], a: str, b: str) -> str:
+    row = next(row for row in differences if (row["a"], row["b"]) == (a, b))
+    low, high = row["interval"]
+    nothing = " (no difference)" if low <= 0 <= high else ""
+    return f"{_signed(row['difference'])} [{_signed(low)}, {_signed(high)}]{nothing}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def tables() -> dict[str, str]:
+    """Every generated table by its marker's name."""
+    result = json.loads((RESULTS / "first_light.json").read_text(encoding="utf-8"))
+    return {"first_light": first_light(result), "scales": scales(result)}
+
+
+def filled(text: str) -> str:
+    """The README's text with every marked part replaced."""
+    for name, table in tables().items():
+        begin, end = BEGIN.format(name), END.format(name)
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}\n{table}\n{end}{tail}"
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,27 @@
+"""The page about certificates names every field, and the published schema is the one that is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from trivium.certify.certificate import Certificate, schema
+from trivium.certify.question import Finding, Question, Witness
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+FIELDS = {field.alias or name for name, field in Certificate.model_fields.items()} | {
+    field.name for record in (Finding, Question, Witness) for field in dataclasses.fields(record)
+}
+
+
+@pytest.mark.parametrize("field", sorted(FIELDS))
+def test_the_page_names_every_field(field: str) -> None:
+    assert f"`{field}`" in (DOCS / "certificate.md").read_text(encoding="utf-8")
+
+
+def test_the_published_schema_is_fresh() -> None:
+    published = json.loads((DOCS / "certificate.schema.json").read_text(encoding="utf-8"))
+    assert published == schema(), "run `make index`"

@@ -1,0 +1,94 @@
+"""What holds of the package as a whole: a light import, a page for each room, one version, files of readable size."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import trivium
+from trivium.aggregation import POOLS
+from trivium.weighting import RULES
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = ROOT / "src" / "trivium"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PINS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
+
+def test_importing_trivium_pulls_torch_and_nothing_heavier() -> None:
+    # torch itself may bring some packages along: what counts is what trivium adds.
+    code = "import sys, torch; had = set(sys.modules); import trivium; print(*(set(sys.modules) - had))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    added = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "trivium" in added
+    assert added <= {"trivium", "torch", "numpy"} | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("room", ["trivium", "errors", *ROOMS])
+def test_each_room_has_its_page_in_the_reference(room: str) -> None:
+    assert (ROOT / "docs" / "api" / f"{room}.md").is_file()
+    assert f"api/{room}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_the_installed_version_is_the_declared_one() -> None:
+    declared = PROJECT["version"]
+    assert importlib.metadata.version("trivium") == trivium.__version__ == declared
+    assert f"## {declared}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """One without ``__init__`` imports from the tree and is missing from the wheel."""
+    assert [path for path in PACKAGE.rglob("*.py") if not path.with_name("__init__.py").is_file()] == []
+
+
+def test_annotations_are_announced() -> None:
+    assert Path(trivium.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_can_be_read_at_one_sitting(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= 250
+
+
+def test_every_pin_is_exact_and_names_no_host() -> None:
+    pins = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line[:1] not in ("", "#")
+    ]
+    assert all(line.count("==") == 1 and "/" not in line for line in pins)
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    names = {name.split(">")[0].split("[")[0].strip().lower().replace("_", "-") for name in wanted}
+    assert names <= pinned
+
+
+TESTS = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
+
+
+CATALOGUE = {**{name: rule.__name__ for name, rule in RULES.items()}, **{n: type(p).__name__ for n, p in POOLS.items()}}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_every_operator_of_the_catalogue_appears_in_a_test(name: str) -> None:
+    assert re.search(rf"\b{CATALOGUE[name]}\b|[\"']{name}[\"']", TESTS)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "weighting").glob("*/[a-z]*.py")), ids=lambda path: path.stem)
+def test_each_file_of_a_rule_is_in_the_catalogue(path: Path) -> None:
+    assert f"trivium.weighting.{path.parent.name}.{path.stem}" in {rule.__module__ for rule in RULES.values()}
