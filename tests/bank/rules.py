@@ -1,6 +1,6 @@
 """The bank: user-style rules, each with the question asked and the axioms it breaks."""
 
-from bank import broken, conforming, subtle, traps
+from bank import broken, conforming, subtle, traps, unseen
 from bank.cases import BROKEN, CONFORMING, Case
 
-__all__ = ["BROKEN", "CONFORMING", "Case", "broken", "conforming", "subtle", "traps"]
+__all__ = ["BROKEN", "CONFORMING", "Case", "broken", "conforming", "subtle", "traps", "unseen"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from trivium.certify.calculus import Derived, derive
+from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certify.decisions import Decision, decide
 from trivium.certify.falsify import falsify
@@ -57,9 +58,9 @@ def certify(
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
     derived = derive(operator, question.teachers)
-    known = derived.constants if derived.informative else None
+    constants = derived.constants if derived.informative else None
     _try(operator, question.teachers)
-    found = falsify(operator, question, seconds=seconds, seed=seed, constants=known)
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=constants)
     return Certificate(
         schema_=SCHEMA,
         kind="rule" if isinstance(operator, Rule) else "scheme",
@@ -72,7 +73,7 @@ def certify(
         question=question,
         search={"seconds": seconds, "seed": seed},
         box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
-        constants=None if known is None else _bounds(known),
+        constants=None if constants is None else _bounds(constants),
         derivation=derived.lines(),
         findings=judge(derived, question, found),
     )
@@ -96,6 +97,7 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
     (1.0, 2.0)
     """
     constants = derive(operator, teachers).constants
+    influence = constants.influence if known(operator, teachers) is not None else math.inf
     root = operator.root if isinstance(operator, Scheme) else operator
     goal = root.conforming if isinstance(root, Conform) else None
     bounded = goal is not None and (goal.floor > 0 or goal.cap < 1)
@@ -104,8 +106,8 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
         names,
         floor=goal.floor if goal is not None and goal.floor > 0 else None,
         cap=goal.cap if goal is not None and goal.cap < 1 else None,
-        influence=constants.influence if not bounded and constants.influence < float("inf") else None,
-        lipschitz=constants.lipschitz if constants.lipschitz < float("inf") else None,
+        influence=influence if not bounded and influence < math.inf else None,
+        lipschitz=constants.lipschitz if constants.lipschitz < math.inf else None,
         order=goal.order if goal is not None else None,
         margin=goal.margin if goal is not None else 0.0,
     )

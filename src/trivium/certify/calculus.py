@@ -59,7 +59,9 @@ class Derived:
     def informative(self) -> bool:
         """Whether anything at all is known of the weights."""
         gap = self.constants.gap
-        return bool((gap.isfinite() & ~torch.eye(gap.shape[0], dtype=torch.bool)).any()) or gap.shape[0] == 1
+        if gap.shape[0] == 1:  # one teacher has no ratios to bound
+            return not self.unknown
+        return bool((gap.isfinite() & ~torch.eye(gap.shape[0], dtype=torch.bool)).any())
 
     @property
     def positive(self) -> bool:
@@ -147,13 +149,13 @@ def _product(operator: Product, teachers: int) -> Derived:
     parts = [derive(part, teachers) for part in operator.parts]
     constants = product([part.constants for part in parts])
     influences = [part.constants.influence for part in parts]
-    lines = [f"T3: influence adds: {_sum(influences, constants.influence)} nats"]
+    finite = all(math.isfinite(part.constants.influence) for part in parts)
+    lines = [f"T3: influence adds: {_sum(influences, constants.influence)} nats"] if finite else []
     if any(part.constants.regularity for part in parts):
         lipschitz = [part.constants.lipschitz for part in parts]
         lines.append(f"T4: regularity adds: {_sum(lipschitz, constants.lipschitz)}")
-    lines.append("T5: gaps log(w_j/w_k) add, pair by pair")
-    finite = all(math.isfinite(part.constants.influence) for part in parts)
     if finite:
+        lines.append("T5: gaps log(w_j/w_k) add, pair by pair")
         lines.append("W-N, W-P: it ends in a log-softmax of finite scores")
     steps = tuple(step for part in parts for step in part.steps)
     lengths = [len(part.steps) for part in parts]

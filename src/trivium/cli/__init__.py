@@ -6,6 +6,7 @@ line on stderr.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import typer
@@ -55,4 +56,7 @@ app.command()(verify.verify)
 
 def main() -> None:
     """Entry point of the ``trivium`` command."""
+    # Threads that spin while they wait slow a training step severalfold when another program wants the core; asleep
+    # they cost a few microseconds. OpenMP reads this once, so it must be set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

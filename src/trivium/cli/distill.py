@@ -23,6 +23,8 @@ def distill(
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
     from trivium.training import run
+    from trivium.training.checkpoints import refuse_overwrite
+    from trivium.training.processes import is_main
     from trivium.training.recipe import load_recipe
 
     content = load_recipe(recipe)
@@ -30,10 +32,13 @@ def distill(
         content = content.model_copy(update={"train": content.train.model_copy(update={"seed": seed})})
     folder = out or Path("runs") / content.name
     base = recipe.parent
+    refuse_overwrite(folder, resume)
     with shown() as progress:
         cache = base / content.cache.folder if content.cache.folder else folder / "cache"
         workshop = run.prepare(content, base, cache, progress)
         run.distill(content, workshop, folder, resume=resume, progress=progress)
+    if not is_main():
+        return
     violated = finish(content, base, workshop, folder, str(recipe))
     typer.echo(f"student, certificate and report: {folder}")
     raise typer.Exit(1 if violated else 0)

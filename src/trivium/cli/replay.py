@@ -33,7 +33,8 @@ def replay(
     same = True
     for witness in witnesses:
         seen = evaluate(operator, witness, known(operator, witness.teachers))
-        agrees = witness.breaks(seen) and agree(witness.residual, seen)
+        # How far a rule moves that draws random numbers differs from call to call; that it moves is the breach.
+        agrees = witness.breaks(seen) and (witness.axiom == "W-F" or agree(witness.residual, seen))
         same &= agrees
         typer.echo(f"{witness.axiom}: {witness.note}")
         for name, values in witness.features.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from trivium.errors import require
@@ -20,6 +19,7 @@ def limit_influence(log_w: Tensor, budget: float) -> Tensor:
     Raises:
         InputError: a budget that is negative or NaN.
 
+    >>> import torch
     >>> w = limit_influence(torch.tensor([0.0, -9.0, -torch.inf]), budget=2.0)
     >>> [round(x, 4) for x in (w - w.max()).tolist()]
     [0.0, -2.0, -2.0]

@@ -1,1 +1,1 @@
-"""Training: recipe, step, trainer, monitor; every run leaves its trace in a folder, which ``report`` and ``certify`` read."""
+"""Training: recipe, step, trainer, monitor. Every run leaves a trace that certificate and report read."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from trivium.data.rows import DomainTexts, Rows, make_rows
 from trivium.data.sources import read_texts
-from trivium.errors import InputError, nearest, require
+from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.scheme import Scheme, compose
 from trivium.scheme.scheme import Term
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
@@ -71,15 +72,26 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         if name not in fields:
             raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
         if isinstance(value, Mapping):
-            options[name] = tuple(float(value[teacher]) for teacher in _all_teachers(value, recipe, name))
-        elif isinstance(value, list):
-            options[name] = tuple(value)
+            options[name] = [value[teacher] for teacher in _all_teachers(value, recipe, name)]
+    built = _validated(rule, entry.rule, options, fields)
+    built.constants(len(recipe.teachers))  # a list as long as K, an index that exists, a budget ≥ 0: checked there
+    return built
+
+
+def _validated(rule: type[Rule], name: str, options: Mapping[str, Any], fields: set[str]) -> Rule:
+    """The rule with these options, each of its declared type."""
     try:
-        return rule(**options)
-    except TypeError as error:
+        built: Rule = TypeAdapter(rule).validate_python(options)
+    except ValidationError as error:
+        problem: Any = error.errors()[0]
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, TriviumError):
+            raise cause from None
+        path = ".".join(str(part) for part in problem["loc"])
         raise InputError(
-            f"the options of rule {entry.rule!r} must fit", str(error), f"It takes {sorted(fields)}."
-        ) from error
+            f"the options of rule {name!r} must fit", f"{path!r}: {problem['msg']}", f"It takes {sorted(fields)}."
+        ) from None
+    return built
 
 
 def _teacher_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
@@ -120,6 +132,8 @@ class Tables:
 def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path()) -> Tables:
     """All rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
     data = recipe.data
+    names = [domain.name for domain in data.domains]
+    require(len(set(names)) == len(names), "domains' names must differ", names, "Rename one of them.")
     own = {name: len(scheme.teachers) for name in scheme.ranges if name not in BUILT_IN}
 
     def table(split: str, limit: int | None) -> Rows:
@@ -156,18 +170,34 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
     )
     if section.model is not None:
         return load_model(resolve(section.model, base)).train()
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    options = dict(section.config or {})
+    config = _fresh_config(dict(section.config or {}), tokenizer)
+    torch.manual_seed(recipe.train.seed)
+    return AutoModelForCausalLM.from_config(config).train()
+
+
+def _fresh_config(options: dict[str, Any], tokenizer: Any) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
+
     model_type = options.pop("model_type", None)
+    if model_type not in causal:
+        fix = nearest(model_type, causal) if isinstance(model_type, str) else "For example: llama."
+        raise InputError("student.config must name a model_type that writes text", repr(model_type), fix)
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     try:
         config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **options})
-    except (ValueError, TypeError) as error:
-        reason = str(error).split(".")[0][:120]
-        raise InputError("student.config must name a transformers model_type", reason, "For example: llama.") from error
-    torch.manual_seed(recipe.train.seed)
-    return AutoModelForCausalLM.from_config(config).train()
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        raise InputError(f"student.config must fit {model_type}", reason, "Mend it.") from error
+    # transformers keeps what it does not know as an attribute: a misspelled size would silently be the default.
+    known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
+    for key in options:
+        if key not in known:
+            raise InputError(f"a key of student.config must exist for {model_type}", repr(key), nearest(key, known))
+    return config
 
 
 def build_teachers(recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path()) -> list[Teacher]:

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from trivium.errors import InputError
+from trivium.errors import InputError, require
 from trivium.teachers.huggingface import Teacher
 from trivium.training.recipe import Recipe
 
 _COMPLETE = "complete"
+_IDENTITY = "identity.json"
 
 
 def mark_complete(folder: Path) -> None:
@@ -35,6 +36,16 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
+def refuse_overwrite(folder: Path, resume: bool) -> None:
+    """Raise InputError if ``folder`` holds a run that is not resumed; asked before anything is computed for it."""
+    require(
+        resume or not (folder / _IDENTITY).exists(),
+        "a run must not overwrite another",
+        f"{folder}, which holds one",
+        "Add --resume, or name another folder.",
+    )
+
+
 def claim(folder: Path, recipe: Recipe, teachers: Sequence[Teacher], resume: bool) -> None:
     """Make ``folder`` this run's own, or check that it already is.
 
@@ -42,17 +53,12 @@ def claim(folder: Path, recipe: Recipe, teachers: Sequence[Teacher], resume: boo
         InputError: the folder holds a run and ``resume`` is false (nothing is overwritten), or ``resume`` is true
             and recipe or teachers differ from those it was begun with.
     """
+    refuse_overwrite(folder, resume)
     fingerprints = {teacher.name: teacher.fingerprint for teacher in teachers}
     identity = {"recipe": recipe.digest(), "teachers": fingerprints}
-    path = folder / "identity.json"
+    path = folder / _IDENTITY
     if path.exists():
         begun = json.loads(path.read_text())
-        if not resume:
-            raise InputError(
-                "a run must not overwrite another",
-                f"{folder}, which holds one",
-                "Add --resume, or name another folder.",
-            )
         if begun["teachers"] != fingerprints:
             changed = sorted(n for n, f in fingerprints.items() if begun["teachers"].get(n) != f)
             raise InputError(
@@ -67,4 +73,6 @@ def claim(folder: Path, recipe: Recipe, teachers: Sequence[Teacher], resume: boo
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    path.write_text(json.dumps(identity, indent=1))
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(identity, indent=1))
+    partial.replace(path)

@@ -84,7 +84,7 @@ def mixture_nats(
     found = []
     for index in indices(rows):
         batch = batch_of(rows, index, source)
-        logits = student(input_ids=rows.input_ids[index]).logits if needs_student else None
+        logits = student(input_ids=rows.input_ids[index].to(student.device)).logits.cpu() if needs_student else None
         features = collect_features(scheme, batch, logits, validation_loss)
         b, t = batch.labels.shape
         weights = scheme.log_weights(features).expand(b, t, len(scheme.teachers)).flatten(0, 1)

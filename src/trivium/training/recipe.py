@@ -12,11 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trivium.errors import InputError, nearest
 
+#: The schedules of transformers that need no arguments of their own.
+Schedule = Literal[
+    "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial", "inverse_sqrt"
+]
+
 
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StudentSection(Section):
@@ -73,8 +78,8 @@ class SchemeSection(Section):
     task: list[RuleSection] = Field(default_factory=list, description="rules that see the example's task")
     context: list[RuleSection] = Field(default_factory=list, description="rules that see prefix or domain")
     budget: float | dict[str, float] | None = Field(None, description="influence in nats: in all, or {token: 1, …}")
-    floor: float = Field(0.0, description="least weight of a teacher, at most 1/K")
-    cap: float = Field(1.0, description="largest weight of a teacher, at least 1/K")
+    floor: float = Field(0.0, ge=0, description="least weight of a teacher, at most 1/K")
+    cap: float = Field(1.0, gt=0, description="largest weight of a teacher, at least 1/K")
     order: str | None = Field(None, description="safety order of teachers, e.g. 'a > b = c', safest first")
     margin: float = Field(0.0, ge=0, description="nats between two tiers of the order")
 
@@ -96,7 +101,7 @@ class TrainSection(Section):
     batch_size: int = Field(8, ge=1, description="rows a forward pass and device")
     accumulation: int = Field(1, ge=1, description="forward passes an optimizer step")
     learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
-    schedule: str = Field("cosine", description="a transformers schedule")
+    schedule: Schedule = Field("cosine", description="a transformers schedule")
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, ge=0, description="norm the student's gradient is clipped to; 0 for none")

@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.rows import Rows
 from trivium.errors import InputError, require
@@ -22,6 +24,7 @@ from trivium.training.build import Tables, build_rows, build_scheme, build_stude
 from trivium.training.checkpoints import claim, latest_complete, step_of
 from trivium.training.evaluate import is_predictor, mixture_nats, student_nats, teacher_nats, validation_losses
 from trivium.training.monitor import Bounds, Monitor
+from trivium.training.processes import is_main, main_first, own_device, wait
 from trivium.training.recipe import Recipe
 from trivium.training.trace import Trace
 
@@ -60,11 +63,12 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
     """
     if recipe.train.threads is not None:
         torch.set_num_threads(recipe.train.threads)
+    disable_progress_bar()  # the caller shows progress; the bars of single files would stand between its lines
+    _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
     Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)  # T1 before anything is computed
     tokenizer = build_tokenizer(recipe, base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teachers = build_teachers(recipe, tokenizer, device, base)
+    teachers = build_teachers(recipe, tokenizer, own_device(), base)
     tables = build_rows(recipe, tokenizer, scheme, base)
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
@@ -81,12 +85,21 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
         )
     for name, rows in named.items():
         if recipe.cache.enabled:
-            report = _reporter(progress, name)
-            sources[name] = cached_logits(teachers, rows.input_ids, cache, progress=report)
+            with main_first():
+                sources[name] = cached_logits(teachers, rows.input_ids, cache, progress=_reporter(progress, name))
         else:
             sources[name] = LiveLogits(teachers, rows.input_ids)
     losses = validation_losses(sources["validation"], tables.validation)
     return Workshop(base, tokenizer, teachers, tables, sources, losses)
+
+
+def _check_tracker(tracker: str) -> None:
+    require(
+        tracker == "none" or find_spec(tracker) is not None,
+        "train.tracker must be installed",
+        repr(tracker),
+        f"pip install {tracker}, or set it to none.",
+    )
 
 
 def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]:
@@ -117,12 +130,14 @@ def distill(
     for noisy in ("transformers", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     scheme = build_scheme(recipe, workshop.base)
-    claim(folder, recipe, workshop.teachers, resume)
-    checkpoint = latest_complete(folder) if resume else None
+    with main_first():
+        if is_main():
+            claim(folder, recipe, workshop.teachers, resume)
+        checkpoint = latest_complete(folder) if resume else None
     student = build_student(recipe, workshop.tokenizer, workshop.base)
     _check_student(student, workshop)
     monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)
-    trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None)
+    trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     trainer = DistillationTrainer(
         student,
         recipe,
@@ -142,9 +157,13 @@ def distill(
         recorder.evaluate(0)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student = trainer.accelerator.unwrap_model(trainer.model)
-    student.save_pretrained(folder / "student")
-    workshop.tokenizer.save_pretrained(folder / "student")
-    return _final_nats(recipe, scheme, workshop, student, folder)
+    nats = _final_nats(recipe, scheme, workshop, student)
+    if is_main():
+        student.save_pretrained(folder / "student")
+        workshop.tokenizer.save_pretrained(folder / "student")
+        (folder / "nats.json").write_text(json.dumps({name: values.tolist() for name, values in nats.items()}))
+    wait()
+    return nats
 
 
 def _check_student(student: Any, workshop: Workshop) -> None:
@@ -156,10 +175,9 @@ def _check_student(student: Any, workshop: Workshop) -> None:
         )
 
 
-def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any, folder: Path) -> dict[str, Tensor]:
+def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any) -> dict[str, Tensor]:
     rows, source = workshop.held_out
     nats = {"student": student_nats(student, rows), "teachers": teacher_nats(source, rows)}
     if is_predictor(scheme):
         nats["mixture"] = mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool, student.eval())
-    (folder / "nats.json").write_text(json.dumps({name: values.tolist() for name, values in nats.items()}))
     return nats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from trivium.training.step import StepOutput
 
 
 class Shares:
-    """Adds up losses, mean weights and influence over the batches between two lines of the trace."""
+    """Adds up losses, mean weights and influence over the batches between two lines of the trace.
 
-    def __init__(self, scheme: Scheme) -> None:
-        self.scheme = scheme
-        self.last: dict[str, float] = {}
+    Args:
+        accumulation: batches an optimizer step; each batch's loss is its part of the step's.
+    """
+
+    def __init__(self, scheme: Scheme, accumulation: int = 1) -> None:
+        self.scheme, self.accumulation = scheme, accumulation
         self._clear()
 
     def _clear(self) -> None:
@@ -40,12 +44,24 @@ class Shares:
             self.influence[scale] = max(self.influence.get(scale, 0.0), float(influence(chosen).max()))
 
     def take(self) -> dict[str, Any]:
-        """Means since the last call, in the shape of a trace line."""
+        """Since the last call, in the shape of a trace line: losses a step, mean shares, largest influence."""
         count = max(self.batches, 1)
         names = self.scheme.teachers
-        record: dict[str, Any] = {name: value / count for name, value in self.sums.items()}
+        record: dict[str, Any] = {name: value * self.accumulation / count for name, value in self.sums.items()}
         record["share"] = {s: dict(zip(names, (w / count).tolist(), strict=True)) for s, w in self.weights.items()}
         record["influence"] = dict(self.influence)
-        self.last = {f"share/{s}/{n}": v for s, of in record["share"].items() for n, v in of.items()}
         self._clear()
         return record
+
+
+def combined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One record of those that several processes took in the same steps: losses add up, as each is over the tokens
+    of all; shares are averaged; influence is the largest."""
+    first, count = records[0], len(records)
+    found: dict[str, Any] = {n: sum(r[n] for r in records) for n in first if n not in ("share", "influence")}
+    found["share"] = {
+        scale: {name: sum(r["share"][scale][name] for r in records) / count for name in share}
+        for scale, share in first["share"].items()
+    }
+    found["influence"] = {scale: max(r["influence"][scale] for r in records) for scale in first["influence"]}
+    return found

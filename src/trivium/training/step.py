@@ -63,6 +63,7 @@ def distillation_step(
         divergence=loss.divergence,
         mask=batch.mask.flatten(),
         normalizer=count,
+        teacher_names=scheme.teachers,
     )
     # 4. The text itself, if it counts at all.
     label = torch.zeros((), device=flat.device)

@@ -9,10 +9,17 @@ from typing import Any
 
 
 class Trace:
-    """Appends lines; after a resume, lines beyond the checkpoint are cut so that every step stands once."""
+    """Appends lines; after a resume, lines beyond the checkpoint are cut so that every step stands once.
 
-    def __init__(self, path: Path, resumed_step: int | None) -> None:
+    Args:
+        resumed_step: where the run goes on, or None to begin.
+        join: append to what another process of the same run began.
+    """
+
+    def __init__(self, path: Path, resumed_step: int | None, join: bool = False) -> None:
         self.path = path
+        if join:
+            return
         kept = []
         if resumed_step is not None and path.exists():
             kept = [row for row in read_trace(path) if row["step"] <= resumed_step]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -18,8 +19,9 @@ from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
 from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
 from trivium.training.monitor import Monitor
+from trivium.training.processes import is_main
 from trivium.training.recipe import Recipe
-from trivium.training.shares import Shares
+from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
 from trivium.training.trace import Trace
 
@@ -74,7 +76,8 @@ class DistillationTrainer(Trainer):
     ) -> None:
         self.recipe, self.scheme, self.rows, self.source = recipe, scheme, rows, source
         self.trace, self.monitor = trace, monitor
-        self.shares = Shares(scheme)
+        self.shares = Shares(scheme, recipe.train.accumulation)
+        self.scalars: dict[str, float] = {}
         super().__init__(model=model, args=training_arguments(recipe, folder), train_dataset=RowNumbers(rows))
         self.validation_loss = validation_loss.to(self.args.device)
         # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
@@ -112,6 +115,18 @@ class DistillationTrainer(Trainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trackers get each teacher's share with the rest. Not by a callback: the trackers' own come before it."""
+        super().log({**logs, **self.scalars}, start_time)
+
+    def take_record(self) -> dict[str, Any]:
+        """What all processes saw since the last call, in the shape of a trace line; all must call it at one step."""
+        taken = gather_object([(self.shares.take(), self.monitor.take_worst())])
+        record = combined([shares for shares, _ in taken])
+        self.scalars = {f"share/{s}/{n}": v for s, of in record["share"].items() for n, v in of.items()}
+        worst = {axiom: max(residuals[axiom] for _, residuals in taken) for axiom in taken[0][1]}
+        return record | {"axioms": worst}
+
 
 def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     """The recipe's ``train`` section in the words of transformers."""
@@ -147,7 +162,10 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
 
 
 class Recorder(TrainerCallback):
-    """Writes the trace, evaluates on validation rows, marks checkpoints and reports progress."""
+    """Writes the trace, evaluates on validation rows, marks checkpoints and reports progress.
+
+    Of several processes one writes; of violations each writes its own.
+    """
 
     def __init__(
         self, trainer: DistillationTrainer, validation: Rows, progress: Callable[[int, int, float], None]
@@ -159,20 +177,21 @@ class Recorder(TrainerCallback):
         for violation in trainer.monitor.take_violations():
             trainer.trace.write("violation", step, **violation)
         if step % train.log_every == 0 or step % train.save_every == 0 or step == train.steps:
-            record = trainer.shares.take()
+            record = trainer.take_record()
             rate = float(kwargs["lr_scheduler"].get_last_lr()[0])
-            trainer.trace.write("step", step, **record, learning_rate=rate, axioms=trainer.monitor.take_worst())
-            self.progress(step, train.steps, record["loss"])
+            if is_main():
+                trainer.trace.write("step", step, **record, learning_rate=rate)
+                self.progress(step, train.steps, record["loss"])
         if step % train.evaluate_every == 0 or step == train.steps:
             self.evaluate(step)
 
     def evaluate(self, step: int) -> None:
+        if not is_main():
+            return
         values = bits_per_byte(student_nats(self.trainer.model, self.validation), self.validation)
         self.trainer.trace.write("eval", step, bits_per_byte=values, mean=sum(values.values()) / len(values))
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if logs is not None:  # trackers registered after this callback receive the shares with the rest
-            logs.update(self.trainer.shares.last)
-
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own
+        if is_main():
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")

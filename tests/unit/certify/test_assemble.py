@@ -121,6 +121,16 @@ def test_a_whole_scheme_is_proved_to_keep_what_it_claims() -> None:
     assert recheck(certificate, scheme) == []
 
 
+def test_a_rule_that_declares_nothing_claims_nothing() -> None:
+    @rule(scale="token", features={"margin": (0.0, 1.0)})
+    def mine(margin: Tensor) -> Tensor:
+        return torch.softmax(margin, dim=-1)
+
+    for teachers in (1, 2):
+        assert claims(mine, teachers).axioms == ("W-F", "W-N", "W-P")
+    assert claims(Conform(mine, ConformingSet(2, 0.1)), 2).axioms == ("W-F", "W-N", "W-P", "W-B")
+
+
 def test_a_rule_that_raises_is_named_with_its_reason() -> None:
     @rule(scale="token", features={"entropy": (0.0, 12.0)})
     def two_only(entropy: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """The falsifier: a search for inputs at which an operator breaks an axiom, and their replay.
 
-``falsify`` looks where breaks live and random sampling does not go; ``replay`` evaluates a stored witness again.
+``falsify`` looks where breaks live and random sampling does not go; ``replay`` evaluates a stored witness again;
+``equivariance`` reports whether it matters how teachers are listed, which no axiom asks.
 """
 
+from trivium.certify.falsify.equivariance import equivariance
 from trivium.certify.falsify.falsify import falsify
 from trivium.certify.falsify.replay import replay
 
-__all__ = ["falsify", "replay"]
+__all__ = ["equivariance", "falsify", "replay"]

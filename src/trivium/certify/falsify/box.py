@@ -52,6 +52,11 @@ class Box:
         return self.high - self.low
 
     @property
+    def center(self) -> Tensor:
+        """The middle of the box [D]."""
+        return self.snap((self.low + self.high) / 2)
+
+    @property
     def groups(self) -> list[Tensor]:
         """The coordinates of each feature."""
         return [torch.nonzero(self.feature == f).flatten() for f in range(len(self.ranges))]

@@ -17,6 +17,7 @@ def falsify(
     seconds: float = 5.0,
     seed: int = 0,
     constants: Constants | None = None,
+    other_teachers: bool = True,
 ) -> dict[str, Finding]:
     """Search the operator's feature box for a breach of every axiom asked.
 
@@ -32,6 +33,8 @@ def falsify(
         seed: of all random choices; the caller's random state is left as it was.
         constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
             ``constants.regularity``.
+        other_teachers: whether a rule that accepts other numbers of teachers, from 1 to 16, but gives NaN there breaks
+            W-N (a division by K − 1, a deviation over one teacher).
 
     Returns:
         a finding for each id in ``question.axioms``, and for the constants when given.
@@ -47,5 +50,5 @@ def falsify(
     """
     with quiet(seed):
         search = Search(operator, question, seconds, seed, constants)
-        search.run()
+        search.run(other_teachers)
         return Findings(search, question).all()

@@ -12,7 +12,7 @@ from trivium.certify.falsify.function import MANY
 from trivium.certify.falsify.objectives import Candidate, Objective, Worst
 from trivium.certify.falsify.probe import DTYPES, Probe
 from trivium.certify.falsify.regularity import Pairs
-from trivium.certify.falsify.search import Search, tolerance
+from trivium.certify.falsify.search import Search
 from trivium.certify.falsify.shrink import keeps, shrink
 from trivium.certify.question import Finding, Question, Witness
 
@@ -25,15 +25,16 @@ class Findings:
 
     def __init__(self, search: Search, question: Question) -> None:
         self.search, self.question = search, question
-        self.probe, self.box = search.probe, search.box
-        self.text = "; ".join(search.said)
+        self.ground = search.ground
+        self.probe, self.box = search.ground.probe, search.ground.box
+        self.text = "; ".join(search.ground.said)
 
     def all(self) -> dict[str, Finding]:
         """A finding for each axiom asked, then for each kind of declared constant."""
         asked = list(self.question.axioms)
         if self.search.constants is not None:
             asked += ["constants.influence", "constants.gap", "constants.regularity"]
-        by_pairs = {pairs.allowance.axiom: pairs for pairs in self.search.pairs}
+        by_pairs = {pairs.allowance.axiom: pairs for pairs in self.ground.pairs}
         found = {}
         for axiom in asked:
             if axiom == "W-F":
@@ -48,13 +49,13 @@ class Findings:
         """W-N, W-P, W-B, W-S and declared influence and gaps."""
         if axiom == "W-N" and (raising := self._raising()) is not None:
             return raising
-        sources = [(self.box, self.probe, self.search.worst)]
+        sources = [(self.box, self.probe, self.ground.worst)]
         sources += [(box, Probe(self.probe.operator, box), worst) for box, worst in self.search.others]
         for box, probe, worst in sources:
             for candidate in _ranked(worst, axiom):
                 if candidate.excess > 0 and (finding := self._confirm(candidate, box, probe)) is not None:
                     return finding
-        best = _ranked(self.search.worst, axiom)
+        best = _ranked(self.ground.worst, axiom)
         if not best:
             return Finding(axiom, "NOT FALSIFIED", None, search=self.text)
         top = best[0]
@@ -92,8 +93,8 @@ class Findings:
 
     def regularity(self, pairs: Pairs) -> Finding:
         """W-R and declared regularity."""
-        axiom, dtype = pairs.allowance.axiom, pairs.dtype if pairs.dtype is self.search.dtype else self.search.dtype
-        slack = tolerance(pairs)
+        axiom, dtype = pairs.allowance.axiom, self.ground.dtype
+        slack = pairs.tolerance
         for pair in pairs.kept:
             assert pair.other is not None
             limit = max(slack, pair.residual - pair.excess if math.isfinite(pair.excess) else slack)
@@ -129,62 +130,53 @@ class Findings:
 
     def _shaky(self, rows: Tensor, residual: float) -> bool:
         """Whether repeated calls alone explain the residual: then W-F is broken and this says nothing of W-R."""
-        logs = [torch.cat([self.probe.alone(row, self.search.dtype)[1] for row in rows]) for _ in range(4)]
+        logs = [torch.cat([self.probe.alone(row, self.ground.dtype)[1] for row in rows]) for _ in range(4)]
         moved = max(float((log - logs[0]).abs().nan_to_num(nan=0.0).max()) for log in logs[1:])
         return moved * 4 > residual
 
     def function(self) -> Finding:
         """W-F."""
-        coupling, changes = self.search.coupling, self.search.changes
-        assert coupling is not None
+        coupling, changes, drift = self.search.coupling, self.search.changes, self.search.drift
         limit, dtype = coupling.limit, changes.dtype
         small = coupling.smallest()
-        if small is None and self.search.drift is None:
-            worst = coupling.worst if coupling.worst <= limit else limit
-            return Finding("W-F", "NOT FALSIFIED", worst, limit, "every batch compared", search=self.text)
-        if small is None:
-            assert self.search.drift is not None
-            size, row, batch = self.search.drift
-            batch, other = batch[row : row + 1], None
-            row = 0
+        if small is not None:
+            size, row, batch, other, note = self._smaller(*small, limit)
+        elif coupling.found:
+            size, row, batch, other = min(coupling.found, key=lambda f: (len(f[2]), -f[0]))
+            note = f"row {row} had weights that differed by {size:.3g}, once in {self.probe.calls:,} calls"
+        elif drift is not None:
+            size, row, batch, other = *drift, None
             note = f"the same call gives weights that differ by {size:.3g} after {self.probe.calls:,} calls"
         else:
-            size, row, batch, other = small
-            limit_kept = keeps(size, limit)
-
-            def holds(rows: Tensor) -> bool:
-                return float(changes.of(rows, other)[row]) > limit_kept
-
-            # What a rule remembers from this search is not there in another process: such a batch stays as it is.
-            repeated = float(changes.of(batch[row : row + 1])[0]) > limit
-            if not repeated:
-                if other is not None and float(changes.of(batch)[row]) > limit_kept:
-                    other = None
-                batch = shrink(batch, self.box, holds, tries=80 if len(batch) <= MANY else 10)
-                size = float(changes.of(batch, other)[row])
-            cause = "the call or the shape of the batch" if repeated else f"the other rows of a batch of {len(batch)}"
-            note = f"row {row} has weights that change by {size:.3g} with {cause}"
+            return Finding("W-F", "NOT FALSIFIED", coupling.worst, limit, "every batch compared", search=self.text)
+        behind = None if other is None else self.box.nested(other, dtype)
         features = self.box.nested(batch, dtype)
-        if not self.box.ranges:
-            features = {}
-        witness = Witness(
-            "W-F",
-            features,
-            None if other is None else self.box.nested(other, dtype),
-            _NAMES[dtype],
-            self.box.teachers,
-            size,
-            note,
-            row,
-            self.question,
-        )
+        name, teachers = _NAMES[dtype], self.box.teachers
+        witness = Witness("W-F", features, behind, name, teachers, size, note, row, self.question)
         where = f"row {row} of {len(batch)}: {self.box.describe(batch[row])}"
         return Finding("W-F", "VIOLATED", size, limit, where, search=self.text, witness=witness)
+
+    def _smaller(
+        self, size: float, row: int, batch: Tensor, other: Tensor | None, limit: float
+    ) -> tuple[float, int, Tensor, Tensor | None, str]:
+        changes, must = self.search.changes, keeps(size, limit)
+        # What a rule remembers from this search is not there in another process: such a batch stays as it is.
+        if float(changes.of(batch[row : row + 1])[0]) > limit:
+            note = f"row {row} has weights that change by {size:.3g} with the call or its shape"
+            return size, row, batch, other, note
+        if other is not None and float(changes.lasting(batch)[row]) > must:
+            other = None
+        tries = 60 if len(batch) <= MANY else 10
+        simple = shrink(batch, self.box, lambda rows: float(changes.lasting(rows, other)[row]) > must, tries)
+        again = float(changes.lasting(simple, other)[row])
+        size, batch = (again, simple) if again > limit else (size, batch)
+        note = f"row {row} has weights that change by {size:.3g} with the other rows of a batch of {len(batch)}"
+        return size, row, batch, other, note
 
     def _raising(self) -> Finding | None:
         """An input at which the rule raises is one at which it is not defined."""
         for point, message, dtype in self.probe.raised:
-            if dtype is not self.search.dtype:
+            if dtype is not self.ground.dtype:
                 continue
 
             def holds(rows: Tensor) -> bool:

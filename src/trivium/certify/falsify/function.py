@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from trivium.axioms import FunctionOfItsRow
-from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.probe import Probe
 
 #: Batch sizes whose first row is compared with the same row alone.
@@ -37,9 +36,9 @@ class Changes:
     def of(self, batch: Tensor, other: Tensor | None = None, patience: int = 0) -> Tensor:
         """The largest change of each row of ``batch`` [N, D] under every protocol, [N].
 
-        Protocols: those of the axiom; every row alone (of a long batch 16); the batch in other shapes; with the rows of ``other`` put
-        behind and before it; after a call on ``other``; with gradients on; and twelve more calls. If nothing changed,
-        up to ``patience`` calls more, for a state that takes long to show.
+        Protocols: those of the axiom; every row alone (of a long batch 16); the batch in other shapes; with the rows
+        of ``other`` put behind and before it; after a call on ``other``; with gradients on; and twelve more calls. If
+        nothing changed, up to ``patience`` calls more, for a state that takes long to show.
         """
         worst = self._by_axiom(batch)
         reference = self._alone(batch)
@@ -49,6 +48,10 @@ class Changes:
         while patience > 0 and float(worst.max()) <= slack:
             worst, patience = torch.maximum(worst, _difference(self.call(batch), reference)), patience - 1
         return worst
+
+    def lasting(self, batch: Tensor, other: Tensor | None = None) -> Tensor:
+        """The change that shows again right after: what an earlier, different call left behind does not count."""
+        return torch.minimum(self.of(batch, other), self.of(batch, other))
 
     def _protocols(self, batch: Tensor, other: Tensor | None) -> Iterator[Tensor | None]:
         n, d = batch.shape
@@ -130,6 +133,15 @@ class Coupling:
             self._companions(pick[24 + 32 * start : 56 + 32 * start], torch.cat([company, pick[-8:]]))
         self._whole(self.pool)
 
+    def repeat(self, batch: Tensor, calls: int) -> None:
+        """The same call over and over, for chance and for a state that is slow to show."""
+        first = self.changes.call(batch)
+        for _ in range(calls if first is not None else 0):
+            weights = self.changes.call(batch)
+            if weights is not None and first is not None and not torch.equal(weights, first):
+                self.note(_difference(weights, first), batch)
+                return
+
     def _sizes(self, pick: Tensor) -> None:
         row = pick[:1]
         alone = self.changes.call(row)
@@ -174,9 +186,11 @@ class Coupling:
             self.worst = max(self.worst, float(residual.max()))
             for row in residual.topk(min(2, n)).indices.tolist():
                 if float(residual[row]) > self.limit:
-                    start = row // size * size
-                    chunk = pool[order][start : start + size]
-                    self.found.append((float(residual[row]), row - start, chunk, None))
+                    # One of the two chunks that held the row is the one in which it changes.
+                    for place, chunk_size, rows in ((row, size, pool[order]), (int(order[row]), 512, pool)):
+                        start = place // chunk_size * chunk_size
+                        chunk = rows[start : start + chunk_size]
+                        self.found.append((float(residual[row]), place - start, chunk, None))
 
     def _chunks(self, points: Tensor, size: int) -> Tensor | None:
         parts = [self.changes.call(chunk) for chunk in points.split(size)]
@@ -184,14 +198,15 @@ class Coupling:
 
     def smallest(self) -> tuple[float, int, Tensor, Tensor | None] | None:
         """The change found in the fewest rows, with rows dropped as long as it persists: (size, row, batch, other)."""
-        found = sorted(self.found, key=lambda f: (len(f[2]), -f[0]))[:4] + sorted(self.found, key=lambda f: -f[0])[:2]
+        by_size = sorted(self.found, key=lambda f: (len(f[2]), -f[0]))
+        found = by_size[:8] + sorted(self.found, key=lambda f: -f[0])[:4] + by_size[8:16]
         for _, row, batch, other in found:
             if len(batch) > MANY:
                 reduced = self._drop(row, batch)
                 if reduced is None:
                     continue
                 row, batch = reduced
-            change = self.changes.of(batch, other)
+            change = self.changes.lasting(batch, other)
             row = row if float(change[row]) > self.limit else int(change.argmax())
             if float(change[row]) > self.limit:
                 return float(change[row]), row, batch, other

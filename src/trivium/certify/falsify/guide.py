@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -163,7 +164,7 @@ class Guide:
         common = [[value for value, _ in count.most_common(_LEVELS)] for count in counts]
         for values in common:
             ordered = sorted(values)
-            values += [(x + y) / 2 for x, y in zip(ordered, ordered[1:], strict=False)]
+            values += [(x + y) / 2 for x, y in pairwise(ordered)]
         return [common[int(f)] for f in self.box.feature.tolist()]
 
     def _nothing(self) -> Boundaries:

@@ -78,9 +78,17 @@ def _function_parts(function: types.FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
         except ValueError:  # a cell that is not filled yet holds nothing
             continue
-    for name in function.__code__.co_names:
+    for name in _names(function.__code__):
         value = function.__globals__.get(name)
         if isinstance(value, types.FunctionType) and value.__module__ != function.__module__:
             continue
         if not isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
             yield value
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Global names that a function or a lambda inside it refers to."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)

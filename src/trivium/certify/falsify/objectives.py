@@ -143,6 +143,13 @@ class Worst:
             kept.sort(key=lambda c: -c.excess)
             del kept[KEPT:]
 
+    def merge(self, other: Worst) -> None:
+        """Add what another saw of some of the same objectives."""
+        for index, kept in other.best.items():
+            place = self.objectives.index(other.objectives[index])
+            both = sorted(self.best.get(place, []) + kept, key=lambda c: -c.excess)
+            self.best[place] = both[:KEPT]
+
     def starts(self, index: int) -> Tensor | None:
         """The points kept of one objective, [M, D]."""
         kept = self.best.get(index, [])

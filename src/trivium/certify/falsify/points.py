@@ -52,7 +52,8 @@ class Points:
             values += [value, -value, low + value * span]
             values += [value + sign * near for near in NEAR[:4] for sign in (1, -1)]
         level = torch.tensor([v for v in values if low <= v <= high], dtype=torch.float64)
-        return torch.unique(level.round() if self.box.integer[d] else level)
+        distinct: Tensor = torch.unique(level.round() if self.box.integer[d] else level)
+        return distinct
 
     def uniform(self, n: int) -> Tensor:
         """Independent uniform points."""
@@ -79,7 +80,7 @@ class Points:
         """All 2^D corners, or a random 4096 of them with the one-against-the-rest ones."""
         d = self.box.dimension
         if d <= 12:
-            bits = torch.tensor(list(itertools.product((False, True), repeat=d))).reshape(2**d, d)
+            bits = torch.tensor(list(itertools.product((False, True), repeat=d)), dtype=torch.bool).reshape(2**d, d)
         else:
             some = torch.rand(_CORNERS, d, generator=self.generator) < 0.5
             one = torch.eye(d, dtype=torch.bool)

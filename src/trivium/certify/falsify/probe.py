@@ -104,10 +104,10 @@ class Probe:
         """(w, log w) [1, K] of a batch that holds one row."""
         return self._safely(point.reshape(1, -1), dtype)
 
-    def accepts(self, point: Tensor, dtype: torch.dtype) -> bool:
+    def accepts(self, points: Tensor, dtype: torch.dtype) -> bool:
         """Whether the operator can be evaluated in ``dtype`` at all; a float32 layer cannot in float64."""
         try:
-            self.call(point.reshape(1, -1), dtype)
+            self.call(torch.atleast_2d(points), dtype)
         except Exception:
             return False
         return True

@@ -16,6 +16,8 @@ from trivium.certify.falsify.objectives import Candidate, jump_slack
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
 from trivium.simplex.constants import Constants
+from trivium.simplex.geometry import influence
+from trivium.simplex.rounding import log_slack
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 _CUTS = 33
@@ -54,6 +56,11 @@ class Pairs:
     worst: float = -math.inf
     kept: list[Candidate] = field(default_factory=list)
 
+    @property
+    def tolerance(self) -> float:
+        """Residuals up to this may be rounding: that of the dtype, or what the rule itself was seen to do."""
+        return max(log_slack(self.dtype), 16 * self.noise)
+
     def residual(self, u: Tensor, v: Tensor, log_u: Tensor, log_v: Tensor) -> Tensor:
         """d_H(w(u), w(v)) − allowance [N]; −inf where weights are not numbers, which is a matter of W-N."""
         allowed = self.allowance(self.box.distances(u, v))
@@ -78,11 +85,14 @@ class Pairs:
         return residual
 
 
-def zoom(u: Tensor, v: Tensor, evaluate: Evaluate, pairs: Pairs, *, levels: int = 9) -> tuple[Tensor, Tensor]:
+def zoom(
+    u: Tensor, v: Tensor, evaluate: Evaluate, pairs: Pairs, *, levels: int = 9, bends: bool = False
+) -> tuple[Tensor, Tensor]:
     """Cut each segment [M, D] into 32 and keep the piece with the highest residual, again and again.
 
-    Along a segment residuals add up to at least that of the whole (the triangle inequality), so some piece is no
-    better: nine cuts reach the two sides of a jump, 32⁻⁹ of the segment apart.
+    The residuals of the pieces add up to at least that of the whole (the triangle inequality), so where the whole
+    breaks W-R some piece does: nine cuts reach the two sides of a jump, 32⁻⁹ of the segment apart. With ``bends`` the
+    piece kept is that whose change departs most from the median change, which finds jumps against the trend.
     """
     d = u.shape[1]
     t = torch.linspace(0, 1, _CUTS, dtype=torch.float64)[None, :, None]
@@ -94,7 +104,11 @@ def zoom(u: Tensor, v: Tensor, evaluate: Evaluate, pairs: Pairs, *, levels: int 
         log_w = evaluate(path.reshape(-1, d))[1].reshape(len(u), _CUTS, -1)
         flat = [x.reshape(-1, x.shape[-1]) for x in (path[:, :-1], path[:, 1:], log_w[:, :-1], log_w[:, 1:])]
         residual = pairs.observe(*flat).reshape(len(u), _CUTS - 1)
-        steepest = residual.argmax(dim=1)
+        if bends:
+            change = (log_w[:, 1:] - log_w[:, :-1]).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            steepest = influence(change - change.median(dim=1, keepdim=True).values).argmax(dim=1)
+        else:
+            steepest = residual.argmax(dim=1)
         rows = torch.arange(len(u))
         u, v = path[rows, steepest], path[rows, steepest + 1]
     return u, v

@@ -21,8 +21,8 @@ PATIENCE = 20_000
 def replay(operator: Operator, witness: Witness, constants: Constants | None = None) -> float:
     """The residual of a witness, computed again in this process: > 0 where the axiom still breaks.
 
-    Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the change is the largest of any of its rows. An exception or NaN
-    weights give +inf for W-N.
+    Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the residual is the
+    largest change of any of its rows. An exception or NaN weights give +inf for W-N.
 
     Args:
         operator: the rule or scheme, as it is now.

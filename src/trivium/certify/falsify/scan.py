@@ -10,10 +10,11 @@ from torch import Tensor
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
-from trivium.simplex.geometry import hilbert
+from trivium.simplex.geometry import hilbert, influence
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 _PER_LINE = 3
+_GOLDEN = 0.6180339887498949
 
 
 def lines(points: Points, bases: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,33 +32,42 @@ def lines(points: Points, bases: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scan(start: Tensor, end: Tensor, count: int, evaluate: Evaluate, probe: Probe) -> tuple[Tensor, Tensor]:
-    """Evaluate ``count`` points of each line [M, D], half of them evenly spaced and the rest crowding at its ends.
+    """Evaluate ``count`` points of each line [M, D], evenly spaced, and an eighth as many crowding at its ends.
+
+    Every line has its grid at another offset, so what lies between the points of one is met by another.
 
     Returns:
         the intervals between neighbours over which weights move most, and most out of line with the next ones.
     """
-    t = _places(count)
     lows, highs = [start[:0]], [end[:0]]
-    for a, b in zip(start, end, strict=True):
+    for number, (a, b) in enumerate(zip(start, end, strict=True)):
         if probe.late:
             break
+        t = _places(count, offset=(number * _GOLDEN) % 1)
         path = probe.box.snap(torch.lerp(a, b, t[:, None]))
         path[0], path[-1] = a, b
         _, log_w = evaluate(path)
         moved = hilbert(log_w[1:], log_w[:-1]).nan_to_num(nan=0.0, posinf=torch.finfo(torch.float64).max)
-        speed = moved / (t[1:] - t[:-1])
+        width = (t[1:] - t[:-1])[:, None]
+        slope = ((log_w[1:] - log_w[:-1]) / width).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        # A jump against the trend makes the weights move less, so what counts is the departure from both neighbours.
+        bend = torch.minimum(influence(slope[1:-1] - slope[:-2]), influence(slope[1:-1] - slope[2:]))
         odd = torch.zeros_like(moved)
-        odd[1:-1] = moved[1:-1] - torch.maximum(moved[2:], moved[:-2])
+        odd[1:-1] = bend * width[1:-1, 0]
+        speed = moved / width[:, 0]
         top = torch.cat([x.topk(min(_PER_LINE, len(x))).indices for x in (moved, speed, odd)]).unique()
         lows.append(path[top])
         highs.append(path[top + 1])
     return torch.cat(lows), torch.cat(highs)
 
 
-def _places(count: int) -> Tensor:
+def _places(count: int, offset: float) -> Tensor:
     """Parameters in [0, 1], ascending and distinct: a grid, and log-spaced ones down to 1e-12 from either end."""
+    grid = ((torch.arange(count, dtype=torch.float64) + offset) / count).clamp(max=1)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     near = 10 ** torch.linspace(-12, -1, max(8, count // 16), dtype=torch.float64)
-    return torch.cat([torch.linspace(0, 1, count, dtype=torch.float64), near, 1 - near]).unique()
+    places: Tensor = torch.cat([grid, ends, near, 1 - near]).unique()
+    return places
 
 
 def _directions(box: Box) -> list[tuple[Tensor, Tensor]]:

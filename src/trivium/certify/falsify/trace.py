@@ -32,7 +32,7 @@ class Trace(TorchDispatchMode):
     """Keys and distances of a batch of ``rows`` rows, a column a place where the rule may branch."""
 
     def __init__(self, rows: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rows = rows
         self.keys: list[Tensor] = []
         self.distances: list[Tensor] = []
@@ -83,10 +83,10 @@ class Trace(TorchDispatchMode):
 
 
 class Precision(TorchDispatchMode):
-    """Whether a rule computes in less than float64 somewhere, as a constant made by ``torch.tensor([0.5, 0.3])`` does."""
+    """Whether a rule computes in less than float64 somewhere, as with a constant ``torch.tensor([0.5, 0.3])``."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.single = False
 
     def __torch_dispatch__(

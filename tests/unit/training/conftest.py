@@ -1,0 +1,37 @@
+"""One tiny world a session: making a tokenizer and teachers takes longer than training on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tiny_world import World
+from trivium.training.recipe import Recipe
+from trivium.training.run import Workshop
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def recipe(world: World) -> Recipe:
+    return world.recipe()
+
+
+@pytest.fixture(scope="session")
+def workshop(world: World, recipe: Recipe) -> Workshop:
+    """Teachers, rows and cached logits of the plain recipe; tests only read it."""
+    return world.workshop(recipe)
+
+
+@pytest.fixture(scope="session")
+def plain_run(recipe: Recipe, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run of the plain recipe; tests only read it."""
+    from trivium.training.run import distill
+
+    folder = tmp_path_factory.mktemp("runs") / "plain"
+    distill(recipe, workshop, folder)
+    return folder
