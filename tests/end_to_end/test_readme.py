@@ -83,7 +83,8 @@ def test_example_is_the_readmes() -> None:
 
 def test_tables_come_from_the_benchmark_files() -> None:
     spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "scripts" / "readme_tables.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     assert tables.filled(README) == README, "run `make index`"

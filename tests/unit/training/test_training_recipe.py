@@ -121,7 +121,7 @@ def test_a_value_out_of_range_is_refused(changes: dict[str, Any], part: str) -> 
 
 def test_a_file_that_cannot_be_read_as_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    with pytest.raises(InputError, match="a recipe must exist; received .*r.yaml"):
+    with pytest.raises(InputError, match=r"a recipe must exist; received .*r\.yaml"):
         load_recipe(path)
     path.write_text("teachers: [unclosed")
     with pytest.raises(InputError, match="must be YAML"):

@@ -1,4 +1,4 @@
-"""A second set of breaks written without a look at what the search does with them."""
+"""Breaks off the beaten path: no literal to read, no branch to trace, against the trend, in one cell of a table."""
 
 from __future__ import annotations
 
