@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trivium.data.sources import Text
-from trivium.errors import InputError
+from trivium.errors import InputError, require
 
 IGNORE = -100
 _POOL = 6
@@ -76,8 +76,15 @@ def make_rows(
         columns: user features to carry along, by name, with the number of values each record must hold.
 
     Raises:
-        InputError: a domain without a usable window, or a record without one of ``columns``.
+        InputError: a tokenizer that gives no offsets or has no end token, a domain without a usable window, or a
+            record without one of ``columns``.
     """
+    require(
+        getattr(tokenizer, "is_fast", True),
+        "a tokenizer must know where its tokens stand in the text",
+        type(tokenizer).__name__,
+        "Use a fast one, with a tokenizer.json.",
+    )
     names = tuple(d.name for d in domains)
     tasks = tuple(dict.fromkeys(d.task for d in domains))
     start = _start_token(tokenizer)
@@ -129,8 +136,10 @@ def _windows(text: str, tokenizer: Any, window: int) -> list[tuple[list[int], in
         if len(part) < 8:
             continue
         # A window's text ends where the next one starts: tokens inside one character share its offset.
+        # The first starts with the text, whatever a tokenizer trims from its first token.
+        begin = offsets[start][0] if start > 0 else 0
         end = offsets[start + window][0] if start + window < len(ids) else len(text)
-        found.append((part, len(text[offsets[start][0] : end].encode())))
+        found.append((part, len(text[begin:end].encode())))
     return found
 
 
@@ -138,7 +147,8 @@ def _column(name: str, size: int, texts: Sequence[Text]) -> Tensor:
     values = []
     for text in texts:
         value = text.columns.get(name)
-        if not isinstance(value, list) or len(value) != size:
+        numbers = isinstance(value, list) and all(isinstance(number, int | float) for number in value)
+        if not isinstance(value, list) or not numbers or len(value) != size:
             raise InputError(
                 f"every record must hold the feature {name!r}, one number a teacher",
                 f"{value!r} in {text.name}",

@@ -52,7 +52,8 @@ def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
         raise InputError("a text source must exist", repr(str(path)), "Check the path; it counts from the recipe.")
     texts = [text for text in _read(path, column) if text.text.strip()]
     if part:
-        texts = [text for text in texts if split_of(location, text.name) == part]
+        # One spelling a place: `./a.jsonl#train` and `a.jsonl#test` must not share a document.
+        texts = [text for text in texts if split_of(Path(location).as_posix(), text.name) == part]
     if not texts:
         raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
     return texts
@@ -64,7 +65,8 @@ def _read(path: Path, column: str) -> Iterator[Text]:
             yield from _dataset(path, column)
             return
         for file in sorted(path.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
+            hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
+            if file.is_file() and not hidden:
                 yield from (
                     Text(f"{file.relative_to(path).as_posix()}{t.name}", t.text, t.columns) for t in _read(file, column)
                 )
@@ -78,13 +80,13 @@ def _read(path: Path, column: str) -> Iterator[Text]:
 
 
 def _jsonl(path: Path, column: str) -> Iterator[Text]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # decoded line by line, so that a line which is not UTF-8 is named too
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
+            except ValueError as error:
                 raise InputError(
                     f"{path} line {number} must be JSON", str(error), "Mend or remove the line."
                 ) from error
@@ -94,7 +96,10 @@ def _jsonl(path: Path, column: str) -> Iterator[Text]:
 def _dataset(path: Path, column: str) -> Iterator[Text]:
     from datasets import Dataset, load_from_disk
 
-    loaded = load_from_disk(str(path))
+    try:
+        loaded = load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} must hold a dataset", str(error), "Save it there with save_to_disk.") from error
     if not isinstance(loaded, Dataset):
         raise InputError(f"{path} must be one split", f"splits {list(loaded)}", f"Write {path}/{next(iter(loaded))}.")
     for number, record in enumerate(loaded):

@@ -44,7 +44,12 @@ class Scheme(Operator):
 
     def log_weights(self, features: Features) -> Tensor:
         """Log-weights [..., K]. Leading axes of the features broadcast, so a task feature [B, 1, K] and a token
-        feature [B, T, K] give [B, T, K]."""
+        feature [B, T, K] give [B, T, K].
+
+        Raises:
+            InputError: a feature whose last axis is not K (1 for a shared one).
+            RuleError: a feature that is missing or NaN, or a user's rule that returns no weights.
+        """
         return self.root.log_weights(self._with_teachers(features))
 
     def by_scale(self, features: Features) -> dict[Scale, Tensor]:
@@ -54,11 +59,17 @@ class Scheme(Operator):
 
     def _with_teachers(self, features: Features) -> dict[str, Tensor]:
         """Rules that read nothing still need to know K, the dtype and the device."""
+        k = len(self.teachers)
+        for name, interval in self.ranges.items():
+            if name in features:
+                require(
+                    features[name].shape[-1:] == (1 if interval.shared else k,),
+                    f"feature {name!r} must hold {'one number' if interval.shared else f'{k} numbers, one a teacher'}",
+                    f"shape {tuple(features[name].shape)}",
+                    "Its last axis is the teachers'.",
+                )
         like = next(iter(features.values()), torch.zeros(()))
-        return {
-            **features,
-            "teachers": like.new_zeros(len(self.teachers), dtype=torch.promote_types(like.dtype, torch.float32)),
-        }
+        return {"teachers": like.new_zeros(k, dtype=torch.promote_types(like.dtype, torch.float32)), **features}
 
     def formula(self) -> str:
         return f"w = {self.root.formula()}"
@@ -92,7 +103,8 @@ def compose(
         order: from safest to least safe, ``"a > b = c"`` (W-S), with ``margin`` nats between tiers.
 
     Raises:
-        InputError: no or repeated teachers, a rule under the wrong scale, an unknown scale in ``budget``.
+        InputError: no or repeated teachers, something that is no rule or stands under the wrong scale, an unknown
+            scale in ``budget``, a floor, cap or margin outside its range.
         InfeasibleError: floor, cap, order and margin that no weight vector meets (T1); the message says which to
             relax and to what value.
 
@@ -115,7 +127,7 @@ def compose(
     parts: tuple[Operator, ...] = tuple(scales.values()) or (Static(),)
     root = parts[0] if len(parts) == 1 else Product(parts)
     conforming = None
-    if floor > 0.0 or cap < 1.0 or order is not None:
+    if (floor, cap, margin) != (0.0, 1.0, 0.0) or order is not None:
         tiers = Order.parse(order, names) if order is not None else None
         conforming = ConformingSet(len(names), floor, cap, tiers, margin)
         root = Conform(root, conforming)
@@ -126,6 +138,12 @@ def _one_scale(scale: Scale, terms: Sequence[Term]) -> Operator:
     parts: list[Operator] = []
     for term in terms:
         rule, strength = term if isinstance(term, tuple) else (term, 1.0)
+        require(
+            isinstance(rule, Rule),
+            f"what stands under {scale!r} must be a rule",
+            repr(rule),
+            "Call its class, or decorate the function with @trivium.rule(...).",
+        )
         require(
             rule.scale == scale,
             f"a rule under {scale!r} must be a {scale} rule",

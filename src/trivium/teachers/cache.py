@@ -57,7 +57,9 @@ def cached_logits(
 def _one(teacher: Teacher, input_ids: Tensor, stem: Path, batch: int, progress: Progress | None) -> np.memmap:
     shape = (*input_ids.shape, teacher.vocabulary_size)
     data, done = stem.with_suffix(".f16"), stem.with_suffix(".json")
-    if not (done.exists() and data.exists()):
+    marker = {"teacher": teacher.name, "fingerprint": teacher.fingerprint, "shape": list(shape)}
+    if not (data.exists() and _shape_in(done) == marker["shape"]):
+        done.unlink(missing_ok=True)  # else an interruption from here on would leave old trust in new data
         array = np.memmap(data, dtype=np.float16, mode="w+", shape=shape)
         device = next(teacher.model.parameters()).device
         for start in range(0, len(input_ids), batch):
@@ -68,5 +70,12 @@ def _one(teacher: Teacher, input_ids: Tensor, stem: Path, batch: int, progress: 
                 progress(teacher.name, min(start + batch, len(input_ids)), len(input_ids))
         array.flush()
         # The marker comes last: without it the data is not trusted.
-        done.write_text(json.dumps({"teacher": teacher.name, "fingerprint": teacher.fingerprint, "shape": shape}))
+        done.write_text(json.dumps(marker))
     return np.memmap(data, dtype=np.float16, mode="r", shape=shape)
+
+
+def _shape_in(marker: Path) -> object:
+    try:
+        return json.loads(marker.read_text())["shape"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

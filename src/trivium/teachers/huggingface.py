@@ -28,9 +28,16 @@ class Teacher:
         """Logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
 
         Raises:
-            TeacherError: a NaN, or a position with no finite logit, named before anything is learned from it.
+            TeacherError: a NaN, a position with no finite logit, or fewer logits than tokens, named before anything is
+                learned from it.
         """
         logits: Tensor = self.model(input_ids=input_ids).logits[..., : self.vocabulary_size]
+        if logits.shape[-1] < self.vocabulary_size:
+            raise TeacherError(
+                f"teacher {self.name!r} must give a logit for each of {self.vocabulary_size} tokens",
+                logits.shape[-1],
+                "Its weights belong to another tokenizer.",
+            )
         return check_logits(logits, self.name)
 
 
@@ -58,10 +65,20 @@ def load_tokenizer(folder: str | Path) -> Any:
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model from a folder, read from disk only, in evaluation mode."""
+    """A causal language model from a folder, read from disk only, in evaluation mode.
+
+    Raises:
+        InputError: a folder that is missing, holds no model, or lacks some of its weights.
+    """
     from transformers import AutoModelForCausalLM
 
-    return _from_folder(AutoModelForCausalLM, folder, "model", dtype=dtype).eval()
+    model, found = _from_folder(AutoModelForCausalLM, folder, "model", dtype=dtype, output_loading_info=True)
+    missing = sorted(found["missing_keys"])
+    if missing:  # transformers would go on with random ones
+        raise InputError(
+            f"{folder} must hold all weights of its model", f"none for {', '.join(missing)[:160]}", "Save it anew."
+        )
+    return model.eval()
 
 
 def load_teachers(
@@ -88,7 +105,7 @@ def fingerprint(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -97,6 +114,6 @@ def _from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> 
         raise InputError(f"a {what}'s folder must exist", repr(str(folder)), "Give a folder made by save_pretrained.")
     try:
         return factory.from_pretrained(str(folder), local_files_only=True, **kwargs)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+    except Exception as error:  # what a broken file raises is its reader's choice, SafetensorError among it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise InputError(f"{folder} must hold a {what}", reason, "Save it there with save_pretrained.") from error

@@ -23,12 +23,13 @@ def require_same_vocabulary(teacher: HasVocabulary, student: HasVocabulary, name
     """
     ours = {index: token for token, index in student.get_vocab().items()}
     theirs = {index: token for token, index in teacher.get_vocab().items()}
-    differ = sorted(index for index in ours.keys() | theirs.keys() if ours.get(index) != theirs.get(index))
+    every = ours.keys() | theirs.keys()
+    differ = sorted(index for index in every if ours.get(index) != theirs.get(index))
     if differ:
         first = differ[0]
         raise VocabularyError(
             f"teacher {name!r} must share the student's vocabulary",
-            f"{len(differ)} of {len(ours)} ids that differ, the first {first}: "
+            f"{len(differ)} of {len(every)} ids that differ, the first {first}: "
             f"{theirs.get(first)!r} for the teacher, {ours.get(first)!r} for the student",
             "Distil from a teacher with the same tokenizer.",
         )

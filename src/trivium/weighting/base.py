@@ -7,6 +7,7 @@ Two kinds of class: :class:`Operator` is abstract, everything else is final. A r
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from trivium.simplex.constants import Constants, bounded
 from trivium.weighting.features import SCALES, Range, Scale, check_ranges
 
 Features = Mapping[str, Tensor]
+_COLLECT = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Operator(ABC):
@@ -86,6 +88,21 @@ class ScoreRule(Rule):
 
     budget: float | None
 
+    def __post_init__(self) -> None:
+        require(
+            self.budget is None or self.budget >= 0,
+            f"the influence budget of rule {self.name!r} must be a number of nats ≥ 0",
+            self.budget,
+            "4 nats let one teacher outweigh another 55 to 1.",
+        )
+        slopes = list(self.slopes().values())
+        require(
+            all(map(math.isfinite, slopes)),
+            f"the strength of rule {self.name!r} must be a finite number",
+            slopes[0],
+            "Use 1 when in doubt.",
+        )
+
     @abstractmethod
     def score(self, features: Features) -> Tensor:
         """Unnormalized log-weights [..., K], before the budget."""
@@ -134,7 +151,8 @@ class UserRule(Rule):
         admitted = self.admit(features)
         weights = self.function(**admitted)
         shape = torch.broadcast_shapes(*(v.shape for v in admitted.values()))
-        if all(interval.shared for interval in self.features.values()) and isinstance(weights, Tensor):
+        shared = all(interval.shared for interval in self.features.values())
+        if shared and isinstance(weights, Tensor) and weights.ndim > 0:
             shape = torch.Size((*shape[:-1], *weights.shape[-1:]))  # K is then known to the function alone
         if not isinstance(weights, Tensor) or weights.shape != shape:
             received = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
@@ -164,7 +182,8 @@ def rule(
             parameters must bear these names.
 
     Raises:
-        InputError: an unknown scale, a bad range, or parameters that are not the features.
+        InputError: an unknown scale, a bad range, something that cannot be called, or parameters that are not the
+            features.
 
     >>> import torch, trivium as tv
     >>> @tv.rule(scale="token", features={"entropy": (0.0, 12.0)})
@@ -178,16 +197,23 @@ def rule(
     ranges = check_ranges(features)
 
     def decorate(function: Callable[..., Tensor]) -> UserRule:
-        parameters = inspect.signature(function).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         name = getattr(function, "__name__", "rule")
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError) as error:
+            raise InputError("a rule must be made of a Python function", str(error), "Wrap it in a `def`.") from error
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        by_name = {key for key, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        optional = {key for key, p in parameters.items() if p.default is not p.empty or p.kind in _COLLECT}
         require(
-            takes_any or set(parameters) >= set(ranges),
+            (takes_any or by_name >= set(ranges)) and set(parameters) - optional <= by_name & set(ranges),
             f"rule {name!r} must take its features by name: ({', '.join(ranges)})",
             f"({', '.join(parameters)})",
             "Rename the parameters or the features.",
         )
-        made = UserRule(function, scale, ranges, name, inspect.getsourcefile(function) or "")
+        has_source = inspect.isfunction(function) or inspect.ismethod(function)
+        source = inspect.getsourcefile(function) if has_source else None
+        made = UserRule(function, scale, ranges, name, source or "")
         made.__doc__ = function.__doc__
         return made
 

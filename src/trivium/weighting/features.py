@@ -62,9 +62,10 @@ def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[s
     """Ranges by feature name, from what a user wrote: a mapping, or a list of built-in names.
 
     Raises:
-        InputError: a list that names a feature which is not built in, no feature at all, or a range that is
-            not finite with low < high.
+        InputError: a list that names a feature which is not built in, no feature at all, or a range that is not two
+            finite numbers with low < high.
     """
+    require(not isinstance(features, str), "features must be a mapping or a list", repr(features), "Put it in a list.")
     require(len(features) > 0, "a rule must name at least one feature", "none", "Give features={'entropy': (0, 12)}.")
     if not isinstance(features, Mapping):
         for name in features:
@@ -78,8 +79,13 @@ def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[s
     ranges = {}
     for name, bounds in features.items():
         usual = BUILT_IN.get(name)
-        shape = usual[2:] if usual and len(bounds) == 2 else tuple(bounds[2:])
-        interval = Range(float(bounds[0]), float(bounds[1]), *shape)
+        try:
+            low, high, *shape = bounds
+            interval = Range(float(low), float(high), *(usual[2:] if usual and not shape else shape))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the range of feature {name!r} must be two numbers", bounds, "Write (low, high)."
+            ) from error
         finite = math.isfinite(interval.low) and math.isfinite(interval.high)
         require(
             finite and interval.low < interval.high,

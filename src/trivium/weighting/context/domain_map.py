@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -38,7 +39,12 @@ class DomainMap(Rule):
 
     def __post_init__(self) -> None:
         require(len(self.teacher_of) > 0, "a domain map must map at least one domain", "none", "List the domains.")
-        require(self.budget >= 0, "an influence budget must be ≥ 0 nats", self.budget, "Use 4 when in doubt.")
+        require(
+            math.isfinite(self.budget) and self.budget >= 0,
+            "an influence budget must be a number of nats ≥ 0",
+            self.budget,
+            "Use 4 when in doubt.",
+        )
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -58,11 +64,11 @@ class DomainMap(Rule):
         return torch.log_softmax(rows, dim=-1)
 
     def log_weights(self, features: Features) -> Tensor:
-        domain = self.admit(features)["domain"].squeeze(-1).round().long().clamp_max(len(self.teacher_of) - 1)
+        domain = self.admit(features)["domain"].squeeze(-1)
+        index = domain.round().long().clamp_max(len(self.teacher_of) - 1)
         teachers = max(value.shape[-1] for value in features.values())
-        return (
-            self._rows(teachers).to(features["domain"]).index_select(0, domain.flatten()).view(*domain.shape, teachers)
-        )
+        rows = self._rows(teachers).to(domain if domain.is_floating_point() else domain.to(torch.get_default_dtype()))
+        return rows.index_select(0, index.flatten()).view(*index.shape, teachers)
 
     def constants(self, teachers: int) -> Constants:
         rows = self._rows(teachers)

@@ -44,6 +44,7 @@ class PrefixPosterior(ScoreRule):
     ranges: ClassVar[Mapping[str, Range]] = {"prefix_log_prob": BUILT_IN["prefix_log_prob"]}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.tau > 0, "the exponent tau must be positive", self.tau, "Use 1 for Bayes' rule.")
         require(
             all(math.isfinite(p) and p > 0 for p in self.prior),
@@ -54,7 +55,10 @@ class PrefixPosterior(ScoreRule):
 
     def score(self, features: Features) -> Tensor:
         score = self.tau * features["prefix_log_prob"]
-        return score + score.new_tensor(self.prior).log() if self.prior else score
+        if not self.prior:
+            return score
+        self._check(score.shape[-1])
+        return score + torch.tensor(self.prior, dtype=torch.float64).log().to(score)
 
     def slopes(self) -> Mapping[str, float]:
         return {"prefix_log_prob": self.tau}
@@ -62,10 +66,19 @@ class PrefixPosterior(ScoreRule):
     def constants(self, teachers: int) -> Constants:
         if not self.prior:
             return super().constants(teachers)
+        self._check(teachers)
         interval = self.ranges["prefix_log_prob"]
         likelihood = bounded(teachers, self.tau * (interval.high - interval.low), {"prefix_log_prob": 2 * self.tau})
         posterior = product([fixed(torch.tensor(self.prior, dtype=torch.float64).log()), likelihood])
         return posterior if self.budget is None else limited(posterior, self.budget)
+
+    def _check(self, teachers: int) -> None:
+        require(
+            len(self.prior) == teachers,
+            "a prior must be one number a teacher",
+            f"{len(self.prior)} numbers for {teachers} teachers",
+            "Write them in the order of the recipe's teachers.",
+        )
 
     def formula(self) -> str:
         prior = f"({', '.join(f'{p:g}' for p in self.prior)})·" if self.prior else ""
@@ -85,4 +98,7 @@ def prefix_log_prob(label_log_prob: Tensor, mask: Tensor | None = None) -> Tenso
     """
     if mask is not None:
         label_log_prob = label_log_prob * mask.unsqueeze(-1)
-    return label_log_prob.cumsum(dim=-2) - label_log_prob
+    through = label_log_prob.cumsum(dim=-2)
+    # A token that a teacher rules out leaves −inf − (−inf), though what came before it is known.
+    before = torch.cat([torch.zeros_like(through[..., :1, :]), through[..., :-1, :]], dim=-2)
+    return torch.where(label_log_prob.isinf(), before, through - label_log_prob)

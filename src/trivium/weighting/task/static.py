@@ -49,11 +49,13 @@ class Static(Rule):
 
     def log_weights(self, features: Features) -> Tensor:
         like = next(iter(features.values()))
+        like = like if like.is_floating_point() else like.to(torch.get_default_dtype())
         teachers = max(value.shape[-1] for value in features.values())
         if not self.weights:
             return like.new_full((teachers,), -math.log(teachers))
         self._check(teachers)
-        return torch.log_softmax(like.new_tensor(self.weights).log(), dim=-1)
+        # In float64 first: a positive weight may be zero or infinite in the dtype of the features.
+        return torch.log_softmax(torch.tensor(self.weights, dtype=torch.float64).log(), dim=-1).to(like)
 
     def constants(self, teachers: int) -> Constants:
         if not self.weights:

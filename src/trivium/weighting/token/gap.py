@@ -39,6 +39,7 @@ class Gap(ScoreRule):
     ranges: ClassVar[Mapping[str, Range]] = {"gap": BUILT_IN["gap"]}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.prefer in ("near", "far"), "prefer must be near or far", repr(self.prefer), "Choose one of both.")
 
     def score(self, features: Features) -> Tensor:
