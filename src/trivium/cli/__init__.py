@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trivium.cli import certify, demo, distill, recipe, replay, verify
+from trivium.cli import certify, demo, distill, recipe, replay, theory, verify
 from trivium.errors import TriviumError
 
 #: What a mistyped command line raises; its module differs between versions of typer.
@@ -52,6 +52,7 @@ app.command()(distill.distill)
 app.command()(certify.certify)
 app.command()(replay.replay)
 app.command()(verify.verify)
+app.command()(theory.theory)
 
 
 def main() -> None:
