@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trivium.certify import add_run, certify, claims
+from trivium.cli.console import console
 from trivium.cli.subject import resolve
 from trivium.cli.table import show
 from trivium.report import write_report
@@ -35,5 +36,5 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
     student = load_model(folder / "student")
     write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
     write_report(folder)
-    show(certificate)
+    show(certificate, console(), derivation=False)
     return bool(certificate.violated)

@@ -12,8 +12,8 @@ from trivium.certify.page import MEANING, rows, run_lines, summary
 STYLES = {"PROVED": "bold green", "VERIFIED": "green", "NOT FALSIFIED": "yellow", "VIOLATED": "bold red"}
 
 
-def show(certificate: Certificate, console: Console | None = None) -> None:
-    """Formula, table, derivation, monitor, and one sentence that sums up."""
+def show(certificate: Certificate, console: Console | None = None, derivation: bool = True) -> None:
+    """Formula, table, derivation (unless told to leave it to the report), monitor, and one sentence that sums up."""
     console = console or Console()
     console.print(Text(certificate.description))
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
@@ -28,6 +28,7 @@ def show(certificate: Certificate, console: Console | None = None) -> None:
     console.print(table)
     console.print()
     lines = [*certificate.derivation, *(line for finding in certificate.findings for line in finding.derivation)]
+    lines = lines if derivation else []
     searched: dict[str, list[str]] = {}
     for finding in certificate.findings:
         if finding.verdict in ("NOT FALSIFIED", "VIOLATED") and finding.search:
