@@ -1,0 +1,193 @@
+"""One check for each rule and axiom: certify the rule once, and say all that is known where an axiom breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from trivium.certify.assemble import certify, claims
+from trivium.certify.calculus import known
+from trivium.certify.certificate import Certificate
+from trivium.certify.page import asked, number
+from trivium.certify.question import STATEMENTS, VERDICTS, Finding, Question, Verdict, default_names
+from trivium.errors import InputError, require
+from trivium.scheme.scheme import Scheme
+from trivium.simplex.order import Order
+from trivium.testing.gradients import GradientRule, breach
+from trivium.testing.hint import replay_hint
+from trivium.weighting.base import Operator
+
+#: The id of the check of what a rule declares about itself.
+CONSTANTS = "constants"
+
+
+class Subject:
+    """A rule under test with the question asked of it; certified when the first check needs it, and only once."""
+
+    def __init__(self, operator: Operator, question: Question, seconds: float, seed: int) -> None:
+        self.operator, self.question, self.seconds, self.seed = operator, question, seconds, seed
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """The certificate that every check of this rule reads."""
+        return certify(self.operator, self.question, seconds=self.seconds, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One axiom of one rule, as a function without arguments.
+
+    Attributes:
+        name: of the rule.
+        axiom: its id, or ``constants`` for what the rule declares about itself.
+        subject: what is certified; None for a rule of gradients.
+        rule: the rule itself.
+        teachers: K.
+        at_least: the weakest verdict that passes.
+    """
+
+    name: str
+    axiom: str
+    subject: Subject | None
+    rule: Operator | GradientRule
+    teachers: int
+    at_least: Verdict = "NOT FALSIFIED"
+
+    @property
+    def id(self) -> str:
+        """What pytest calls it, such as ``entropy-W-B``."""
+        return f"{self.name}-{self.axiom}"
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings that decide: one, or those about declared constants; none for a rule of gradients."""
+        if self.subject is None:
+            return ()
+        found = self.subject.certificate.findings
+        if self.axiom == CONSTANTS:
+            return tuple(finding for finding in found if finding.axiom.startswith("constants."))
+        return tuple(finding for finding in found if finding.axiom == self.axiom)
+
+    def __call__(self) -> None:
+        """Raise unless the axiom holds.
+
+        Raises:
+            AssertionError: it is violated, or the verdict is weaker than asked. The message has verdict, residual,
+                witness, and how to see it again.
+            RuleError: the rule cannot be evaluated at all.
+        """
+        __tracebackhide__ = True
+        if isinstance(self.rule, GradientRule):
+            said = breach(self.rule, self.teachers)
+            if said is not None:
+                raise AssertionError(f"{self.name} breaks W-C ({STATEMENTS['W-C']})\nverdict   VIOLATED\n{said}")
+            return
+        for finding in self.findings:
+            if VERDICTS.index(finding.verdict) > VERDICTS.index(self.at_least):
+                raise AssertionError(self.report(finding))
+
+    def report(self, finding: Finding) -> str:
+        """What a failing test says."""
+        assert self.subject is not None
+        subject, broken = self.subject, finding.verdict == "VIOLATED"
+        what = asked(finding.axiom, subject.question)
+        head = f"{self.name} breaks {finding.axiom} ({what})"
+        if not broken:
+            head = f"{self.name}: {finding.axiom} ({what}) is not {self.at_least}"
+        lines = [
+            head,
+            f"rule      {subject.operator.formula()}",
+            f"verdict   {finding.verdict}",
+            f"residual  {number(finding.residual)} (rounding explains at most {finding.tolerance:.2g})",
+        ]
+        if finding.witness is not None:
+            lines += [f"witness   {finding.witness.note}", f"          {finding.where}"]
+            hint = replay_hint(subject.operator, subject.certificate, finding.witness)
+            lines += [f"replay    {hint[0]}", *(f"          {line}" for line in hint[1:])]
+        else:
+            lines += [f"searched  {finding.search}", *(f"          {line}" for line in finding.derivation)]
+        return "\n".join(lines)
+
+
+def checks(
+    rules: Iterable[Operator | GradientRule],
+    *,
+    teachers: int | None = None,
+    floor: float | None = None,
+    cap: float | None = None,
+    influence: float | None = None,
+    lipschitz: float | None = None,
+    order: str | Order | None = None,
+    margin: float = 0.0,
+    seconds: float = 1.0,
+    seed: int = 0,
+    at_least: Verdict = "NOT FALSIFIED",
+) -> list[Check]:
+    """A :class:`Check` for each rule and axiom; :func:`parametrize_with_axioms` has the arguments.
+
+    W-F, W-N and W-P are always asked. For W-B, W-R and W-S what is not given is what the rule claims by itself, and a
+    rule that declares constants is also checked to be right about them.
+
+    >>> from trivium.weighting import Entropy
+    >>> [check.id for check in checks([Entropy(budget=2.0)], teachers=3, floor=0.05)]
+    ['entropy-W-F', 'entropy-W-N', 'entropy-W-P', 'entropy-W-B', 'entropy-W-R', 'entropy-constants']
+    """
+    require(at_least in VERDICTS[:-1], "the weakest verdict that passes must be one of the first three", at_least)
+    made: list[Check] = []
+    rules = list(rules)
+    require(len(rules) > 0, "there must be a rule to check", "none", "Give a list of rules.")
+    for rule, name in zip(rules, _names(rules), strict=True):
+        if isinstance(rule, GradientRule):
+            made.append(Check(name, "W-C", None, rule, teachers or 3, at_least))
+            continue
+        question = _question(rule, teachers, floor, cap, influence, lipschitz, order, margin)
+        subject = Subject(rule, question, seconds, seed)
+        asked_of_it = [*question.axioms, CONSTANTS] if known(rule, question.teachers) is not None else question.axioms
+        made += [Check(name, axiom, subject, rule, question.teachers, at_least) for axiom in asked_of_it]
+    return made
+
+
+def _names(rules: Sequence[Operator | GradientRule]) -> list[str]:
+    """The rules' own names; the second of a name is ``name-2``."""
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for rule in rules:
+        if not isinstance(rule, Operator | GradientRule):
+            fix = "Decorate a function with @trivium.rule(...), or make an instance of a class."
+            raise InputError("what is checked must be a rule or a scheme", repr(rule), fix)
+        name = getattr(rule, "name", None) or type(rule).__name__.lower()
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def _question(
+    rule: Operator,
+    teachers: int | None,
+    floor: float | None,
+    cap: float | None,
+    influence: float | None,
+    lipschitz: float | None,
+    order: str | Order | None,
+    margin: float,
+) -> Question:
+    """As ``trivium certify`` asks it."""
+    own_names = rule.teachers if isinstance(rule, Scheme) else ()
+    count = teachers if teachers is not None else len(own_names) or 3
+    fits = not own_names or len(own_names) == count
+    require(fits, "the number of teachers must be that of the scheme", f"{count} for {len(own_names)}", "Leave it out.")
+    labels = own_names or default_names(count)
+    own = claims(rule, count, labels)
+    bounded = not floor == cap == influence is None
+    asked_order = Order.parse(order, labels) if isinstance(order, str) else order
+    return Question(
+        count,
+        labels,
+        floor=floor if bounded else own.floor,
+        cap=cap if bounded else own.cap,
+        influence=influence if bounded else own.influence,
+        lipschitz=own.lipschitz if lipschitz is None else lipschitz,
+        order=own.order if asked_order is None else asked_order,
+        margin=margin if asked_order is not None or own.order is None else own.margin,
+    )

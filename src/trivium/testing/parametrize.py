@@ -1,0 +1,67 @@
+"""Axioms as parameters of a pytest test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from trivium.certify.question import Verdict
+from trivium.simplex.order import Order
+from trivium.testing.checks import checks
+from trivium.testing.gradients import GradientRule
+from trivium.weighting.base import Operator
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def parametrize_with_axioms(
+    rules: Iterable[Operator | GradientRule],
+    *,
+    teachers: int | None = None,
+    floor: float | None = None,
+    cap: float | None = None,
+    influence: float | None = None,
+    lipschitz: float | None = None,
+    order: str | Order | None = None,
+    margin: float = 0.0,
+    seconds: float = 1.0,
+    seed: int = 0,
+    at_least: Verdict = "NOT FALSIFIED",
+) -> pytest.MarkDecorator:
+    """Decorate a test that takes ``check``: one test for each rule and axiom, named ``RULE-AXIOM``.
+
+    ``check()`` raises AssertionError where the axiom breaks, with verdict, residual, witness and a command that
+    replays it. A rule is certified once, by its first test in a process.
+
+    Args:
+        rules: rules, schemes or other operators, and :class:`~trivium.testing.GradientRule` for W-C.
+        teachers: K; a scheme's own number, otherwise 3.
+        floor, cap, influence: W-B is asked with what is given of them, else with what the rule claims.
+        lipschitz: L of W-R in nats a unit of the features; the rule's own where left out, if it declares one.
+        order: from safest to least safe, ``"a>b=c"`` in the teachers' names, letters by position; W-S.
+        margin: nats between tiers.
+        seconds: of search a rule, about.
+        seed: of the search.
+        at_least: the weakest verdict that passes; ``"PROVED"`` for rules whose constants are to prove everything.
+
+    Raises:
+        InputError: no rules, something that is no rule, or bounds that make no sense.
+        InfeasibleError: floor, cap, order and margin that no weights meet (T1).
+    """
+    import pytest
+
+    made = checks(
+        rules,
+        teachers=teachers,
+        floor=floor,
+        cap=cap,
+        influence=influence,
+        lipschitz=lipschitz,
+        order=order,
+        margin=margin,
+        seconds=seconds,
+        seed=seed,
+        at_least=at_least,
+    )
+    return pytest.mark.parametrize("check", [pytest.param(check, id=check.id) for check in made])
