@@ -215,3 +215,11 @@ def test_equivariance_tells_who_is_who() -> None:
     assert equivariance(DomainMap((0, 1)), 3) > 0.1
     assert equivariance(table(), 3) > 0.1
     assert equivariance(plain, 1) == 0.0
+
+
+def test_a_rule_without_features_is_refuted_with_a_witness_that_replays() -> None:
+    fixed, question = Static((8.0, 1.0)), Question(2, floor=0.2)
+    finding = falsify(fixed, question, seconds=0.2)["W-B"]
+    assert finding.verdict == "VIOLATED"
+    assert finding.witness is not None
+    assert replay(fixed, finding.witness) == pytest.approx(0.2 - 1 / 9)

@@ -76,7 +76,7 @@ class Box:
 
     def nested(self, points: Tensor, dtype: torch.dtype) -> dict[str, list[list[float]]]:
         """Rows as lists of floats, which JSON keeps to the bit; the values are those that ``dtype`` holds."""
-        features = self.split(points.reshape(-1, self.dimension), dtype)
+        features = self.split(points.reshape(-1, self.dimension), dtype) if self.ranges else {}
         return {name: features[name].double().tolist() for name in self.ranges}
 
     def join(self, features: Mapping[str, list[list[float]]], rows: int | None = None) -> Tensor:
