@@ -17,6 +17,7 @@ from trivium.certify.decisions import Decision, decide
 from trivium.certify.falsify import falsify
 from trivium.certify.question import Finding, Question
 from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
+from trivium.certify.verify import strengthen
 from trivium.errors import RuleError, TriviumError
 from trivium.scheme.conform import Conform
 from trivium.scheme.scheme import Scheme
@@ -37,13 +38,14 @@ def certify(
     """Certify an operator: prove what the calculus proves, and search for a breach of everything asked.
 
     An axiom is PROVED where it follows from constants that the parts declare or that hold by the form of the
-    operator, and the search, which attacks those constants too, found no counterexample. Otherwise the word is that of
-    the search. A declared constant that breaks is a finding of its own, VIOLATED.
+    operator, and the search, which attacks those constants too, found no counterexample. Where that leaves an axiom of
+    a plain function open and nothing broke, its code is bounded over the box: VERIFIED if that settles it. Otherwise
+    the word is that of the search. A declared constant that breaks is a finding of its own, VIOLATED.
 
     Args:
         operator: a rule, a scheme or any composition.
         question: the axioms asked and their parameters.
-        seconds: for the search, about.
+        seconds: for the search, about, and as many again for bounding.
         seed: of the search.
         source: where the operator came from; by default what the object itself tells.
         name: what to call it; by default its own name.
@@ -61,6 +63,8 @@ def certify(
     constants = derived.constants if derived.informative else None
     _try(operator, question.teachers)
     found = falsify(operator, question, seconds=seconds, seed=seed, constants=constants)
+    proved = [axiom for axiom, decision in decide(derived, question).items() if decision.proved]
+    found = strengthen(operator, question, found, proved, seconds)
     return Certificate(
         schema_=SCHEMA,
         kind="rule" if isinstance(operator, Rule) else "scheme",

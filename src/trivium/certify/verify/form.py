@@ -1,0 +1,82 @@
+"""Sums of numbers a row, kept exactly: why λ·softmax(s) + (1 − λ)/K sums to one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+EPS = 2.0**-52
+
+
+@dataclass(frozen=True)
+class Form:
+    """constant + Σ_i coefficients[i]·x_i, where x_i is a quantity of the program known by its number.
+
+    ``error`` bounds what rounding did to the constant; each coefficient may be off by ``errors[i]``. ``single`` is what
+    float32 adds to a sum of computed numbers of which this is the exact sum.
+    """
+
+    constant: float
+    coefficients: Mapping[int, float] = field(default_factory=dict)
+    error: float = 0.0
+    errors: Mapping[int, float] = field(default_factory=dict)
+    single: float = 0.0
+
+    @classmethod
+    def number_of(cls, values: list[float]) -> Form:
+        """The sum of plain numbers; ``fsum`` rounds once."""
+        total = math.fsum(values)
+        return cls(total, error=abs(total) * EPS)
+
+    @classmethod
+    def between(cls, low: list[float], high: list[float]) -> Form:
+        """The sum of numbers known to lie between bounds."""
+        total, spread = math.fsum(low), math.fsum(b - a for a, b in zip(low, high, strict=True))
+        return cls(total, error=(spread + abs(total) * EPS) * (1 + 4 * EPS) if spread else abs(total) * EPS)
+
+    @classmethod
+    def symbol(cls, number: int) -> Form:
+        """One quantity."""
+        return cls(0.0, {number: 1.0}, 0.0, {number: 0.0})
+
+    @classmethod
+    def either(cls, one: Form, other: Form) -> Form:
+        """One of two plain numbers."""
+        error = abs(one.constant - other.constant) * (1 + EPS) + max(one.error, other.error)
+        return cls(one.constant, error=error, single=max(one.single, other.single))
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a plain number."""
+        return not self.coefficients
+
+    def __add__(self, other: Form) -> Form:
+        total = self.constant + other.constant
+        names = {*self.coefficients, *other.coefficients}
+        sums = {n: self.coefficients.get(n, 0.0) + other.coefficients.get(n, 0.0) for n in names}
+        errors = {n: self.errors.get(n, 0.0) + other.errors.get(n, 0.0) + abs(sums[n]) * EPS for n in names}
+        return Form(total, sums, self.error + other.error + abs(total) * EPS, errors, self.single + other.single)
+
+    def scaled(self, factor: Form) -> Form:
+        """Times a plain number."""
+        c = factor.constant
+        product = self.constant * c
+        error = self.error * (abs(c) + factor.error) + factor.error * abs(self.constant) + abs(product) * EPS
+        coefficients = {n: a * c for n, a in self.coefficients.items()}
+        errors = {
+            n: self.errors[n] * (abs(c) + factor.error) + factor.error * abs(a) + abs(a * c) * EPS
+            for n, a in self.coefficients.items()
+        }
+        return Form(product, coefficients, error, errors, self.single * abs(c) + factor.single)
+
+    def rounded(self, more: float) -> Form:
+        """With another float32 rounding."""
+        return replace(self, single=self.single + more)
+
+    def distance(self, target: float, magnitudes: Mapping[int, float]) -> float:
+        """An upper bound of |self − target| for quantities of at most these magnitudes."""
+        moving = sum(
+            (abs(a) + self.errors[n]) * magnitudes[n] for n, a in self.coefficients.items() if a or self.errors[n]
+        )
+        return (abs(self.constant - target) + self.error + moving) * (1 + 64 * EPS)

@@ -1,0 +1,193 @@
+"""What each axiom asks, as quantities of one row that must stay below a limit over the whole box."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.certify.question import Question
+from trivium.certify.verify import interval as iv
+from trivium.certify.verify.bounds import Bounds
+from trivium.certify.verify.elementwise import log_of, scores_of
+from trivium.certify.verify.interval import Interval, magnitude
+from trivium.certify.verify.simplex import differences
+from trivium.certify.verify.trace import UNDERFLOW, Trace
+from trivium.simplex.rounding import log_slack, weight_slack
+
+
+@dataclass(frozen=True)
+class Goal:
+    """quantity ≤ limit. ``kind`` says which quantity of the weights:
+
+    =========  ==========================================
+    weight     sign·w_j
+    ratio      log w_j − log w_k
+    slope      Σ_i |∂(log w_j − log w_k)/∂u_i|
+    sum        |Σ w − 1|
+    =========  ==========================================
+    """
+
+    axiom: str
+    name: str
+    kind: str
+    limit: float
+    j: int = 0
+    k: int = 0
+    sign: float = 1.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of one goal over one sub-box each: an upper bound, a value that is attained, slopes where it has some, and what
+    rounding in float32 adds, relative to what the axiom tolerates."""
+
+    above: Tensor
+    attained: Tensor
+    slopes: Interval | None
+    rounding: Tensor
+
+
+def goals(question: Question) -> dict[str, list[Goal]]:
+    """By axiom; W-F is not among them."""
+    teachers = range(question.teachers)
+    pairs = [(j, k) for j in teachers for k in teachers if j != k]
+    asked = {
+        "W-N": [Goal("W-N", "|Σ w − 1|", "sum", 0.0)],
+        "W-P": [Goal("W-P", "−min w", "weight", -UNDERFLOW, j, sign=-1.0) for j in teachers],
+        "W-B": [],
+        "W-R": [],
+        "W-S": [],
+    }
+    if question.floor is not None:
+        asked["W-B"] += [Goal("W-B", "floor", "weight", -question.floor, j, sign=-1.0) for j in teachers]
+    if question.cap is not None:
+        asked["W-B"] += [Goal("W-B", "cap", "weight", question.cap, j) for j in teachers]
+    if question.influence is not None:
+        asked["W-B"] += [Goal("W-B", "influence", "ratio", question.influence, j, k) for j, k in pairs]
+    if question.lipschitz is not None:
+        asked["W-R"] = [Goal("W-R", "L", "slope", question.lipschitz, j, k) for j, k in pairs if j < k]
+    if question.order is not None:
+        order = [(safer, less) for safer, less in question.order.pairs()]
+        asked["W-S"] = [Goal("W-S", "order", "ratio", -question.margin, less, safer) for safer, less in order]
+    return {axiom: asked[axiom] for axiom in question.axioms if axiom in asked}
+
+
+def reach(weights: Bounds, trace: Trace, kind: str, goals: list[Goal], which: Tensor) -> Reach:
+    """The goals ``which`` [N], all of one kind, over the sub-boxes of a run."""
+    if kind == "sum":
+        found = _sum(weights, trace)
+    elif kind == "weight":
+        found = _weight(weights, goals, which)
+    else:
+        found = _pair(weights, trace, kind, goals, which)
+    bad = trace.bad | found.above.isnan()
+    above = found.above.masked_fill(bad, math.inf)
+    slopes = None if found.slopes is None else (found.slopes[0][:, :-1], found.slopes[1][:, :-1])
+    return Reach(above, found.attained.masked_fill(bad, -math.inf), slopes, found.rounding)
+
+
+def _error(slopes: Interval | None, count: int) -> Tensor:
+    """[N] from slopes [N, D + 1]."""
+    return (
+        torch.zeros(count, dtype=torch.float64) if slopes is None else magnitude((slopes[0][:, -1], slopes[1][:, -1]))
+    )
+
+
+def _gather(x: Interval, places: Tensor, count: int) -> Interval:
+    """Entry ``places[n]``, repeated, of each of ``count`` rows of [count or 1, M, ...]."""
+    rows = [bound.expand(count, *bound.shape[1:]) for bound in x]
+    numbers, twice = torch.arange(count), places.repeat(count // len(places))
+    return rows[0][numbers, twice], rows[1][numbers, twice]
+
+
+def _slopes_at(x: Bounds, places: Tensor) -> Interval | None:
+    inner = x.jacobian
+    if inner is None:
+        return None
+    n = x.trace.count
+    wide = inner[0].expand(n, -1, -1), inner[1].expand(n, -1, -1)
+    return _gather(wide, places, n)
+
+
+def _weight(weights: Bounds, goals: list[Goal], which: Tensor) -> Reach:
+    n = weights.trace.count
+    place = torch.tensor([goal.j for goal in goals])[which]
+    sign = torch.tensor([goal.sign for goal in goals], dtype=torch.float64)[which]
+    low, high = _gather(weights.value, place, 2 * n)
+    slopes = _slopes_at(weights, place)
+    up = sign > 0
+    if slopes is not None:
+        slopes = (
+            torch.where(up[:, None], slopes[0], -slopes[1]),
+            torch.where(up[:, None], slopes[1], -slopes[0]),
+        )
+    above, attained = torch.where(up, high[:n], -low[:n]), torch.where(up, low[n:], -high[n:])
+    if slopes is not None:
+        centre = torch.where(up, low[n:], -high[n:]), torch.where(up, high[n:], -low[n:])
+        above = torch.minimum(above, _near(centre, slopes, weights.trace))
+    if goals[0].axiom == "W-P":  # a sign survives any relative error below one
+        return Reach(above, attained, slopes, 2 * _error(_slopes_at(log_of(weights), place), n))
+    return Reach(above, attained, slopes, _error(slopes, n) / weight_slack(torch.float32, weights.width))
+
+
+def _near(centre: Interval, slopes: Interval, trace: Trace) -> Tensor:
+    lifted = (centre[0].unsqueeze(1), centre[1].unsqueeze(1)), (slopes[0].unsqueeze(1), slopes[1].unsqueeze(1))
+    return iv.mean_value(*lifted, trace.radius)[1].squeeze(1)
+
+
+def _pair(weights: Bounds, trace: Trace, kind: str, goals: list[Goal], which: Tensor) -> Reach:
+    n = trace.count
+    j, k = (torch.tensor([getattr(goal, end) for goal in goals])[which] for end in ("j", "k"))
+    logs = scores_of(weights)
+    positive = weights.box[0] > 0
+    positive = positive.expand(n, -1).all(dim=-1)
+    one, other = _slopes_at(logs, j), _slopes_at(logs, k)
+    slopes = None if one is None or other is None else iv.sub(one, other)
+    error = _error(slopes, n) / log_slack(torch.float32)
+    if kind == "slope":
+        if slopes is None:
+            nothing = torch.zeros(n, dtype=torch.float64)
+            return Reach(nothing.masked_fill(~positive, math.inf), nothing, None, error)
+        moved = slopes[0][:, :-1], slopes[1][:, :-1]
+        steep = iv.total((iv.mignitude(moved), iv.magnitude(moved)), 1)
+        above = torch.minimum(steep[1], steepest(weights))
+        return Reach(above.masked_fill(~positive, math.inf), steep[0], None, 2 * error)
+    low, high = iv.sub(_gather(logs.value, j, 2 * n), _gather(logs.value, k, 2 * n))
+    above = high[:n]
+    if slopes is not None:
+        above = torch.minimum(above, _near((low[n:], high[n:]), slopes, trace))
+    return Reach(above.masked_fill(~positive, math.inf), low[n:], slopes, error)
+
+
+def steepest(x: Bounds) -> Tensor:
+    """The largest slope of any log x_j − log x_k, [N], by way of what moves at least as far; ∞ if nothing does."""
+    found = torch.full((x.trace.count,), math.inf, dtype=torch.float64)
+    if x.dominant is not None:
+        found = torch.minimum(_steepest(scores_of(x.dominant)), steepest(x.dominant))
+    scores = scores_of(x)
+    return found if scores.limited is None else torch.minimum(found, _steepest(scores.limited.core))
+
+
+def _steepest(scores: Bounds) -> Tensor:
+    steep = differences(scores)[1]
+    if steep is None:
+        return torch.zeros(scores.trace.count, dtype=torch.float64)
+    steep = steep[0][..., :-1], steep[1][..., :-1]
+    return iv.total((iv.mignitude(steep), iv.magnitude(steep)), -1)[1].flatten(1).amax(dim=1)
+
+
+def _sum(weights: Bounds, trace: Trace) -> Reach:
+    n, slopes = trace.count, weights.jacobian
+    error = torch.zeros(n, dtype=torch.float64)
+    if slopes is not None:
+        error = magnitude((slopes[0][..., -1], slopes[1][..., -1])).sum(-1) / weight_slack(torch.float32, weights.width)
+    if weights.total is not None:
+        error = torch.full((n,), weights.total.single / weight_slack(torch.float32, weights.width), dtype=torch.float64)
+        off = torch.full((n,), weights.total.distance(1.0, trace.symbols), dtype=torch.float64)
+        return Reach(off, torch.zeros(n, dtype=torch.float64), None, error)
+    low, high = iv.total(weights.value, -1)
+    most, least = torch.maximum(high - 1, 1 - low), torch.maximum(low - 1, 1 - high).clamp(min=0.0)
+    return Reach(most.expand(2 * n)[:n], least.expand(2 * n)[n:], None, error)

@@ -1,0 +1,155 @@
+"""Branch and bound: the box is split until every part is below its limit, or the work is spent.
+
+Parts are (sub-box, goal) pairs, thousands of them in one run of the program. Where a goal is monotone along a
+coordinate the sub-box is replaced by the face on which it is largest, which is exact and lowers the dimension.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.certify.decisions import COMPARISON
+from trivium.certify.verify.goals import Goal, reach
+from trivium.certify.verify.program import Program
+
+#: Slopes as small as this move nothing by more than the comparison of bounds allows.
+_FLAT = 1e-290
+#: Numbers that one run may hold in its largest intermediate, of shape [N, K, K, D].
+_HELD = 1_500_000
+#: Rounding in float32, bounded in the worst case, may be this many times what an axiom tolerates.
+ROUNDING = 8.0
+#: Sub-boxes at most for W-N.
+_SUMS = 1000
+
+
+@dataclass
+class Outcome:
+    """How far a search came.
+
+    Attributes:
+        proved: whether every goal holds over the whole box.
+        worst: per goal, an upper bound of its quantity over the box.
+        attained: per goal, a value that it does take, as far as seen.
+        boxes: sub-boxes bounded.
+        reason: why a sub-box could not be bounded at all, if one could not.
+        where: the sub-box that is furthest from being proved, [D] twice.
+    """
+
+    proved: bool
+    worst: Tensor
+    attained: Tensor
+    boxes: int
+    reason: str
+    where: tuple[Tensor, Tensor]
+
+
+class Search:
+    """The parts still open for goals of one kind, the most doubtful first."""
+
+    def __init__(self, program: Program, kind: str, goals: list[Goal], work: float, deadline: float) -> None:
+        self.program, self.kind, self.goals = program, kind, goals
+        self.deadline = deadline
+        d, k = max(1, program.dimension), program.teachers
+        self.rows = max(16, min(4096, _HELD // (k * k * d)))
+        # A unit of work is one entry of a Jacobian that one operation computes.
+        self.budget = int(work / ((program.operations + 4) * (8 + k * d) + k * k * d))
+        if kind == "sum":  # exact or hopeless: splitting helps only where an operation may be undefined
+            self.budget = min(self.budget, _SUMS)
+        self.limit = torch.tensor([goal.limit for goal in goals], dtype=torch.float64)
+        self.limit = self.limit + COMPARISON * self.limit.abs().clamp(min=1.0)
+        if kind == "weight":  # a weight is positive, not at least minus the comparison
+            strict = torch.tensor([goal.axiom == "W-P" for goal in goals])
+            exact = torch.tensor([goal.limit for goal in goals], dtype=torch.float64)
+            self.limit = torch.where(strict, exact, self.limit)
+        self.settled = torch.full((len(goals),), -math.inf, dtype=torch.float64)
+        self.attained = self.settled.clone()
+        self.boxes, self.reason = 0, ""
+        self.low = program.low.expand(len(goals), -1).clone()
+        self.high = program.high.expand(len(goals), -1).clone()
+        self.which = torch.arange(len(goals))
+        self.above = torch.full((len(goals),), math.inf, dtype=torch.float64)
+
+    def run(self) -> Outcome:
+        """Until all is settled, a limit is surely exceeded, or the work is spent."""
+        refuted = False
+        while len(self.which) and not refuted and self.boxes < self.budget and time.process_time() < self.deadline:
+            refuted = self._step()
+        worst = self.settled.clone()
+        worst.scatter_reduce_(0, self.which, self.above, "amax")
+        place = int((self.above - self.limit[self.which]).argmax()) if len(self.which) else -1
+        where = (self.low[place], self.high[place]) if place >= 0 else (self.program.low, self.program.high)
+        return Outcome(not len(self.which), worst, self.attained, self.boxes, self.reason, where)
+
+    def _step(self) -> bool:
+        size = min(self.rows, len(self.which), max(1, self.budget - self.boxes))
+        doubt = self.above - self.limit[self.which]
+        taken = doubt.topk(size).indices if size < len(doubt) else torch.arange(len(doubt))
+        kept = torch.ones(len(doubt), dtype=torch.bool)
+        kept[taken] = False
+        low, high, which, parent = self.low[taken], self.high[taken], self.which[taken], self.above[taken]
+        weights, trace = self.program.run(low, high)
+        found = reach(weights, trace, self.kind, self.goals, which)
+        self.boxes += size
+        if not self.reason and bool(trace.bad.any()):
+            self.reason = trace.reason
+        above = torch.minimum(found.above, parent)
+        self.attained.scatter_reduce_(0, which, found.attained, "amax")
+        coarse = ~(found.rounding <= ROUNDING)
+        if not self.reason and bool(coarse.any()):
+            self.reason = f"rounding in float32 may exceed {ROUNDING:g} times what is tolerated"
+        done = (above <= self.limit[which]) & ~coarse
+        self.settled.scatter_reduce_(0, which[done], above[done], "amax")
+        refuted = bool((found.attained > self.limit[which]).any())
+        parts = self._divide(low[~done], high[~done], which[~done], above[~done], found.slopes, ~done)
+        self.low, self.high, self.which, self.above = (
+            torch.cat([old[kept], new])
+            for old, new in zip((self.low, self.high, self.which, self.above), parts, strict=True)
+        )
+        return refuted
+
+    def _divide(
+        self,
+        low: Tensor,
+        high: Tensor,
+        which: Tensor,
+        above: Tensor,
+        slopes: tuple[Tensor, Tensor] | None,
+        rows: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Faces where monotone, halves of the others."""
+        if not len(low):
+            return low, high, which, above
+        width = high - low
+        importance = width / (self.program.high - self.program.low)
+        faced = torch.zeros(len(low), dtype=torch.bool)
+        if slopes is not None:
+            below, up = slopes[0][rows], slopes[1][rows]
+            rising, falling = (below >= -_FLAT) & (width > 0), (up <= _FLAT) & (width > 0)
+            faced = (rising | falling).any(dim=-1)
+            low, high = torch.where(rising, high, low), torch.where(falling & ~rising, low, high)
+            smear = torch.maximum(below.abs(), up.abs()) * width
+            # Where a slope is unknown the widest side is split; elsewhere the side that matters most.
+            importance = torch.where(smear.isfinite().all(dim=-1, keepdim=True), smear, importance)
+        return self._halves(low, high, which, above, importance, faced)
+
+    def _halves(
+        self, low: Tensor, high: Tensor, which: Tensor, above: Tensor, importance: Tensor, faced: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        side = importance.argmax(dim=-1, keepdim=True)
+        a, b = low.gather(1, side), high.gather(1, side)
+        middle = a / 2 + b / 2
+        split = ~faced & ((middle > a) & (middle < b)).squeeze(1)
+        # What is a point, or as good as one, stays: it cannot be settled.
+        first_high = torch.where(split[:, None], high.scatter(1, side, middle), high)
+        second_low = low.scatter(1, side, middle)[split]
+        return (
+            torch.cat([low, second_low]),
+            torch.cat([first_high, high[split]]),
+            torch.cat([which, which[split]]),
+            torch.cat([above, above[split]]),
+        )

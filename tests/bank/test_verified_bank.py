@@ -1,0 +1,37 @@
+"""The verifier against rules as users write them: all of what is true is VERIFIED, nothing of what is not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from bank.verified import VERIFIED, Bounded
+from trivium.certify.verify import verify
+
+NEAR = [
+    pytest.param(case, axiom, question, id=f"{case.name}-{number}")
+    for case in VERIFIED
+    for number, (axiom, question) in enumerate(case.near_misses())
+]
+
+
+def test_the_bank_holds_at_least_ten_rules() -> None:
+    assert len({case.name for case in VERIFIED}) == len(VERIFIED) >= 10
+
+
+@pytest.mark.parametrize("case", VERIFIED, ids=lambda case: case.name)
+def test_every_axiom_asked_is_verified_within_ten_seconds(case: Bounded) -> None:
+    started = time.process_time()
+    found = verify(case.make(), case.question)
+    assert time.process_time() - started < 10
+    assert {axiom: finding.verdict for axiom, finding in found.items()} == dict.fromkeys(
+        case.question.axioms, "VERIFIED"
+    ), [finding.search for finding in found.values()]
+
+
+@pytest.mark.parametrize(("case", "axiom", "question"), NEAR)
+def test_a_bound_beyond_the_truth_is_not_verified(case: Bounded, axiom: str, question: object) -> None:
+    finding = verify(case.make(), question, seconds=0.5)[axiom]  # type: ignore[arg-type]
+    assert finding.verdict == "NOT FALSIFIED"
+    assert "reached" in finding.search
