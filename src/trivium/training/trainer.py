@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from trivium.data.rows import Rows
 from trivium.errors import TriviumError
 from trivium.scheme import Scheme
+from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
 from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
@@ -104,6 +105,8 @@ class DistillationTrainer(Trainer):
             num_items_in_batch,
         )
         if not bool(torch.isfinite(step.loss)):
+            for name, logits in zip(self.scheme.teachers, batch.teacher_logits, strict=True):
+                check_logits(logits.float(), name)  # the teacher's fault, if it is one
             raise TriviumError(
                 "the loss must be finite",
                 f"{step.loss.item()} at step {self.state.global_step + 1}",

@@ -1,0 +1,136 @@
+"""What a kill at any instant leaves: a trace with whole lines, and only checkpoints that are complete."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tiny_world import World
+from trivium.errors import InputError
+from trivium.teachers.huggingface import Teacher
+from trivium.training.checkpoints import claim, latest_complete, mark_complete, refuse_overwrite, step_of
+from trivium.training.recipe import load_recipe
+from trivium.training.run import Workshop
+from trivium.training.trace import Trace, read_trace
+
+
+def written(path: Path, *steps: int) -> Trace:
+    trace = Trace(path, None)
+    for step in steps:
+        trace.write("step", step, loss=1.0)
+    return trace
+
+
+def test_a_trace_is_one_object_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    trace = Trace(path, None)
+    trace.write("step", 1, loss=1 / 3, share={"all": {"ä": 0.5}}, odd=float("nan"), many=[float("inf"), 2])
+    trace.write("eval", 1, mean=2.0)
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
+        {"kind": "step", "step": 1, "loss": 0.3333333, "share": {"all": {"ä": 0.5}}, "odd": None, "many": [None, 2]},
+        {"kind": "eval", "step": 1, "mean": 2.0},
+    ]
+
+
+def test_resuming_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, 0, 2, 4, 6)
+    trace = Trace(path, 4)
+    trace.write("step", 6, loss=9.0)
+    assert [row["step"] for row in read_trace(path)] == [0, 2, 4, 6]
+    assert read_trace(path)[-1]["loss"] == 9.0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_beginning_empties_and_resuming_without_a_trace_begins_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, 0, 2)
+    Trace(path, None)
+    assert read_trace(path) == []
+    path.unlink()
+    Trace(path, 4)
+    assert read_trace(path) == []
+
+
+@pytest.mark.parametrize("tail", ['{"kind": "step", "st', '{"kind": "step", "step": 6, "loss": 1.', "{"])
+def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path, tail: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, 2, 4)
+    with path.open("a") as file:
+        file.write(tail)
+    assert [row["step"] for row in read_trace(path)] == [2, 4]
+    Trace(path, 4).write("step", 6)
+    assert [row["step"] for row in read_trace(path)] == [2, 4, 6]
+
+
+def test_another_process_joins_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, 2)
+    Trace(path, None, join=True).write("violation", 3)
+    assert [row["step"] for row in read_trace(path)] == [2, 3]
+
+
+def checkpoint(folder: Path, step: int, complete: bool = True) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_text("weights")
+    if complete:
+        mark_complete(path)
+    return path
+
+
+def test_the_newest_complete_checkpoint_is_taken_and_incomplete_ones_are_removed(tmp_path: Path) -> None:
+    assert latest_complete(tmp_path) is None
+    ninth, tenth = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)  # by number, not by name
+    cut_off = checkpoint(tmp_path, 11, complete=False)
+    found = latest_complete(tmp_path)
+    assert found == tenth
+    assert step_of(tenth) == 10
+    assert ninth.exists()
+    assert not cut_off.exists()
+
+
+def test_only_incomplete_checkpoints_are_none(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 4, complete=False)
+    assert latest_complete(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claimed_folder_holds_the_recipe_as_run(world: World, workshop: Workshop, tmp_path: Path) -> None:
+    recipe = world.recipe()
+    claim(tmp_path / "run", recipe, workshop.teachers, resume=False)
+    assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["identity.json", "recipe.yaml"]
+    claim(tmp_path / "run", recipe, workshop.teachers, resume=True)
+    claim(tmp_path / "new", recipe, workshop.teachers, resume=True)  # nothing there yet: begin
+
+
+def test_a_run_does_not_overwrite_another(world: World, workshop: Workshop, tmp_path: Path) -> None:
+    refuse_overwrite(tmp_path, resume=False)
+    claim(tmp_path, world.recipe(), workshop.teachers, resume=False)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    refuse_overwrite(tmp_path, resume=True)
+    with pytest.raises(InputError, match="must not overwrite another.*Add --resume"):
+        refuse_overwrite(tmp_path, resume=False)
+    with pytest.raises(InputError, match="must not overwrite another"):
+        claim(tmp_path, world.recipe(name="other"), workshop.teachers, resume=False)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_resumed_run_has_the_recipe_and_teachers_it_began_with(
+    world: World, workshop: Workshop, tmp_path: Path
+) -> None:
+    claim(tmp_path, world.recipe(), workshop.teachers, resume=False)
+    with pytest.raises(InputError, match="the recipe it began with"):
+        claim(tmp_path, world.recipe(train={"learning_rate": 1e-3}), workshop.teachers, resume=True)
+    first, second = workshop.teachers
+    swapped: list[Teacher] = [replace(second, name=first.name), replace(first, name=second.name)]
+    with pytest.raises(InputError, match=r"the teachers it began with; received others for \['sums', 'tales'\]"):
+        claim(tmp_path, world.recipe(), swapped, resume=True)
+    retrained = [first, replace(second, fingerprint="0" * 16)]
+    with pytest.raises(InputError, match=r"others for \['tales'\]"):
+        claim(tmp_path, world.recipe(), retrained, resume=True)
+    claim(tmp_path, world.recipe(), workshop.teachers, resume=True)
