@@ -123,7 +123,7 @@ def _try(operator: Operator, teachers: int) -> None:
     for name, interval in operator.ranges.items():
         middle = (interval.low + interval.high) / 2
         middle = float(round(middle)) if interval.integer else middle
-        features[name] = torch.full((2, 1 if interval.shared else teachers), middle)
+        features[name] = torch.full((2, interval.width(teachers)), middle)
     evaluate = operator.weights if isinstance(operator, UserRule) else operator.log_weights
     try:
         evaluate(features)

@@ -125,8 +125,9 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     normalized = catalogued or by_softmax
     lines = ["W-N, W-P: it ends in a log-softmax of finite scores"] if normalized else []
     text = f"{_escape(rule.formula())}: {describe(declared)} (declared by the rule)"
-    culprits = () if catalogued else (rule.formula(),)
-    return Derived(declared, (Step(text, tuple(lines)),), normalized, catalogued, (), culprits)
+    pure = catalogued and rule.row_local
+    culprits = () if pure else (rule.formula(),)
+    return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits)
 
 
 @node.register

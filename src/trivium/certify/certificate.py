@@ -31,6 +31,7 @@ class Interval(Record):
     high: float
     integer: bool = False
     shared: bool = False
+    pairwise: bool = False
 
 
 class Bounds(Record):

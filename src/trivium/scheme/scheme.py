@@ -47,7 +47,7 @@ class Scheme(Operator):
         feature [B, T, K] give [B, T, K].
 
         Raises:
-            InputError: a feature whose last axis is not K (1 for a shared one).
+            InputError: a feature whose last axis is not K (1 for a shared one, K·K for a pairwise one).
             RuleError: a feature that is missing or NaN, or a user's rule that returns no weights.
         """
         return self.root.log_weights(self._with_teachers(features))
@@ -62,9 +62,10 @@ class Scheme(Operator):
         k = len(self.teachers)
         for name, interval in self.ranges.items():
             if name in features:
+                width = interval.width(k)
                 require(
-                    features[name].shape[-1:] == (1 if interval.shared else k,),
-                    f"feature {name!r} must hold {'one number' if interval.shared else f'{k} numbers, one a teacher'}",
+                    features[name].shape[-1:] == (width,),
+                    f"feature {name!r} must hold {width} number{'s' * (width != 1)} a row for {k} teachers",
                     f"shape {tuple(features[name].shape)}",
                     "Its last axis is the teachers'.",
                 )

@@ -52,8 +52,9 @@ def points(
 
 
 def _levels(interval: Range, teachers: int) -> Tensor:
-    """Rows [M, K] or [M, 1] of one feature."""
-    unit = torch.tensor([[0.0], [1.0], [0.5]], dtype=torch.float64) if interval.shared else _patterns(teachers)
+    """Rows [M, width] of one feature."""
+    width = interval.width(teachers)
+    unit = torch.tensor([[0.0], [1.0], [0.5]], dtype=torch.float64) if interval.shared else _patterns(width)
     values = interval.low + unit * (interval.high - interval.low)
     values = values.round() if interval.integer else values
     rows: Tensor = torch.unique(values.clamp(interval.low, interval.high), dim=0)

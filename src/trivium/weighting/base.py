@@ -11,13 +11,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from trivium.errors import InputError, RuleError, nearest, require
 from trivium.simplex.constants import Constants, bounded
+from trivium.simplex.semidefinite import nearest_psd
 from trivium.weighting.features import SCALES, Range, Scale, check_ranges
 
 Features = Mapping[str, Tensor]
@@ -34,7 +35,8 @@ class Operator(ABC):
 
     @abstractmethod
     def log_weights(self, features: Features) -> Tensor:
-        """Log-weights [..., K] from features [..., K] (shared ones [..., 1]); leading axes broadcast."""
+        """Log-weights [..., K] from features [..., K] (shared ones [..., 1], pairwise ones [..., K·K]); leading axes
+        broadcast."""
 
     @abstractmethod
     def formula(self) -> str:
@@ -45,9 +47,13 @@ class Operator(ABC):
 
 
 class Rule(Operator):
-    """A weighting operator at one scale, a leaf of every scheme."""
+    """A weighting operator at one scale, a leaf of every scheme.
+
+    ``row_local``: whether a row's weights depend on that row alone (W-F); a rule that averages over its batch says no.
+    """
 
     scale: Scale
+    row_local: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -59,7 +65,7 @@ class Rule(Operator):
         return None
 
     def admit(self, features: Features) -> dict[str, Tensor]:
-        """The rule's own features, clipped to their ranges.
+        """The rule's own features, clipped to their ranges; pairwise ones made symmetric positive semidefinite.
 
         Raises:
             RuleError: a feature is missing or holds a NaN.
@@ -75,7 +81,8 @@ class Rule(Operator):
             value = features[name]
             if bool(torch.isnan(value).any()):
                 raise RuleError(f"feature {name!r} of rule {self.name!r} must be a number", "NaN", "Check its source.")
-            admitted[name] = value.clamp(interval.low, interval.high)
+            clipped = value.clamp(interval.low, interval.high)
+            admitted[name] = nearest_psd(clipped) if interval.pairwise else clipped
         return admitted
 
 

@@ -12,7 +12,9 @@ feature             range     value at teacher k
 ``disagreement``    0 … 1     total variation between p_k and the mean of the other teachers
 ``gap``             0 … 1     Hellinger distance between p_k and the student
 ``label_log_prob``  −30 … 0   log p_k(label), nats; not for prediction, it sees the label
+``sequence_loss``   0 … 30    mean of −log p_k(label) over the example's sequence, nats a token; it sees the labels
 ``validation_loss`` 0 … 12    teacher k's mean loss on its task's validation text, nats a token
+``gram``            −2 … 2    ⟨ḡ_j, ḡ_k⟩, inner products of the teachers' mean logit gradients (K·K numbers, row by row)
 ``prefix_log_prob`` −1e6 … 0  Σ_{s<t} log p_k(x_s | x_<s), nats; 0 at the first token
 ``domain``          0 … 255   index of the example's domain (one number, not one a teacher)
 ==================  ========  ===================================================================
@@ -31,12 +33,21 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 
 
 class Range(NamedTuple):
-    """The closed interval a feature lives in. ``integer``: only whole numbers. ``shared``: last axis 1, not K."""
+    """The closed interval a feature lives in.
+
+    ``integer``: only whole numbers. ``shared``: last axis 1, not K. ``pairwise``: last axis K·K, a symmetric positive
+    semidefinite matrix row by row; what a rule sees is the nearest one in the Frobenius norm.
+    """
 
     low: float
     high: float
     integer: bool = False
     shared: bool = False
+    pairwise: bool = False
+
+    def width(self, teachers: int) -> int:
+        """The last axis of the feature for K teachers."""
+        return 1 if self.shared else teachers**2 if self.pairwise else teachers
 
 
 BUILT_IN: dict[str, Range] = {
@@ -46,7 +57,9 @@ BUILT_IN: dict[str, Range] = {
     "disagreement": Range(0.0, 1.0),
     "gap": Range(0.0, 1.0),
     "label_log_prob": Range(-30.0, 0.0),
+    "sequence_loss": Range(0.0, 30.0),
     "validation_loss": Range(0.0, 12.0),
+    "gram": Range(-2.0, 2.0, pairwise=True),
     "prefix_log_prob": Range(-1e6, 0.0),
     "domain": Range(0.0, 255.0, integer=True, shared=True),
 }
@@ -54,8 +67,8 @@ BUILT_IN: dict[str, Range] = {
 #: Features computed at every position from the teachers' distributions by ``token_statistics``.
 FROM_DISTRIBUTIONS = ("entropy", "max_prob", "margin", "disagreement", "gap", "label_log_prob")
 #: Features that cannot be known before the token they weight: no predictor may use them.
-NEEDS_LABEL = frozenset({"label_log_prob"})
-NEEDS_STUDENT = frozenset({"gap"})
+NEEDS_LABEL = frozenset({"label_log_prob", "sequence_loss"})
+NEEDS_STUDENT = frozenset({"gap", "gram"})
 
 
 def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]) -> dict[str, Range]:

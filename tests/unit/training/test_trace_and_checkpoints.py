@@ -113,7 +113,7 @@ def test_a_run_does_not_overwrite_another(world: World, workshop: Workshop, tmp_
     claim(tmp_path, world.recipe(), workshop.teachers, resume=False)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     refuse_overwrite(tmp_path, resume=True)
-    with pytest.raises(InputError, match="must not overwrite another.*Add --resume"):
+    with pytest.raises(InputError, match=r"must not overwrite another.*Add --resume"):
         refuse_overwrite(tmp_path, resume=False)
     with pytest.raises(InputError, match="must not overwrite another"):
         claim(tmp_path, world.recipe(name="other"), workshop.teachers, resume=False)

@@ -127,7 +127,7 @@ def test_a_domain_past_the_map_counts_as_the_last():
     assert torch.equal(w[2], w[3])
     assert rule.ranges["domain"][:2] == (0.0, 1.0)
     assert DomainMap((0,)).ranges["domain"][:2] == (0.0, 1.0)  # a range needs two ends
-    assert DomainMap((0,) * 5).ranges["domain"] == (0.0, 4.0, True, True)
+    assert DomainMap((0,) * 5).ranges["domain"][:4] == (0.0, 4.0, True, True)
 
 
 def test_map_errors():

@@ -35,7 +35,7 @@ class Box:
     def of(cls, operator: Operator, teachers: int) -> Box:
         """The box of an operator over K teachers."""
         ranges = dict(operator.ranges)
-        widths = torch.tensor([1 if r.shared else teachers for r in ranges.values()], dtype=torch.int64)
+        widths = torch.tensor([r.width(teachers) for r in ranges.values()], dtype=torch.int64)
         rows = torch.tensor([[r.low, r.high, float(r.integer)] for r in ranges.values()], dtype=torch.float64)
         rows = rows.reshape(-1, 3).repeat_interleave(widths, dim=0)
         index = torch.arange(len(ranges)).repeat_interleave(widths)
@@ -69,7 +69,7 @@ class Box:
     def split(self, points: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Features [..., K] or [..., 1] by name. Operators that read no feature learn K from ``teachers``."""
         cast = points.to(dtype)
-        widths = [1 if r.shared else self.teachers for r in self.ranges.values()]
+        widths = [r.width(self.teachers) for r in self.ranges.values()]
         features = {name: part.clone() for name, part in zip(self.ranges, cast.split(widths, dim=-1), strict=True)}
         features["teachers"] = cast.new_zeros((*points.shape[:-1], self.teachers))
         return features

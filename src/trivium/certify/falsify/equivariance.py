@@ -33,6 +33,8 @@ def equivariance(operator: Operator, teachers: int, *, rows: int = 1024, seed: i
             for group in box.groups:
                 if len(group) == teachers:
                     moved[:, group] = pool[:, group[order]]
+                elif len(group) == teachers**2:  # a pairwise feature: rows and columns move together
+                    moved[:, group] = pool[:, group.view(teachers, teachers)[order][:, order].flatten()]
             change = (probe(moved)[0] - plain[:, order]).abs()
             worst = max(worst, float(change.nan_to_num(nan=float("inf"))[plain.isfinite().all(dim=-1)].max()))
     return worst

@@ -56,7 +56,8 @@ class Probe:
         box: the points it is searched on.
         deadline: ``time.monotonic()`` after which a search ends early.
         rows, calls: evaluations so far.
-        XX
+        raised: points at which the operator raised, with what it said and the dtype.
+        rounding: by the dtype asked, the coarsest dtype at work.
     """
 
     operator: Operator

@@ -55,7 +55,7 @@ class Program:
         low: list[float] = []
         high: list[float] = []
         for name, interval in rule.ranges.items():
-            width = 1 if interval.shared else teachers
+            width = interval.width(teachers)
             self.columns[name] = list(range(len(low), len(low) + width))
             low += [interval.low] * width
             high += [interval.high] * width

@@ -53,6 +53,8 @@ def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> d
     """
     if not isinstance(operator, UserRule) or not operator.ranges:
         return _refused(question, "it bounds rules that are one plain function of features")
+    if any(interval.pairwise for interval in operator.ranges.values()):
+        return _refused(question, "a pairwise feature is not a box")
     program = Program(operator, question.teachers)
     try:
         with torch.no_grad():
