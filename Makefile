@@ -78,9 +78,12 @@ doctest: export OMP_NUM_THREADS = 1
 doctest: $(VENV)/.dev  ## the examples in docstrings only
 	$(BIN)/python -m pytest src/trivium --doctest-modules -q
 
-index: $(VENV)/.runtime  ## rewrite what the docs take from the sources: theorem table, certificate schema
+index: $(VENV)/.dev  ## rewrite what the docs take from the sources: theorems, schema, catalogue, README tables
 	$(BIN)/python scripts/theorem_index.py
+	$(BIN)/python scripts/theory_page.py
 	$(BIN)/python scripts/certificate_schema.py
+	$(BIN)/python scripts/rules_page.py
+	$(BIN)/python scripts/readme_tables.py
 
 teachers: $(VENV)/.runtime  ## train again the teachers that the package ships
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python scripts/train_teachers.py

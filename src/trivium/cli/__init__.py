@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trivium.cli import certify, demo, distill, recipe, replay, theory, verify
+from trivium.cli import certify, demo, distill, recipe, replay, rules, theory, verify
 from trivium.errors import TriviumError
 
 #: What a mistyped command line raises; its module differs between versions of typer.
@@ -53,6 +53,7 @@ app.command()(certify.certify)
 app.command()(replay.replay)
 app.command()(verify.verify)
 app.command()(theory.theory)
+app.command()(rules.rules)
 
 
 def main() -> None:

@@ -1,0 +1,64 @@
+"""Rules at the context scale, and compositions over scales."""
+
+from __future__ import annotations
+
+from trivium.catalogue.entry import Case, Entry
+from trivium.scheme import Conform, Product
+from trivium.simplex.conforming import ConformingSet
+from trivium.simplex.order import Order
+from trivium.weighting import DomainMap, Entropy, PrefixPosterior, Skill
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "prefix_posterior",
+        "published",
+        PrefixPosterior(budget=None),
+        "context",
+        source="the Bayes mixture over teachers given the prefix",
+        cost="O(K) a token after the label's log-probability",
+        # (1/3, 1/3 e^−1, 1/3 e^−2) normalized
+        cases=(Case({"prefix_log_prob": (-3.0, -4.0, -5.0)}, (0.6652, 0.2447, 0.0900)),),
+    ),
+    Entry(
+        "prefix_posterior",
+        "conforming",
+        PrefixPosterior(budget=4.0),
+        "context",
+        source="the Bayes mixture under a stated influence budget",
+        cost="O(K) a token after the label's log-probability",
+        # 1/(1 + 2 e^−4)
+        cases=(Case({"prefix_log_prob": (-3.0, -70.0, -500.0)}, (0.9647, 0.0177, 0.0177)),),
+    ),
+    Entry(
+        "domain_map",
+        "conforming",
+        DomainMap((0, 1, 2), budget=4.0),
+        "context",
+        source="routing on a key (MOPD) with a stated influence",
+        cost="O(K)",
+        # 1/(1 + 2 e^−4)
+        cases=(Case({"domain": (1.0,), "teachers": (0.0, 0.0, 0.0)}, (0.0177, 0.9647, 0.0177)),),
+    ),
+    Entry(
+        "three scales",
+        "conforming",
+        Conform(
+            Product((Entropy(budget=1.5), Skill(budget=1.5), PrefixPosterior(budget=3.0))),
+            ConformingSet(3, 0.01, 0.97, Order(((0,), (1,), (2,))), 0.0),
+        ),
+        "context",
+        source="framework §3: product of three scales under budgets, projected to floor, cap and safety order",
+        cost="O(K²) a token",
+        # All alike at every scale: the product is uniform, which the projection keeps.
+        cases=(
+            Case(
+                {
+                    "entropy": (2.0, 2.0, 2.0),
+                    "validation_loss": (1.0, 1.0, 1.0),
+                    "prefix_log_prob": (-9.0, -9.0, -9.0),
+                },
+                (1 / 3, 1 / 3, 1 / 3),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,75 @@
+"""The catalogue as it was last asked, kept in the package: what ``trivium rules``, the docs and the README print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from trivium.catalogue import ENTRIES
+from trivium.catalogue.cells import SECONDS, Cell, cells
+from trivium.catalogue.entry import Entry
+from trivium.certify.question import STATEMENTS, Witness
+
+FILE = Path(str(files("trivium") / "assets" / "catalogue.json"))
+#: One sign a verdict, for tables; a word is spelt out in the details.
+SIGNS: Mapping[str, str] = {
+    "PROVED": "proved",
+    "VERIFIED": "verified",
+    "NOT FALSIFIED": "searched",
+    "VIOLATED": "broken",
+}
+
+
+def compute(seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
+    """Every row, asked now: :mod:`trivium.catalogue.cells` for each entry, about two seconds each."""
+    for entry in ENTRIES:
+        found = cells(entry, seconds)
+        yield {**identity(entry), "cells": {axiom: cell.to_json() for axiom, cell in found.items()}}
+
+
+def identity(entry: Entry) -> dict[str, Any]:
+    """What of a row is written and not found."""
+    return {
+        "key": entry.key,
+        "name": entry.name,
+        "form": entry.form,
+        "scale": entry.scale,
+        "formula": entry.operator.formula(),
+        "source": entry.source,
+        "cost": entry.cost,
+    }
+
+
+def write(rows: list[dict[str, Any]], path: Path = FILE) -> None:
+    """Keep rows as the catalogue's record."""
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path = FILE) -> list[dict[str, Any]]:
+    """The rows of the record, in the order of the catalogue."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def cell_of(row: Mapping[str, Any], axiom: str) -> Cell:
+    """One cell of a row of the record."""
+    data = row["cells"][axiom]
+    witness = None if data["witness"] is None else Witness.from_json(data["witness"])
+    return Cell(data["verdict"], data["note"], witness)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of rule × axiom: what is kept, with its bound, and what is broken."""
+    axioms = [axiom for axiom in STATEMENTS if axiom in rows[0]["cells"]]
+    lines = [
+        "| rule | form | scale | " + " | ".join(axioms) + " |",
+        "|---|---|---|" + "---|" * len(axioms),
+    ]
+    for row in rows:
+        signs = [SIGNS[row["cells"][axiom]["verdict"]] for axiom in axioms]
+        shown = [f"**{sign}**" if sign == "broken" else sign for sign in signs]
+        lines.append(f"| `{row['name']}` | {row['form']} | {row['scale']} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from trivium.catalogue import ENTRIES, Entry
+from trivium.catalogue.cells import cells
+from trivium.catalogue.check import reproduces, stale
+from trivium.catalogue.entry import leaf
+from trivium.catalogue.table import cell_of, markdown, read
+from trivium.certify.calculus import derive
+from trivium.certify.decisions import decide
+from trivium.certify.question import VERDICTS
+from trivium.scheme import Limit, Product
+from trivium.weighting import RULES, Entropy, Margin, Rule
+
+ROOT = Path(__file__).resolve().parents[3]
+RECORD = {row["key"]: row for row in read()}
+BROKEN = [(entry, axiom) for entry in ENTRIES for axiom, cell in RECORD[entry.key]["cells"].items() if cell["witness"]]
+PROVED = [
+    (e, a) for e in ENTRIES for a, cell in RECORD[e.key]["cells"].items() if cell["verdict"] == "PROVED" and a != "W-C"
+]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def named(value: object) -> str:
+    return value.key if isinstance(value, Entry) else str(value)
+
+
+def test_the_record_is_that_of_the_rows() -> None:
+    assert stale() == [], "run `make index`"
+
+
+def test_keys_differ() -> None:
+    assert len({entry.key for entry in ENTRIES}) == len(ENTRIES)
+
+
+def test_every_rule_of_the_library_has_a_row() -> None:
+    def rules(operator: object) -> set[type]:
+        if isinstance(operator, Rule):
+            return {type(operator)}
+        if isinstance(operator, Product):
+            return set().union(*(rules(part) for part in operator.parts))
+        return rules(operator.part)  # type: ignore[attr-defined]
+
+    alone = [entry.operator for entry in ENTRIES if not isinstance(getattr(entry.operator, "part", None), Product)]
+    assert set().union(*(rules(operator) for operator in alone)) == set(RULES.values())
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=named)
+def test_every_cell_is_filled(entry: Entry) -> None:
+    row = RECORD[entry.key]
+    assert set(row["cells"]) == set(entry.question.axioms)
+    for axiom in row["cells"]:
+        cell = cell_of(row, axiom)
+        assert cell.verdict in VERDICTS
+        assert (cell.witness is not None) == (cell.verdict == "VIOLATED")
+
+
+@pytest.mark.parametrize(("entry", "axiom"), BROKEN, ids=named)
+def test_every_recorded_witness_breaks_its_axiom(entry: Entry, axiom: str) -> None:
+    witness = cell_of(RECORD[entry.key], axiom).witness
+    assert witness is not None
+    assert reproduces(entry, witness)
+
+
+@pytest.mark.parametrize(("entry", "axiom"), PROVED, ids=named)
+def test_every_proof_is_derived_again(entry: Entry, axiom: str) -> None:
+    assert decide(derive(entry.operator, entry.question.teachers), entry.question)[axiom].proved
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=named)
+def test_the_formula_gives_what_was_computed_by_hand(entry: Entry) -> None:
+    assert entry.cases, "an entry needs a hand-computed case"
+    for case in entry.cases:
+        assert torch.allclose(entry.weights(case.inputs()), case.expected(), rtol=0, atol=case.tolerance)
+
+
+def test_a_conforming_form_keeps_what_does_not_need_an_order() -> None:
+    for entry in ENTRIES:
+        if entry.form == "conforming":
+            verdicts = {axiom: cell["verdict"] for axiom, cell in RECORD[entry.key]["cells"].items()}
+            assert {verdicts[axiom] for axiom in ("W-F", "W-N", "W-P", "W-B")} == {"PROVED"}, entry.key
+
+
+def test_asking_again_finds_the_recorded_verdicts() -> None:
+    entry = next(entry for entry in ENTRIES if entry.key == "margin")
+    found = {axiom: cell.verdict for axiom, cell in cells(entry, seconds=0.5).items()}
+    assert found == {axiom: cell["verdict"] for axiom, cell in RECORD["margin"]["cells"].items()}
+
+
+def test_the_page_is_fresh() -> None:
+    page = script("rules_page").page(read())
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == page, "run `make index`"
+    assert markdown(read()) in page
+
+
+def test_a_leaf_is_found_below_its_wrappers() -> None:
+    assert leaf(Limit(Limit(Entropy(), 2.0), 1.0)) == Entropy()
+    assert leaf(Margin()) == Margin()
+
+
+def test_an_entry_without_a_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="source and cost"):
+        Entry("x", "ours", Margin(), "token", source="", cost="O(K)")
