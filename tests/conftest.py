@@ -22,7 +22,12 @@ settings.register_profile(
     "dev", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
 )
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=100, print_blob=True)
-settings.register_profile("search", settings.get_profile("dev"), derandomize=False, max_examples=2000)
+settings.register_profile(
+    "search",
+    settings.get_profile("dev"),
+    derandomize=False,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "2000")),
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 

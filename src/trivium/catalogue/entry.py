@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.certify.question import Question
 from trivium.errors import require
 from trivium.simplex.order import Order
-from trivium.weighting.base import Features, Operator, Rule, UserRule
+from trivium.weighting.base import Features, Operator, UserRule
 from trivium.weighting.features import Scale
 
 Form = Literal["ours", "published", "conforming"]
@@ -90,10 +90,3 @@ class Entry:
         if isinstance(self.operator, UserRule):
             return self.operator.weights(features)
         return self.operator.log_weights(features).exp()
-
-
-def leaf(operator: Operator) -> Rule:
-    """The rule at the bottom of a chain of wrappers."""
-    while not isinstance(operator, Rule):
-        operator = operator.part  # type: ignore[attr-defined]
-    return operator

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from trivium.certify.around import derive_around, verified_around
 from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certify.decisions import Decision, decide
@@ -20,7 +21,9 @@ from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, Reci
 from trivium.certify.verify import strengthen
 from trivium.errors import RuleError, TriviumError
 from trivium.scheme.conform import Conform
+from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
+from trivium.scheme.tree import nodes
 from trivium.simplex.constants import Constants
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Operator, Rule, UserRule
@@ -39,8 +42,9 @@ def certify(
 
     An axiom is PROVED where it follows from constants that the parts declare or that hold by the form of the
     operator, and the search, which attacks those constants too, found no counterexample. Where that leaves an axiom of
-    a plain function open and nothing broke, its code is bounded over the box: VERIFIED if that settles it. Otherwise
-    the word is that of the search. A declared constant that breaks is a finding of its own, VIOLATED.
+    a plain function open and nothing broke, its code is bounded over the box: VERIFIED if that settles it. In a
+    composition the code of each user's rule is bounded, and what the calculus makes of these bounds is VERIFIED too.
+    Otherwise the word is that of the search. A declared constant that breaks is a finding of its own, VIOLATED.
 
     Args:
         operator: a rule, a scheme or any composition.
@@ -60,11 +64,16 @@ def certify(
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
     derived = derive(operator, question.teachers)
-    constants = derived.constants if derived.informative else None
     _try(operator, question.teachers)
-    found = falsify(operator, question, seconds=seconds, seed=seed, constants=constants)
+    claimed = derived.constants if derived.informative else None
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed)
     proved = [axiom for axiom, decision in decide(derived, question).items() if decision.proved]
     found = strengthen(operator, question, found, proved, seconds)
+    around = derive_around(operator, question.teachers)
+    if around is not None:
+        found = verified_around(around, question, found, proved)
+    shown = around or derived
+    constants = shown.constants if shown.informative else None
     return Certificate(
         schema_=SCHEMA,
         kind="rule" if isinstance(operator, Rule) else "scheme",
@@ -77,18 +86,33 @@ def certify(
         question=question,
         search={"seconds": seconds, "seed": seed},
         box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
+        per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
-        derivation=derived.lines(),
-        findings=judge(derived, question, found),
+        derivation=shown.lines(),
+        findings=judge(derived, question, found, bounded=set(derived.unknown) - set(shown.unknown)),
     )
 
 
-def judge(derived: Derived, question: Question, found: Mapping[str, Finding]) -> tuple[Finding, ...]:
-    """The strongest word earned for each axiom asked, then each declared constant that the search broke."""
+def judge(
+    derived: Derived, question: Question, found: Mapping[str, Finding], bounded: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """The strongest word earned for each axiom asked, then each declared constant that the search broke.
+
+    ``bounded``: unknown leaves whose code was bounded over the whole box, so that they do return positive numbers.
+    """
     decisions = decide(derived, question)
     broken = [f for f in found.values() if f.axiom.startswith("constants.") and f.verdict == "VIOLATED"]
-    findings = [_word(derived, question, decisions[axiom], found[axiom], bool(broken)) for axiom in question.axioms]
-    return (*findings, *broken)
+    where = "the whole box"
+    rest = [name for name in derived.unknown if name not in bounded]
+    if rest:
+        where += f", wherever {' and '.join(rest)} returns numbers, one of them positive"
+    if bounded:
+        where += f"; {' and '.join(sorted(bounded))}: VERIFIED to return positive numbers"
+    words = [
+        _word(derived, question, decisions[axiom], found[axiom], where if not broken else None)
+        for axiom in question.axioms
+    ]
+    return (*words, *broken)
 
 
 def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Question:
@@ -135,16 +159,15 @@ def _try(operator: Operator, teachers: int) -> None:
         raise RuleError(must, said, "Features come as [..., K] with any leading axes.") from error
 
 
-def _word(derived: Derived, question: Question, decision: Decision, found: Finding, broken: bool) -> Finding:
-    if found.verdict == "VIOLATED" or broken or not decision.proved:
+def _word(derived: Derived, question: Question, decision: Decision, found: Finding, where: str | None) -> Finding:
+    """``where`` the proof holds; None if a declared constant that it rests on is broken."""
+    if found.verdict == "VIOLATED" or where is None or not decision.proved:
         # Where nothing is known of the parts there is nothing to say of the whole.
-        lines = [*(decision.lines if derived.informative or decision.proved else ()), *found.derivation]
+        said = (derived.informative or decision.proved) and found.verdict != "VERIFIED"
+        lines = [*(decision.lines if said else ()), *found.derivation]
         if decision.proved:
             lines.append("This follows from the declared constants, but a search broke them: they are wrong.")
         return dataclasses.replace(found, derivation=tuple(lines))
-    where = "the whole box"
-    if derived.unknown:
-        where += f", wherever {' and '.join(derived.unknown)} returns numbers, one of them positive"
     return Finding(
         axiom=found.axiom,
         verdict="PROVED",

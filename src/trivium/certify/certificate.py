@@ -85,6 +85,10 @@ class Certificate(Record):
     question: Question
     search: dict[str, float] = Field(description="seconds and seed that the search was given")
     box: dict[str, Interval]
+    per_entry: bool = Field(
+        False,
+        description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
+    )
     constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
     derivation: tuple[str, ...] = Field(description="the proof, a line a step, with theorem numbers")
     findings: tuple[Finding, ...]

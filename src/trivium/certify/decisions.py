@@ -30,7 +30,7 @@ def decide(derived: Derived, question: Question) -> dict[str, Decision]:
 
 def _function(derived: Derived, question: Question) -> Decision:
     if derived.pure:
-        line = "W-F: leaves are catalogued functions of their own row, and every step acts on the teacher axis alone"
+        line = "W-F: every leaf is a function of its own row, and every step acts on the teacher axis alone"
         return Decision(True, 0.0, (line,))
     return Decision(False, None, (f"W-F: not known of {', '.join(derived.culprits)}",))
 

@@ -15,6 +15,12 @@ MEANING = {
 }
 
 
+PER_ENTRY = (
+    "The weights differ by vocabulary entry: what stands below holds entry by entry, the pool is renormalized over the "
+    "vocabulary, and T7, T8 and S1 do not hold (T10)."
+)
+
+
 class Row(NamedTuple):
     """One line of the table of findings, as text."""
 
@@ -89,6 +95,8 @@ def as_markdown(certificate: Certificate, heading: str = "## What its weighting 
         "| axiom | asked | verdict | residual | where |",
         "|---|---|---|---|---|",
     ]
+    if certificate.per_entry:
+        lines[4:4] = [PER_ENTRY, ""]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows(certificate)]
     used = dict.fromkeys(finding.verdict for finding in certificate.findings)
     lines += ["", *(f"- {word}: {MEANING[word]}." for word in used)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trivium.scheme.tree import leaves
 from trivium.weighting import RULES
 from trivium.weighting.base import Operator, UserRule
 
@@ -83,7 +83,7 @@ def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
 
 def rule_files(operator: Operator, base: Path) -> dict[str, str]:
     """SHA-256 of the file of each user rule in an operator tree, by its path as seen from ``base``."""
-    files = [leaf.source for leaf in _leaves(operator) if Path(leaf.source).is_file()]
+    files = [leaf.source for leaf in leaves(operator) if isinstance(leaf, UserRule) and Path(leaf.source).is_file()]
     return {relative(path, base): sha256_of(path) for path in files}
 
 
@@ -91,11 +91,3 @@ def relative(path: str | Path, base: Path) -> str:
     """The path as seen from a folder, if it lies below it; where it lies is then no part of a certificate."""
     whole, folder = Path(path).resolve(), base.resolve()
     return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
-
-
-def _leaves(operator: Operator) -> Iterator[UserRule]:
-    if isinstance(operator, UserRule):
-        yield operator
-    for part in (getattr(operator, "root", None), getattr(operator, "part", None), *getattr(operator, "parts", ())):
-        if isinstance(part, Operator):
-            yield from _leaves(part)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trivium.certify.certificate import Certificate
-from trivium.certify.page import MEANING, rows, run_lines, summary
+from trivium.certify.page import MEANING, PER_ENTRY, rows, run_lines, summary
 
 STYLES = {"PROVED": "bold green", "VERIFIED": "green", "NOT FALSIFIED": "yellow", "VIOLATED": "bold red"}
 
@@ -16,6 +16,8 @@ def show(certificate: Certificate, console: Console | None = None, derivation: b
     """Formula, table, derivation (unless told to leave it to the report), monitor, and one sentence that sums up."""
     console = console or Console()
     console.print(Text(certificate.description))
+    if certificate.per_entry:
+        console.print(Text(PER_ENTRY, style="yellow"), soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("axiom", "asked", "verdict", "residual", "where"):
         table.add_column(name, no_wrap=name in ("axiom", "verdict"), overflow="fold")

@@ -13,13 +13,15 @@ from trivium.scheme.conform import Conform
 from trivium.scheme.limit import Limit
 from trivium.scheme.power import Power
 from trivium.scheme.product import Product
+from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
-from trivium.weighting.base import Features, Operator, Rule
+from trivium.weighting.base import Features, Operator
 from trivium.weighting.features import SCALES, Range, Scale
 from trivium.weighting.task.static import Static
 
-Term = Rule | tuple[Rule, float]
+#: A rule, or a rule in wrappers that act on it alone, or a pair of one and its strength.
+Term = Operator | tuple[Operator, float]
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def compose(
 
     Args:
         teachers: distinct names, at least one.
-        token, task, context: the rules of each scale; a pair is (rule, strength α ≥ 0).
+        token, task, context: the rules of each scale, wrapped or not; a pair is (rule, strength α ≥ 0).
         budget: influence budget in nats. A mapping gives each scale its own; one number is the budget of the
             whole and is spent in equal parts on the scales that have rules (T3: influences add).
         floor, cap: bounds on every weight after the product (W-B).
@@ -138,20 +140,22 @@ def compose(
 def _one_scale(scale: Scale, terms: Sequence[Term]) -> Operator:
     parts: list[Operator] = []
     for term in terms:
-        rule, strength = term if isinstance(term, tuple) else (term, 1.0)
+        operator, strength = term if isinstance(term, tuple) else (term, 1.0)
+        rules = list(leaves(operator)) if isinstance(operator, Operator) else []
         require(
-            isinstance(rule, Rule),
+            bool(rules),
             f"what stands under {scale!r} must be a rule",
-            repr(rule),
+            repr(operator),
             "Call its class, or decorate the function with @trivium.rule(...).",
         )
-        require(
-            rule.scale == scale,
-            f"a rule under {scale!r} must be a {scale} rule",
-            f"{rule.name!r}, a {rule.scale} rule",
-            f"Move it under {rule.scale!r}.",
-        )
-        parts.append(rule if strength == 1.0 else Power(rule, strength))
+        for rule in rules:
+            require(
+                rule.scale == scale,
+                f"a rule under {scale!r} must be a {scale} rule",
+                f"{rule.name!r}, a {rule.scale} rule",
+                f"Move it under {rule.scale!r}.",
+            )
+        parts.append(operator if strength == 1.0 else Power(operator, strength))
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
 

@@ -218,30 +218,3 @@ def projected(part: Constants, conforming_set: ConformingSet) -> Constants:
     gap = add_down(worst.clamp(max=0.0), climb).clamp(min=by_range)
     gap = torch.where(safer, torch.maximum(gap, climb), gap)
     return Constants(gap.fill_diagonal_(0.0), part.regularity, floor, cap)
-
-
-def mixed_with_uniform(part: Constants, epsilon: float) -> Constants:
-    """(1 − ε)·w + ε/K, 0 ≤ ε ≤ 1.
-
-    *Proof.* The map is the positive matrix (1 − ε)I + (ε/K)11ᵀ, whose projective diameter is Δ = 2·log(1 + K(1 − ε)/ε).
-    By Birkhoff's theorem it contracts d_H by tanh(Δ/4) = K(1 − ε)/(K(1 − ε) + 2ε), which multiplies L. With x = w_k,
-    w_j ≥ e^g·x and h = (1 − ε)K/ε, the new ratio is at least (1 + h·e^g·x)/(1 + h·x): falling in x for g < 0, so worst
-    at teacher k's cap, rising for g > 0, so worst at its floor. Known floors and caps follow the map itself.
-
-    Raises:
-        InputError: ε outside [0, 1].
-    """
-    require(0.0 <= epsilon <= 1.0, "the share of the uniform mixture must lie in [0, 1]", epsilon)
-    teachers = part.teachers
-    if epsilon == 0.0:
-        return part
-    if epsilon == 1.0 or teachers == 1:
-        return uniform(teachers)
-    keep, spread = 1 - epsilon, epsilon / teachers
-    x = torch.where(part.gap < 0, part.caps[None, :], part.floors[None, :])
-    ratio = (keep * part.gap.exp() * x + spread) / (keep * x + spread)
-    gap = torch.where(part.gap == 0, torch.zeros_like(ratio), lower_log(ratio.log()))
-    contraction = up(teachers * keep / (teachers * keep + 2 * epsilon), steps=6)
-    regularity = {name: up(contraction * constant, steps=1) for name, constant in part.regularity.items()}
-    floor, cap = keep * part.floor + spread, up(keep * part.cap + spread)
-    return Constants(gap, regularity, floor * (1 - 4 * 2.0**-52), min(1.0, cap))

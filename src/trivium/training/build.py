@@ -14,11 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from trivium.data.rows import DomainTexts, Rows, make_rows
 from trivium.data.sources import read_texts
 from trivium.errors import InputError, TriviumError, nearest, require
-from trivium.scheme import Scheme, compose
+from trivium.scheme import Limit, Mix, Scheme, Squash, compose
 from trivium.scheme.scheme import Term
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.training.recipe import Recipe, RuleSection
-from trivium.weighting import RULES, Rule
+from trivium.weighting import RULES, Operator, Rule
 from trivium.weighting.features import BUILT_IN, Scale
 from trivium.weighting.loading import load_rule
 
@@ -40,7 +40,9 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
     section = recipe.scheme
 
     def terms(scale: Scale) -> list[Term]:
-        return [(_rule(entry, scale, recipe, base), entry.strength) for entry in getattr(section, scale)]
+        return [
+            (_wrapped(_rule(entry, scale, recipe, base), entry), entry.strength) for entry in getattr(section, scale)
+        ]
 
     return compose(
         recipe.teacher_names,
@@ -53,6 +55,15 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         order=section.order,
         margin=section.margin,
     )
+
+
+def _wrapped(operator: Operator, entry: RuleSection) -> Operator:
+    """What the keys beside a rule make of it, in the order squash, budget, mix."""
+    if entry.squash is not None:
+        operator = Squash(operator, entry.squash)
+    if entry.budget is not None:
+        operator = Limit(operator, entry.budget)
+    return operator if entry.mix is None else Mix(operator, entry.mix)
 
 
 def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:

@@ -68,6 +68,9 @@ class RuleSection(Section):
 
     rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
     strength: float = Field(1.0, ge=0, description="exponent α of the rule's weights in the product")
+    squash: float | None = Field(None, gt=0, description="influence in nats that its weights approach, smoothly")
+    budget: float | None = Field(None, ge=0, description="influence in nats at which its weights are cut off")
+    mix: float | None = Field(None, ge=0, le=1, description="share of uniform mixed in, after squash and budget")
     options: dict[str, Any] = Field(default_factory=dict, description="the rule's own arguments")
 
 

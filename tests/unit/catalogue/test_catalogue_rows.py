@@ -10,13 +10,12 @@ import torch
 from trivium.catalogue import ENTRIES, Entry
 from trivium.catalogue.cells import cells
 from trivium.catalogue.check import reproduces, stale
-from trivium.catalogue.entry import leaf
 from trivium.catalogue.table import cell_of, markdown, read
 from trivium.certify.calculus import derive
 from trivium.certify.decisions import decide
 from trivium.certify.question import VERDICTS
-from trivium.scheme import Limit, Product
-from trivium.weighting import RULES, Entropy, Margin, Rule
+from trivium.scheme.tree import leaves
+from trivium.weighting import RULES, Margin
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = {row["key"]: row for row in read()}
@@ -48,15 +47,8 @@ def test_keys_differ() -> None:
 
 
 def test_every_rule_of_the_library_has_a_row() -> None:
-    def rules(operator: object) -> set[type]:
-        if isinstance(operator, Rule):
-            return {type(operator)}
-        if isinstance(operator, Product):
-            return set().union(*(rules(part) for part in operator.parts))
-        return rules(operator.part)  # type: ignore[attr-defined]
-
-    alone = [entry.operator for entry in ENTRIES if not isinstance(getattr(entry.operator, "part", None), Product)]
-    assert set().union(*(rules(operator) for operator in alone)) == set(RULES.values())
+    alone = [rules for rules in (list(leaves(entry.operator)) for entry in ENTRIES) if len(rules) == 1]
+    assert {type(rule) for rules in alone for rule in rules} == set(RULES.values())
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)
@@ -105,11 +97,6 @@ def test_the_page_is_fresh() -> None:
     page = script("rules_page").page(read())
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == page, "run `make index`"
     assert markdown(read()) in page
-
-
-def test_a_leaf_is_found_below_its_wrappers() -> None:
-    assert leaf(Limit(Limit(Entropy(), 2.0), 1.0)) == Entropy()
-    assert leaf(Margin()) == Margin()
 
 
 def test_an_entry_without_a_source_is_refused() -> None:

@@ -13,9 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from trivium.certify import Question, as_markdown, certify
 from trivium.certify.calculus import derive, node
-from trivium.errors import InfeasibleError
-from trivium.scheme import Conform, Limit, Power, Product, compose
+from trivium.errors import InfeasibleError, InputError
+from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants, bounded, uniform
 from trivium.simplex.order import Order
@@ -92,7 +93,9 @@ def projections(draw: st.DrawFn, part: Operator, teachers: int) -> Operator:
 def expressions(draw: st.DrawFn, teachers: int, depth: int = 3) -> Operator:
     if depth == 0 or draw(st.integers(0, 3)) == 0:
         return draw(leaves(teachers))
-    kind = draw(st.sampled_from(["power", "product", "product", "limit", "project"]))
+    kind = draw(
+        st.sampled_from(["power", "product", "product", "limit", "project", "mix", "floor", "squash", "per entry"])
+    )
     part = draw(expressions(teachers, depth - 1))
     if kind == "power":
         return Power(part, draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])))
@@ -100,6 +103,14 @@ def expressions(draw: st.DrawFn, teachers: int, depth: int = 3) -> Operator:
         return Limit(part, draw(st.sampled_from([0.0, 0.5, 2.0, 10.0])))
     if kind == "project":
         return draw(projections(part, teachers))
+    if kind == "mix":
+        return Mix(part, draw(st.sampled_from([0.0, 1e-6, 0.1, 0.6, 1.0])))
+    if kind == "floor":
+        return FloorMix(part, draw(st.sampled_from([0.0, 0.01, 0.9 / teachers, 1.0 / teachers])))
+    if kind == "squash":
+        return Squash(part, draw(st.sampled_from([0.1, 1.0, 5.0, 40.0])))
+    if kind == "per entry":
+        return PerEntry(part)
     return Product((part, *draw(st.lists(expressions(teachers, depth - 1), min_size=1, max_size=2))))
 
 
@@ -336,3 +347,38 @@ def test_every_number_of_teachers_has_a_derivation(teachers: int) -> None:
     derived = derive(Limit(Product((Entropy(), Margin(), Static())), 4.0), teachers)
     assert derived.positive
     assert derived.constants.influence == (4.0 if teachers > 1 else 0.0)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [Power(anything, 0.0), Product((anything, anything)), Mix(Power(anything, 0.0), 1.0)],
+    ids=["zero to the power zero", "two that may be zero", "mixed afterwards"],
+)
+def test_no_wrapper_makes_a_distribution_of_what_is_no_number(inner: Operator) -> None:
+    assert not derive(Limit(inner, 1.0), 3).normalized
+    assert not derive(Squash(Conform(inner, ConformingSet(3, 0.1)), 1.0), 3).normalized
+
+
+def test_a_mixture_gives_a_floor_and_contracts() -> None:
+    derived = derive(Mix(Margin(), 0.3), 3)
+    assert derived.constants.floor == pytest.approx(0.7 / (1 + 2 * math.e) + 0.1)
+    assert derived.constants.lipschitz == pytest.approx(2 * 2.1 / 2.7)
+    assert any("Birkhoff" in line for line in derived.lines())
+    assert derive(Mix(anything, 0.3), 3).constants.floor == pytest.approx(0.1)
+
+
+def test_weights_by_vocabulary_entry_are_marked() -> None:
+    operator = Limit(PerEntry(FloorMix(Margin(), 0.1)), 4.0)
+    lines = derive(operator, 3).lines()
+    assert any("T10" in line and "[K·a, K·b]" in line and "S1" in line for line in lines)
+    certificate = certify(operator, Question(3), seconds=0.1)
+    assert certificate.per_entry
+    assert "T10" in as_markdown(certificate)
+    assert not certify(Margin(), Question(3), seconds=0.1).per_entry
+
+
+def test_a_rule_in_wrappers_stands_at_its_scale() -> None:
+    scheme = compose(["a", "b"], token=[(Mix(Squash(Entropy(), 2.0), 0.1), 0.5), Margin()])
+    assert scheme.formula() == "w = (mix(squash(softmax(−1·entropy) | β < 2) | 0.1 uniform))^0.5 ⊗ softmax(1·margin)"
+    with pytest.raises(InputError, match="must be a task rule"):
+        compose(["a", "b"], task=[Mix(Entropy(), 0.1)])

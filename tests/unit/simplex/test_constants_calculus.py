@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from trivium.errors import InputError
+from trivium.errors import InfeasibleError, InputError
 from trivium.simplex import ConformingSet, Constants, Order, hilbert, influence_to_range, log_normalize
-from trivium.simplex.constants import bounded, fixed, limited, mixed_with_uniform, power, product, projected, uniform
+from trivium.simplex.constants import bounded, fixed, limited, power, product, projected, uniform
 from trivium.simplex.limit import limit_influence
+from trivium.simplex.mixing import floor_mixed, mixed_with_uniform, squashed
 from trivium.simplex.projection import conforming_projection
+from trivium.simplex.squash import squash
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
 FEATURES = ("entropy", "margin")
@@ -53,7 +55,7 @@ def random_set(random: np.random.Generator, teachers: int) -> ConformingSet:
 
 
 def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[Operator, Constants]:
-    kind = random.integers(0, 6) if depth else 0
+    kind = random.integers(0, 8) if depth else 0
     if kind == 0:
         return leaf(random, teachers)
     if kind == 1:
@@ -69,6 +71,13 @@ def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[
     if kind == 4:
         conforming_set = random_set(random, teachers)
         return (lambda x: conforming_projection(operator(x), conforming_set)), projected(constants, conforming_set)
+    if kind == 5:
+        bound = float(random.choice([0.2, 2.0, 9.0]))
+        return (lambda x: squash(operator(x), bound)), squashed(constants, bound)
+    if kind == 6:
+        floor = float(random.choice([0.0, 0.3, 1.0])) / teachers
+        lifted = lambda x: (floor + (1 - teachers * floor) * log_normalize(operator(x)).exp()).log()  # noqa: E731
+        return lifted, floor_mixed(constants, floor)
     epsilon = float(random.choice([0.0, 0.01, 0.4, 1.0]))
     mixed = lambda x: torch.logaddexp(  # noqa: E731
         operator(x) + math.log1p(-epsilon) if epsilon < 1 else torch.full((), -torch.inf),
@@ -269,3 +278,31 @@ def test_constants_do_not_follow_a_tensor_that_changes_later() -> None:
     constants = Constants(gap)
     gap[0, 1] = -5.0
     assert constants.influence == 1.0
+
+
+def test_squashed_influence_is_attained() -> None:
+    constants = squashed(bounded(3, 3.0, {"entropy": 2.0}), 2.0)
+    assert constants.influence == pytest.approx(2.0 * math.tanh(1.5))
+    assert constants.regularity == {"entropy": 2.0}
+    extreme = log_normalize(torch.tensor([0.0, -3.0, -3.0], dtype=torch.float64))
+    reached = squash(extreme, 2.0)
+    assert float(reached.max() - reached.min()) == pytest.approx(constants.influence, rel=1e-12)
+
+
+def test_a_margin_survives_a_squash_as_far_as_the_leader_may_be_ahead() -> None:
+    part = Constants(gaps([[0.0, 0.5, -3.0], [-3.0, 0.0, -3.0], [-3.0, -3.0, 0.0]]))
+    gap = squashed(part, 2.0).gap[0, 1]
+    # Teacher 0 is 3 nats behind teacher 2 and half a nat ahead of teacher 1.
+    reached = squash(log_normalize(torch.tensor([-3.0, -3.5, 0.0], dtype=torch.float64)), 2.0)
+    assert 0 < float(gap) == pytest.approx(float(reached[0] - reached[1]), rel=1e-9)
+    unbounded = Constants(gaps([[0.0, 0.5, -math.inf], [-math.inf, 0.0, -math.inf], [-math.inf, -math.inf, 0.0]]))
+    assert squashed(unbounded, 2.0).gap[0, 1] == 0.0
+    assert squashed(unbounded, 2.0).influence == pytest.approx(2.0)
+
+
+def test_a_floor_by_mixing_is_the_floor_exactly() -> None:
+    constants = floor_mixed(bounded(4, math.inf, {"entropy": math.inf}), 0.05)
+    assert constants.floor == 0.05
+    assert floor_mixed(bounded(4, 2.0, {}), 0.25).influence == 0.0
+    with pytest.raises(InfeasibleError, match=r"Lower it to 0\.25"):
+        floor_mixed(uniform(4), 0.26)

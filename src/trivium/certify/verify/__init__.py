@@ -9,6 +9,7 @@ and their derivatives over thousands of sub-boxes at once (:mod:`~trivium.certif
 :mod:`~trivium.certify.verify.shaping`; all others are refused by name.
 """
 
+from trivium.certify.verify.leaf import bounded_leaf
 from trivium.certify.verify.verify import strengthen, verify
 
-__all__ = ["strengthen", "verify"]
+__all__ = ["bounded_leaf", "strengthen", "verify"]
