@@ -113,19 +113,25 @@ def _built_in(name: str, options: Mapping[str, Any]) -> Subject:
         if field.default is dataclasses.MISSING and field.name not in options:
             fix = f"For example --param {field.name}=0,1,2."
             raise InputError(f"the rule {name!r} needs --param {field.name}", "none", fix)
-    # One number is a sequence of one where the rule wants several.
-    given = {
-        option: [value]
-        if str(known[option].type).startswith("tuple") and isinstance(value, str | int | float)
-        else value
-        for option, value in options.items()
-    }
+    given = {option: _shaped(option, value, str(known[option].type)) for option, value in options.items()}
     try:
         operator: Operator = TypeAdapter(rule).validate_python(given)
     except ValidationError as error:
         problem = first_problem(error).replace("Value error, ", "")
         raise InputError(f"the options of rule {name!r} must fit", problem) from None
     return Subject(operator, source_of(operator), name)
+
+
+def _shaped(option: str, value: Any, kind: str) -> Any:
+    """One number is a sequence of one, and NAME:NUMBER items are a mapping, where the rule wants that."""
+    if kind.startswith("tuple") and isinstance(value, str | int | float):
+        return [value]
+    if not kind.startswith("Mapping") or isinstance(value, Mapping):
+        return value
+    pairs = [str(item).partition(":") for item in (value if isinstance(value, list) else [value])]
+    named = all(name and separator and number for name, separator, number in pairs)
+    require(named, f"--param {option} is NAME:NUMBER, …", repr(value), f"For example {option}=entropy:-1,margin:2.")
+    return {name.strip(): number.strip() for name, _, number in pairs}
 
 
 def _recipe(path: str) -> Subject:

@@ -74,7 +74,8 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         raise InputError("a rule must be built in, or FILE.py:NAME", repr(entry.rule), nearest(entry.rule, RULES))
     rule = RULES[entry.rule]
     options = dict(entry.options)
-    fields = {field.name for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
+    types = {field.name: str(field.type) for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
+    fields = set(types)
     if "scale" in fields:
         options.setdefault("scale", scale)
     if "map" in options and "teacher_of" in fields:
@@ -82,7 +83,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     for name, value in list(options.items()):
         if name not in fields:
             raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not types[name].startswith("Mapping"):  # then its keys are teachers
             options[name] = [value[teacher] for teacher in _all_teachers(value, recipe, name)]
     built = _validated(rule, entry.rule, options, fields)
     built.constants(len(recipe.teachers))  # a list as long as K, an index that exists, a budget ≥ 0: checked there

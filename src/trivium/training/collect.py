@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium.scheme import Scheme
 from trivium.weighting.context.posterior import prefix_log_prob
 from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
-from trivium.weighting.statistics import token_statistics
+from trivium.weighting.statistics import sequence_loss, token_statistics
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def collect_features(
     """
     wanted = set(scheme.ranges)
     names = wanted & set(FROM_DISTRIBUTIONS)
-    if "prefix_log_prob" in wanted:
+    if wanted & {"prefix_log_prob", "sequence_loss"}:
         names.add("label_log_prob")
     rows, positions = batch.labels.shape
     flat = token_statistics(
@@ -64,6 +64,8 @@ def collect_features(
     features = {name: value.view(rows, positions, -1) for name, value in flat.items()}
     if "prefix_log_prob" in wanted:
         features["prefix_log_prob"] = prefix_log_prob(features["label_log_prob"], batch.mask)
+    if "sequence_loss" in wanted:
+        features["sequence_loss"] = sequence_loss(features["label_log_prob"], batch.mask)
     if "validation_loss" in wanted:
         features["validation_loss"] = validation_loss[batch.task].unsqueeze(1)
     if "domain" in wanted:

@@ -4,33 +4,53 @@ One rule a file, under ``token/``, ``task/`` and ``context/``; :data:`RULES` is 
 """
 
 from trivium.weighting.base import Features, Operator, Rule, ScoreRule, UserRule, rule
+from trivium.weighting.context.avg_ce import AvgCE
 from trivium.weighting.context.domain_map import DomainMap
+from trivium.weighting.context.min_ce import MinCE
+from trivium.weighting.context.mopd import MOPD
 from trivium.weighting.context.posterior import PrefixPosterior
 from trivium.weighting.task.skill import Skill
 from trivium.weighting.task.static import Static
+from trivium.weighting.token.ca_mkd import CAMKD
 from trivium.weighting.token.disagreement import Disagreement
+from trivium.weighting.token.ebkd import EBKD
 from trivium.weighting.token.entropy import Entropy
 from trivium.weighting.token.gap import Gap
+from trivium.weighting.token.hardness import Hardness
 from trivium.weighting.token.margin import Margin
+from trivium.weighting.token.nemo_rl import NemoRL
+from trivium.weighting.token.scores import Scores
 
 #: Every built-in rule by the name that recipes and the command line use.
 RULES: dict[str, type[Rule]] = {
     rule_class.name: rule_class
-    for rule_class in (Entropy, Margin, Disagreement, Gap, Skill, Static, PrefixPosterior, DomainMap)
+    for rule_class in (
+        *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL),
+        *(Skill, Static),
+        *(PrefixPosterior, DomainMap, MOPD, MinCE, AvgCE),
+    )
 }
 
 __all__ = [
+    "CAMKD",
+    "EBKD",
+    "MOPD",
     "RULES",
+    "AvgCE",
     "Disagreement",
     "DomainMap",
     "Entropy",
     "Features",
     "Gap",
+    "Hardness",
     "Margin",
+    "MinCE",
+    "NemoRL",
     "Operator",
     "PrefixPosterior",
     "Rule",
     "ScoreRule",
+    "Scores",
     "Skill",
     "Static",
     "UserRule",

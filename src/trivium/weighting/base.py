@@ -89,8 +89,9 @@ class Rule(Operator):
 class ScoreRule(Rule):
     """w = softmax(score) with the score limited to a budget: s ↦ max(s, max s − B).
 
-    A final class gives ``score`` (linear in its features) and the slope of each feature; limiting is monotone
-    and commutes with adding a constant, so it never raises the regularity constant (argument of T6).
+    A final class gives ``score`` and the slope of each feature: that of a linear score, or the largest one of another,
+    which then states its own influence. Limiting is monotone and commutes with adding a constant, so it never raises
+    the regularity constant (argument of T6).
     """
 
     budget: float | None
@@ -116,7 +117,7 @@ class ScoreRule(Rule):
 
     @abstractmethod
     def slopes(self) -> Mapping[str, float]:
-        """∂score_k/∂feature_k, a number a feature."""
+        """∂score_k/∂feature_k, a number a feature; where it varies, the one of largest absolute value."""
 
     def log_weights(self, features: Features) -> Tensor:
         score = self.score(self.admit(features))

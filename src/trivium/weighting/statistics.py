@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, nearest, require
-from trivium.weighting.features import FROM_DISTRIBUTIONS
+from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
 
 IGNORED_LABEL = -100
 
@@ -82,6 +82,25 @@ def token_statistics(
         if "disagreement" in found:
             found["disagreement"][block] = _disagreement(distributions, scratch, root)
     return found
+
+
+def sequence_loss(label_log_prob: Tensor, mask: Tensor) -> Tensor:
+    """ℓ_k = −(1/n) Σ_t log p_k(x_t | x_<t) over the n predicted positions of a row, the loss of its example for T = 1.
+
+    Args:
+        label_log_prob: [B, T, K], nats; −inf where a teacher rules the token out.
+        mask: which positions predict a real token, [B, T]; others add nothing, whatever they hold.
+
+    Returns:
+        [B, 1, K], nats a token, clipped to the range of ``sequence_loss``; 0 for a row that predicts nothing. O(B·T·K).
+
+    >>> sequence_loss(torch.tensor([[[-1.0, -4.0], [-3.0, -2.0], [-9.0, -9.0]]]), torch.tensor([[True, True, False]]))
+    tensor([[[2., 3.]]])
+    """
+    known = mask.unsqueeze(-1)
+    total = torch.where(known, -label_log_prob, 0.0).sum(dim=-2, keepdim=True)
+    interval = BUILT_IN["sequence_loss"]
+    return (total / known.sum(dim=-2, keepdim=True).clamp_min(1)).clamp(interval.low, interval.high)
 
 
 @dataclass

@@ -21,15 +21,23 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants, bounded, uniform
 from trivium.simplex.order import Order
 from trivium.weighting import (
+    CAMKD,
+    EBKD,
+    MOPD,
+    AvgCE,
     Disagreement,
     DomainMap,
     Entropy,
     Gap,
+    Hardness,
     Margin,
+    MinCE,
+    NemoRL,
     Operator,
     PrefixPosterior,
     Rule,
     ScoreRule,
+    Scores,
     Skill,
     Static,
     rule,
@@ -59,6 +67,14 @@ def leaves(teachers: int) -> st.SearchStrategy[Operator]:
             st.sampled_from([0.0, 1.5, 4.0]),
             st.one_of(st.just(()), weights),
         ),
+        st.builds(EBKD, st.booleans(), st.sampled_from([0.0, 0.2, 3.0])),
+        st.builds(CAMKD, st.booleans()),
+        st.builds(Hardness, strengths, st.sampled_from([0.1, 1.0]), st.sampled_from(["near", "far"]), budgets),
+        st.builds(Scores, st.just({"entropy": -0.5, "label_log_prob": 1.0}), budgets),
+        st.builds(NemoRL, st.sampled_from(["ce", "max_prob"]), strengths, st.just(True), budgets),
+        st.builds(AvgCE, budgets),
+        st.just(MinCE()),
+        st.just(MOPD((0,))),
         st.just(anything),
     )
 
@@ -120,7 +136,7 @@ def sample(
     """Pairs of points: anywhere, at corners, with ties; the second near the first where ``shrink`` is small."""
     first, second = {}, {}
     for name, interval in ranges.items():
-        width = 1 if interval.shared else teachers
+        width = interval.width(teachers)
         scale = interval.high - interval.low
         unit = torch.rand(rows, width, dtype=torch.float64)
         unit[::3] = unit[::3].round()

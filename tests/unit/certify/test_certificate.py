@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from every_rule import ONE_OF_EACH, rule_of
 from trivium.certify import as_markdown, certify, load, schema
 from trivium.certify.certificate import Certificate, digest_of, parse
 from trivium.certify.question import Question
@@ -139,7 +140,7 @@ def test_the_source_of_an_operator_is_what_the_object_tells() -> None:
     assert source_of(DomainMap((1, 0), 2.0)).model_dump()["options"] == {"teacher_of": (1, 0), "budget": 2.0}
     assert isinstance(source_of(short), FileSource)
     assert source_of(Limit(Entropy(), 1.0)) == ObjectSource(type="Limit")
-    assert set(RULES) == {source_of(r((0,)) if r is DomainMap else r()).model_dump()["name"] for r in RULES.values()}
+    assert set(RULES) == {source_of(rule_of(operator)).model_dump()["name"] for operator in ONE_OF_EACH.values()}
 
 
 def test_the_files_of_rules_are_found_wherever_they_stand_in_a_scheme() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from every_rule import ONE_OF_EACH
 from trivium.errors import InputError
 from trivium.testing import cases
-from trivium.weighting import RULES, DomainMap, Entropy, Static
-from trivium.weighting.base import Rule
+from trivium.weighting import DomainMap, Entropy, Static
 
 
 @pytest.mark.parametrize("teachers", [1, 2, 3, 16])
@@ -50,9 +50,9 @@ def test_whole_numbers_and_shared_features() -> None:
     assert sorted(set(at["domain"].flatten().tolist())) == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("name", sorted(set(RULES) - {"static"}))
+@pytest.mark.parametrize("name", sorted(set(ONE_OF_EACH) - {"static"}))
 def test_a_rule_of_the_catalogue_is_defined_at_all_of_them(name: str) -> None:
-    rule: Rule = DomainMap((0, 1)) if name == "domain_map" else RULES[name]()
+    rule = ONE_OF_EACH[name]
     features = {**cases.points(rule.ranges, 3), "teachers": torch.zeros(3, dtype=torch.float64)}
     w = rule.log_weights(features).exp()
     assert torch.allclose(w.sum(dim=-1), torch.ones((), dtype=torch.float64))

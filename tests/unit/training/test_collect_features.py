@@ -11,10 +11,11 @@ from torch import Tensor
 
 from reference.losses import entropy, hellinger, total_variation
 from reference.pools import softmax
+from reference.published import sequence_loss
 from trivium.errors import TeacherError
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch, collect_features
-from trivium.weighting import Disagreement, DomainMap, Entropy, Gap, Margin, PrefixPosterior, Skill, rule
+from trivium.weighting import AvgCE, Disagreement, DomainMap, Entropy, Gap, Margin, MinCE, PrefixPosterior, Skill, rule
 
 B, T, V, K = 2, 5, 7, 3
 NAMES = ("a", "b", "c")
@@ -111,6 +112,35 @@ def test_label_log_prob_where_there_is_a_label() -> None:
     for b, t in torch.nonzero(batch.mask).tolist():
         for k in range(K):
             assert float(found[b, t, k]) == pytest.approx(log_label(batch, b, t, k), abs=2e-5)
+
+
+def test_sequence_loss_is_the_rows_mean_over_what_is_predicted() -> None:
+    batch = make_batch()
+    batch.labels[0, :] = -100  # a row that predicts nothing
+    batch.labels[0, 2] = 4
+    batch.teacher_logits[1][1, 2, batch.labels[1, 2]] = -torch.inf  # a token that teacher b rules out
+
+    def plain(b: int, t: int, k: int) -> float:
+        known = [batch.labels[b, s] >= 0 for s in range(T)]
+        out = [1e9 if (b, s, k) == (1, 2, 1) else None for s in range(T)]
+        return sequence_loss(
+            [None if not known[s] else -out[s] if out[s] is not None else log_label(batch, b, s, k) for s in range(T)]
+        )
+
+    found = collect_features(only(MinCE()), batch, None, VALIDATION)["sequence_loss"]
+    assert found.shape == (B, 1, K)
+    check(found.expand(B, T, K), plain)
+    assert float(found[1, 0, 1]) == 30.0
+    batch.labels[0, 2] = -100
+    assert collect_features(only(AvgCE()), batch, None, VALIDATION)["sequence_loss"][0].tolist() == [[0.0] * K]
+
+
+def test_sequence_loss_of_one_token_is_the_loss_of_the_example() -> None:
+    batch = make_batch(labels=torch.tensor([[3], [5]]), teacher_logits=[torch.randn(B, 1, V) for _ in range(K)])
+    found = collect_features(only(AvgCE()), batch, None, VALIDATION)["sequence_loss"]
+    for b in range(B):
+        for k in range(K):
+            assert float(found[b, 0, k]) == pytest.approx(-log_label(batch, b, 0, k), abs=2e-5)
 
 
 def test_validation_loss_is_that_of_the_rows_task() -> None:

@@ -72,6 +72,25 @@ def test_a_domain_map_goes_by_the_names_of_domains_and_teachers(world: World) ->
     assert weights(partial, domain=[1.0]) == pytest.approx([0.5, 0.5])  # a domain that is not mapped
 
 
+def test_published_rules_take_their_options_from_a_recipe(world: World) -> None:
+    by = option("scores", weights={"margin": 2.0, "entropy": -1}, budget=3)
+    assert scheme_of(world, token=by).formula() == "w = softmax(2·margin − 1·entropy | β ≤ 3)"
+    assert (
+        scheme_of(world, context=option("scores", weights={"sequence_loss": -1.0})).scales["context"].scale == "context"
+    )
+    route = scheme_of(world, context=option("mopd", map={"tales": "sums", "sums": "tales"}))
+    assert weights(route, domain=[0.0]) == [0.0, 1.0]
+    for scale, entry, formula in (
+        ("token", option("ebkd", normalized=True, smoothing=1), "normalize(1 − entropy/(Σ entropy + 1))"),
+        ("token", option("ca_mkd", stable=True), "normalize(Σ_{j≠k} exp(−label_log_prob_j))"),
+        ("token", option("nemo_rl", score_by="max_prob", alpha=2, per_row=True), "softmax(2·max_prob)"),
+        ("token", option("hardness", reference=0.5, prefer="far"), "softmax(1·tanh(log(gap/0.5)))"),
+        ("context", option("min_ce"), "one_hot(argmin sequence_loss)"),
+        ("context", option("avg_ce", budget=0.5), "softmax(exp(−sequence_loss) | β ≤ 0.5)"),
+    ):
+        assert scheme_of(world, **{scale: entry}).formula() == f"w = {formula}"
+
+
 def test_a_user_rule_is_found_beside_the_recipe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (world.folder / "mine.py").write_text(
         "import torch, trivium as tv\n"
@@ -113,6 +132,13 @@ def option(rule: str, **options: Any) -> list[dict[str, Any]]:
         ({"context": option("domain_map", map={"sum": "tales"})}, "'sum'. Did you mean 'sums'?"),
         ({"context": option("domain_map", map={"sums": "tale"})}, "'tale'. Did you mean 'tales'?"),
         ({"context": option("domain_map", teacher_of=[0, 2])}, "index 2 with 2 teachers"),
+        ({"context": option("mopd", map={"sums": "tales"})}, "must give every domain its teacher"),
+        ({"context": option("mopd", teacher_of=[0, 2])}, "index 2 with 2 teachers"),
+        ({"token": option("scores", weights={"entorpy": 1})}, "'entorpy'. Did you mean 'entropy'?"),
+        ({"token": option("scores", weights={"entropy": "x"})}, "'weights.entropy'"),
+        ({"token": option("scores")}, "'weights': Field required"),
+        ({"token": option("nemo_rl", score_by="best")}, "'score_by': Input should be"),
+        ({"token": option("hardness", reference=2)}, "in (0, 1]; received 2"),
         ({"task": option("skill"), "budget": {"tsk": 1.0}}, "'tsk'. Did you mean 'task'?"),
         ({"order": "sums > tails"}, "received 'tails'"),
     ],

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from every_rule import ONE_OF_EACH, rule_of
 from reference import rules as reference
 from trivium import weighting
 from trivium.errors import InputError, RuleError
@@ -202,7 +203,8 @@ def test_the_catalogue_holds_every_built_in_rule_by_its_own_name():
     abstract = {weighting.Operator, weighting.Rule, weighting.ScoreRule, weighting.UserRule}
     assert set(RULES.values()) == {cls for cls in exported if issubclass(cls, Rule)} - abstract
     for name, cls in RULES.items():
-        made = cls((0,)) if name == "domain_map" else cls()
+        made = rule_of(ONE_OF_EACH[name])
+        assert type(made) is cls
         assert made.name == name
         assert made.scale in SCALES
         assert set(made.ranges) <= set(BUILT_IN)

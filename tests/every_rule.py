@@ -1,0 +1,81 @@
+"""Every rule of ``RULES`` once as it conforms, and every published form that does not with what it breaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trivium.scheme import Limit
+from trivium.weighting import (
+    CAMKD,
+    EBKD,
+    MOPD,
+    AvgCE,
+    Disagreement,
+    DomainMap,
+    Entropy,
+    Gap,
+    Hardness,
+    Margin,
+    MinCE,
+    NemoRL,
+    Operator,
+    PrefixPosterior,
+    Rule,
+    Scores,
+    Skill,
+    Static,
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A rule as published, and the axioms that it breaks for three teachers at β ≤ 4 nats and L = 2.
+
+    ``form`` is its conforming form, if it is one of another rule.
+    """
+
+    rule: Rule
+    breaks: frozenset[str]
+    form: Rule | None = None
+
+
+#: For three teachers, PROVED with 0.05 ≤ w ≤ 0.8.
+CONFORMING: list[Operator] = [
+    Entropy(budget=2.0),
+    Margin(strength=2.0),
+    Disagreement(strength=2.0),
+    Gap(strength=2.0, prefer="far"),
+    Hardness(strength=1.0, reference=0.25),
+    Scores({"entropy": -0.5, "margin": 1.0}, budget=2.0),
+    EBKD(normalized=True, smoothing=4.0),
+    Limit(CAMKD(stable=True), 2.0),
+    *(NemoRL(score, per_row=True, budget=2.0) for score in ("ce", "entropy", "max_prob")),
+    Skill(strength=0.5, budget=2.0),
+    Static((3.0, 2.0, 1.0)),
+    PrefixPosterior(tau=0.5, budget=2.0, prior=(0.5, 0.3, 0.2)),
+    DomainMap((2, 0, -1, 1), budget=2.0),
+    AvgCE(),
+]
+
+PUBLISHED: list[Published] = [
+    Published(EBKD(), frozenset({"W-N", "W-P", "W-B", "W-R"})),
+    Published(CAMKD(), frozenset({"W-N", "W-P", "W-B", "W-R"})),
+    Published(NemoRL("ce"), frozenset({"W-F", "W-B"})),
+    Published(NemoRL("entropy"), frozenset({"W-F", "W-B"})),
+    Published(NemoRL("max_prob"), frozenset({"W-F"})),
+    Published(MinCE(), frozenset({"W-P", "W-B", "W-R"}), Scores({"sequence_loss": -2.0}, 2.0, "context")),
+    Published(MOPD((2, 0, 1)), frozenset({"W-P", "W-B", "W-R"}), DomainMap((2, 0, 1), 2.0)),
+]
+
+
+def rule_of(operator: Operator) -> Rule:
+    """The rule, without the limit around it."""
+    inner = operator.part if isinstance(operator, Limit) else operator
+    assert isinstance(inner, Rule)
+    return inner
+
+
+#: One instance of each class, the conforming one where there is one.
+ONE_OF_EACH: dict[str, Operator] = {
+    rule_of(op).name: op for op in reversed([*CONFORMING, *(p.rule for p in PUBLISHED if p.form is not None)])
+}
