@@ -6,7 +6,9 @@ from trivium.catalogue.entry import Case, Entry
 from trivium.scheme import Conform, Product
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
-from trivium.weighting import DomainMap, Entropy, PrefixPosterior, Skill
+from trivium.weighting import MOPD, AvgCE, DomainMap, Entropy, MinCE, PrefixPosterior, Scores, Skill
+
+FUSE_LLM = "FuseLLM (Wan et al., ICLR 2024)"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -28,6 +30,47 @@ ENTRIES: tuple[Entry, ...] = (
         cost="O(K) a token after the label's log-probability",
         # 1/(1 + 2 e^−4)
         cases=(Case({"prefix_log_prob": (-3.0, -70.0, -500.0)}, (0.9647, 0.0177, 0.0177)),),
+    ),
+    Entry(
+        "min_ce",
+        "published",
+        MinCE(),
+        "context",
+        source=f"{FUSE_LLM}, MinCE",
+        cost="O(K) an example after the label's log-probabilities",
+        cases=(
+            Case({"sequence_loss": (3.0, 0.5, 2.0)}, (0.0, 1.0, 0.0)),
+            Case({"sequence_loss": (2.0, 0.5, 0.5)}, (0.0, 1.0, 0.0)),  # a tie goes to the first
+        ),
+    ),
+    Entry(
+        "min_ce",
+        "conforming",
+        Scores({"sequence_loss": -1.0}, budget=4.0, scale="context"),
+        "context",
+        source=f"{FUSE_LLM}, MinCE, softened to `scores` under a stated influence budget",
+        cost="O(K) an example after the label's log-probabilities",
+        # 1/(1 + e^−1 + e^−4)
+        cases=(Case({"sequence_loss": (1.0, 2.0, 10.0)}, (0.7214, 0.2654, 0.0132)),),
+    ),
+    Entry(
+        "avg_ce",
+        "published",
+        AvgCE(),
+        "context",
+        source=f"{FUSE_LLM}, AvgCE",
+        cost="O(K) an example after the label's log-probabilities",
+        # e/(e + 2)
+        cases=(Case({"sequence_loss": (0.0, 30.0, 30.0)}, (0.5761, 0.2119, 0.2119)),),
+    ),
+    Entry(
+        "mopd",
+        "published",
+        MOPD((0, 1, 2)),
+        "context",
+        source="routing on a key: TRL, verl and AReaL; `domain_map` is the form that conforms",
+        cost="O(K)",
+        cases=(Case({"domain": (1.0,), "teachers": (0.0, 0.0, 0.0)}, (0.0, 1.0, 0.0)),),
     ),
     Entry(
         "domain_map",
