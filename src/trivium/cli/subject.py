@@ -131,7 +131,7 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
     pairs = [str(item).partition(":") for item in (value if isinstance(value, list) else [value])]
     named = all(name and separator and number for name, separator, number in pairs)
     require(named, f"--param {option} is NAME:NUMBER, …", repr(value), f"For example {option}=entropy:-1,margin:2.")
-    return {name.strip(): number.strip() for name, _, number in pairs}
+    return {name: number for name, _, number in pairs}
 
 
 def _recipe(path: str) -> Subject:
