@@ -19,7 +19,9 @@ class TriviumError(Exception):
         if received is not None:
             parts.append(f"received {received}")
         line = "; ".join(parts)
-        super().__init__(f"{line}. {fix}" if fix else f"{line}.")
+        if not line.endswith("."):  # what another library says may be a sentence already
+            line += "."
+        super().__init__(f"{line} {fix}" if fix else line)
 
 
 class InputError(TriviumError, ValueError):

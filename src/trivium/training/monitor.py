@@ -81,8 +81,6 @@ class Monitor:
         chosen = log_weights[mask]
         if chosen.numel() == 0:
             return log_weights
-        if bool(torch.isnan(chosen).any()):
-            raise AxiomViolation("the weights must be numbers (W-N)", "NaN", "Run `trivium certify` on the scheme.")
         broken = self._judge(chosen)
         for axiom, residual in broken.items():
             if self.on_violation == "raise":
@@ -99,12 +97,18 @@ class Monitor:
         return log_weights
 
     def _judge(self, chosen: Tensor) -> Mapping[str, float]:
-        broken = {}
-        for name, axiom in self.axioms.items():
+        # All that is asked of the batch is read at once: on a GPU each number read by itself waits for the queue.
+        asked = [chosen.isnan().any().double()]
+        for axiom in self.axioms.values():
             residual = axiom.residual(chosen)  # type: ignore[attr-defined]
-            worst = float(residual.max())
+            asked += [residual.max().double(), axiom.holds(residual, chosen.shape[-1]).all().double()]
+        undefined, *answers = torch.stack(asked).tolist()
+        if undefined:
+            raise AxiomViolation("the weights must be numbers (W-N)", "NaN", "Run `trivium certify` on the scheme.")
+        broken = {}
+        for name, worst, holds in zip(self.axioms, answers[::2], answers[1::2], strict=True):
             self.worst[name] = max(self.worst.get(name, -math.inf), worst)
-            if not bool(axiom.holds(residual, chosen.shape[-1]).all()):
+            if not holds:
                 broken[name] = worst
         return broken
 

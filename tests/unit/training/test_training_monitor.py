@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trivium.errors import AxiomViolation, InfeasibleError
 from trivium.scheme import compose
@@ -107,8 +108,31 @@ def test_a_violation_is_recorded(axiom: str) -> None:
 def test_a_nan_always_raises(action: str) -> None:
     weights = logs(GOOD, GOOD)
     weights[0, 1, 2] = torch.nan
+    watch = monitor(action)
     with pytest.raises(AxiomViolation, match="NaN"):
-        monitor(action).watch(weights, ALL)
+        watch.watch(weights, ALL)
+    assert watch.take_worst() == {}
+    assert watch.take_violations() == []
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that are read one by one out of tensors: each makes a GPU's queue run dry."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_that_pass_are_read_at_once() -> None:
+    watch, weights = monitor(floor=0.05, cap=0.8, order="a > b > c"), logs(GOOD, GOOD)
+    with Reads() as reads:
+        watch.watch(weights, ALL)
+    assert reads.count == 0
+    with Reads() as reads:
+        bool(weights.isnan().any())
+    assert reads.count == 1
 
 
 @pytest.mark.parametrize("bad", [[0.9, 0.9, 0.9], [float("nan")] * 3, [1.0, 0.0, 0.0]])
