@@ -18,6 +18,7 @@ from trivium.scheme import Limit, Mix, Scheme, Squash, compose
 from trivium.scheme.scheme import Term
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.training.recipe import Recipe, RuleSection
+from trivium.training.window import require_window
 from trivium.weighting import RULES, Operator, Rule
 from trivium.weighting.features import BUILT_IN, Scale
 from trivium.weighting.loading import load_rule
@@ -172,7 +173,11 @@ def build_tokenizer(recipe: Recipe, base: Path = Path()) -> Any:
 
 
 def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
-    """The student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone."""
+    """The student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone.
+
+    Raises:
+        InputError: no such model, a config that does not fit, or positions that end before the data's window.
+    """
     section = recipe.student
     require(
         (section.model is None) != (section.config is None),
@@ -181,12 +186,15 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
         "Give student.model to start from one, or student.config for a fresh one.",
     )
     if section.model is not None:
-        return load_model(resolve(section.model, base)).train()
-    from transformers import AutoModelForCausalLM
+        student = load_model(resolve(section.model, base))
+    else:
+        from transformers import AutoModelForCausalLM
 
-    config = _fresh_config(dict(section.config or {}), tokenizer)
-    torch.manual_seed(recipe.train.seed)
-    return AutoModelForCausalLM.from_config(config).train()
+        config = _fresh_config(dict(section.config or {}), tokenizer)
+        torch.manual_seed(recipe.train.seed)
+        student = AutoModelForCausalLM.from_config(config)
+    require_window(student, recipe.data.window)
+    return student.train()
 
 
 def _fresh_config(options: dict[str, Any], tokenizer: Any) -> Any:

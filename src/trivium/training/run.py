@@ -27,6 +27,7 @@ from trivium.training.monitor import Bounds, Monitor
 from trivium.training.processes import is_main, main_first, own_device, wait
 from trivium.training.recipe import Recipe
 from trivium.training.trace import Trace
+from trivium.training.window import window_note
 
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -68,6 +69,7 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
     scheme = build_scheme(recipe, base)
     Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)  # T1 before anything is computed
     tokenizer = build_tokenizer(recipe, base)
+    build_student(recipe, tokenizer, base)  # and so is a student that cannot be built
     teachers = build_teachers(recipe, tokenizer, own_device(), base)
     tables = build_rows(recipe, tokenizer, scheme, base)
     named = {"train": tables.train, "validation": tables.validation}
@@ -136,6 +138,8 @@ def distill(
         checkpoint = latest_complete(folder) if resume else None
     student = build_student(recipe, workshop.tokenizer, workshop.base)
     _check_student(student, workshop)
+    if (note := window_note(student, recipe.data.window)) is not None:
+        progress(note, 1, 1)
     monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     trainer = DistillationTrainer(
