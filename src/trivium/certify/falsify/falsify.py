@@ -29,7 +29,8 @@ def falsify(
         operator: a rule or scheme over features [..., K].
         question: the axioms with their parameters, and K.
         seconds: effort, about this long at most on one core; the number of evaluations follows from it and not from
-            the clock, which only ends a search that takes four times as long.
+            the clock, which only ends a search that takes four times as long. CPU time of this thread: other jobs on
+            the machine change nothing, unless they leave it less than a quarter of the time.
         seed: of all random choices; the caller's random state is left as it was.
         constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
             ``constants.regularity``.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.clock import Clock
 from trivium.certify.falsify.objectives import Worst, objectives
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
@@ -18,7 +18,7 @@ from trivium.certify.question import Question
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
 
-#: Wall-clock seconds are a stop, not a measure: the search ends at this many times its nominal seconds.
+#: Seconds are a stop, not a measure: the search ends at this many times its nominal ones, by its :class:`Clock`.
 HARD_STOP = 4.0
 _MOST_SCALE = 32.0
 #: Microseconds a row above which a rule is called slow, and the share of the search that it gets.
@@ -53,7 +53,7 @@ class Ground:
     ) -> Ground:
         """Before anything was evaluated but the center of the box and, for its pace, some random rows."""
         box = Box.of(operator, question.teachers)
-        probe = Probe(operator, box, deadline=time.monotonic() + HARD_STOP * max(seconds, 0.5))
+        probe = Probe(operator, box, limit=HARD_STOP * max(seconds, 0.5))
         usable = [d for d in (torch.float64, torch.float32) if probe.accepts(box.center, d)]
         dtype = usable[0] if usable else torch.float64
         size = torch.maximum(box.low.abs(), box.high.abs())[~box.integer]
@@ -98,9 +98,9 @@ class Ground:
         rows = self.points.uniform(512)
         spent = []
         for _ in range(3):
-            start = time.perf_counter()
+            clock = Clock()
             self.probe.accepts(rows, self.dtype)
-            spent.append(1e6 * (time.perf_counter() - start) / len(rows))
+            spent.append(1e6 * clock.seconds() / len(rows))
         for limit, share in _SLOW:
             if min(spent) > limit:
                 self.effort *= share

@@ -147,7 +147,7 @@ def other_teachers(ground: Ground, seed: int) -> list[tuple[Box, Worst]]:
         if teachers == ground.box.teachers:
             continue
         box = Box.of(ground.probe.operator, teachers)
-        probe, points = Probe(ground.probe.operator, box, deadline=ground.probe.deadline), Points(box, seed)
+        probe, points = Probe(ground.probe.operator, box), Points(box, seed)
         rows = torch.cat([points.uniform(32), points.odd_one(32), points.tied(points.picks(32))])
         if not probe.accepts(rows[0], ground.dtype):
             continue

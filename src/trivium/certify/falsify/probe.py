@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.clock import Clock
 from trivium.errors import RuleError
 from trivium.weighting.base import Operator, UserRule
 
@@ -54,7 +54,9 @@ class Probe:
     Attributes:
         operator: what is searched.
         box: the points it is searched on.
-        deadline: ``time.monotonic()`` after which a search ends early.
+        limit: seconds of the clock after which a search ends early.
+        clock: what ``limit`` is measured by.
+        stopped: whether some pass was told to end early.
         rows, calls: evaluations so far.
         raised: points at which the operator raised, with what it said and the dtype.
         rounding: by the dtype asked, the coarsest dtype at work.
@@ -62,7 +64,9 @@ class Probe:
 
     operator: Operator
     box: Box
-    deadline: float = math.inf
+    limit: float = math.inf
+    clock: Clock = field(default_factory=Clock)
+    stopped: bool = False
     rows: int = 0
     calls: int = 0
     raised: list[tuple[Tensor, str, torch.dtype]] = field(default_factory=list)
@@ -70,8 +74,9 @@ class Probe:
 
     @property
     def late(self) -> bool:
-        """Whether the hard stop has passed."""
-        return time.monotonic() > self.deadline
+        """Whether the hard stop has passed; once it has, it has for all passes that follow."""
+        self.stopped = self.stopped or self.clock.seconds() > self.limit
+        return self.stopped
 
     def call(self, points: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
         """(w, log w) [N, K] of one call on the whole batch; raises what the operator raises."""

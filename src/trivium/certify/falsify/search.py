@@ -63,7 +63,7 @@ class Search:
         self._function(pool, first, before)
         ground.said.insert(0, f"{ground.probe.rows:,} rows in {ground.probe.calls:,} calls")
         ground.said.append(f"seed {self.seed}")
-        if ground.probe.late:
+        if ground.probe.stopped:
             ground.said.append("stopped early at the time limit")
 
     def _function(self, pool: Tensor, first: Tensor, before: Tensor | None) -> None:
