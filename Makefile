@@ -88,8 +88,9 @@ index: $(VENV)/.dev  ## rewrite what the docs take from the sources: theorems, s
 teachers: $(VENV)/.runtime  ## train again the teachers that the package ships
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python scripts/train_teachers.py
 
-bench: $(VENV)/.runtime  ## run again the benchmark that the README quotes
+bench: $(VENV)/.runtime  ## run again the benchmarks that the README quotes
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python benchmarks/first_light.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/monitor.py
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs  ## build the documentation into site/

@@ -76,10 +76,41 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
+def monitor(result: dict[str, Any]) -> str:
+    """What watching the axioms and recording shares takes of a training step, in CPU time."""
+    setting, cases, limit = result["setting"], result["cases"], result["limit"]
+    lines = [
+        "| step, positions | watching | and recording | repairing every batch too | monitored / unmonitored |",
+        "|---|---|---|---|---|",
+    ]
+    for case in cases:
+        watched, repaired = case["inside"]["monitored"], case["inside"]["repairing"]
+        shares = [_percent(part["cpu"]["share"]) for part in (watched["watch"], watched["both"], repaired["both"])]
+        found = case["ratio_to_unmonitored"]["monitored"]["cpu"]
+        low, high = found["interval"]
+        whole = f"{found['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+        lines.append(f"| {case['steps']}, {case['positions']} | {' | '.join(shares)} | {whole} |")
+    worst = max(case["inside"]["monitored"]["both"]["cpu"]["share"]["high"] for case in cases)
+    verdict = "cost less than" if worst < limit else "can cost more than"
+    where = f"V = {setting['vocabulary']:,}, {setting['teachers']} teachers and {setting['threads']} thread"
+    lines += [
+        "",
+        f"With {where}, watching and recording {verdict} {100 * limit:g} % of a step: "
+        f"{100 * worst:.2f} % at the 95 % quantile of the dearest case.",
+    ]
+    return "\n".join(lines)
+
+
+def _percent(share: dict[str, float]) -> str:
+    low, middle, high = (100 * share[name] for name in ("low", "median", "high"))
+    return f"{middle:.2f} % [{low:.2f}, {high:.2f}]"
+
+
 def tables() -> dict[str, str]:
     """Every generated table by its marker's name."""
     result = json.loads((RESULTS / "first_light.json").read_text(encoding="utf-8"))
-    return {"first_light": first_light(result), "scales": scales(result)}
+    watched = json.loads((RESULTS / "monitor.json").read_text(encoding="utf-8"))
+    return {"first_light": first_light(result), "scales": scales(result), "monitor": monitor(watched)}
 
 
 def filled(text: str) -> str:
