@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from trivium.scheme import Limit
 from trivium.weighting import (
+    AMTSS,
     CAMKD,
     EBKD,
+    MMKD,
     MOPD,
     AvgCE,
     Disagreement,
@@ -55,6 +57,8 @@ CONFORMING: list[Operator] = [
     PrefixPosterior(tau=0.5, budget=2.0, prior=(0.5, 0.3, 0.2)),
     DomainMap((2, 0, -1, 1), budget=2.0),
     AvgCE(),
+    MMKD(3, 2, budget=2.0, lipschitz=2.0),
+    AMTSS(3, 2, budget=1.0),
 ]
 
 PUBLISHED: list[Published] = [
@@ -63,6 +67,7 @@ PUBLISHED: list[Published] = [
     Published(NemoRL("ce"), frozenset({"W-F", "W-B"})),
     Published(NemoRL("entropy"), frozenset({"W-F", "W-B"})),
     Published(NemoRL("max_prob"), frozenset({"W-F"})),
+    Published(MMKD(3, 1, seed=1), frozenset({"W-B"})),
     Published(MinCE(), frozenset({"W-P", "W-B", "W-R"}), Scores({"sequence_loss": -2.0}, 2.0, "context")),
     Published(MOPD((2, 0, 1)), frozenset({"W-P", "W-B", "W-R"}), DomainMap((2, 0, 1), 2.0)),
 ]

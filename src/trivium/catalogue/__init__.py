@@ -5,9 +5,9 @@
 """
 
 from trivium.catalogue.entry import Case, Entry
-from trivium.catalogue.rows import context, task, token
+from trivium.catalogue.rows import context, learned, task, token
 
-#: Every entry, token scale first.
-ENTRIES: tuple[Entry, ...] = (*token.ENTRIES, *task.ENTRIES, *context.ENTRIES)
+#: Every entry: token scale first, what learns last.
+ENTRIES: tuple[Entry, ...] = (*token.ENTRIES, *task.ENTRIES, *context.ENTRIES, *learned.ENTRIES)
 
 __all__ = ["ENTRIES", "Case", "Entry"]

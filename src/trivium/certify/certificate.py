@@ -32,6 +32,7 @@ class Interval(Record):
     integer: bool = False
     shared: bool = False
     pairwise: bool = False
+    numbers: int = 0
 
 
 class Bounds(Record):

@@ -9,6 +9,8 @@ from trivium.weighting.context.domain_map import DomainMap
 from trivium.weighting.context.min_ce import MinCE
 from trivium.weighting.context.mopd import MOPD
 from trivium.weighting.context.posterior import PrefixPosterior
+from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.task.amtss import AMTSS
 from trivium.weighting.task.skill import Skill
 from trivium.weighting.task.static import Static
 from trivium.weighting.token.ca_mkd import CAMKD
@@ -18,6 +20,7 @@ from trivium.weighting.token.entropy import Entropy
 from trivium.weighting.token.gap import Gap
 from trivium.weighting.token.hardness import Hardness
 from trivium.weighting.token.margin import Margin
+from trivium.weighting.token.mmkd import MMKD
 from trivium.weighting.token.nemo_rl import NemoRL
 from trivium.weighting.token.scores import Scores
 
@@ -25,15 +28,17 @@ from trivium.weighting.token.scores import Scores
 RULES: dict[str, type[Rule]] = {
     rule_class.name: rule_class
     for rule_class in (
-        *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL),
-        *(Skill, Static),
+        *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL, MMKD),
+        *(Skill, Static, AMTSS),
         *(PrefixPosterior, DomainMap, MOPD, MinCE, AvgCE),
     )
 }
 
 __all__ = [
+    "AMTSS",
     "CAMKD",
     "EBKD",
+    "MMKD",
     "MOPD",
     "RULES",
     "AvgCE",
@@ -43,6 +48,8 @@ __all__ = [
     "Features",
     "Gap",
     "Hardness",
+    "Learned",
+    "Lesson",
     "Margin",
     "MinCE",
     "NemoRL",

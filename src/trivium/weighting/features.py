@@ -17,6 +17,8 @@ feature             range     value at teacher k
 ``gram``            −2 … 2    ⟨ḡ_j, ḡ_k⟩, inner products of the teachers' mean logit gradients (K·K numbers, row by row)
 ``prefix_log_prob`` −1e6 … 0  Σ_{s<t} log p_k(x_s | x_<s), nats; 0 at the first token
 ``domain``          0 … 255   index of the example's domain (one number, not one a teacher)
+``task``            0 … 255   index of the example's task (one number)
+``logits``          −50 … 50  log p_1(·), …, log p_K(·), log s(·), one after the other: (K + 1)·V numbers
 ==================  ========  ===================================================================
 """
 
@@ -36,7 +38,8 @@ class Range(NamedTuple):
     """The closed interval a feature lives in.
 
     ``integer``: only whole numbers. ``shared``: last axis 1, not K. ``pairwise``: last axis K·K, a symmetric positive
-    semidefinite matrix row by row; what a rule sees is the nearest one in the Frobenius norm.
+    semidefinite matrix row by row; what a rule sees is the nearest one in the Frobenius norm. ``numbers``: last axis of
+    this length, whatever K is; 0 for none of that.
     """
 
     low: float
@@ -44,9 +47,12 @@ class Range(NamedTuple):
     integer: bool = False
     shared: bool = False
     pairwise: bool = False
+    numbers: int = 0
 
     def width(self, teachers: int) -> int:
         """The last axis of the feature for K teachers."""
+        if self.numbers:
+            return self.numbers
         return 1 if self.shared else teachers**2 if self.pairwise else teachers
 
 
@@ -62,13 +68,15 @@ BUILT_IN: dict[str, Range] = {
     "gram": Range(-2.0, 2.0, pairwise=True),
     "prefix_log_prob": Range(-1e6, 0.0),
     "domain": Range(0.0, 255.0, integer=True, shared=True),
+    "task": Range(0.0, 255.0, integer=True, shared=True),
+    "logits": Range(-50.0, 50.0, numbers=1),  # until a rule knows how many
 }
 
 #: Features computed at every position from the teachers' distributions by ``token_statistics``.
 FROM_DISTRIBUTIONS = ("entropy", "max_prob", "margin", "disagreement", "gap", "label_log_prob")
 #: Features that cannot be known before the token they weight: no predictor may use them.
 NEEDS_LABEL = frozenset({"label_log_prob", "sequence_loss"})
-NEEDS_STUDENT = frozenset({"gap", "gram"})
+NEEDS_STUDENT = frozenset({"gap", "gram", "logits"})
 
 
 def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]) -> dict[str, Range]:

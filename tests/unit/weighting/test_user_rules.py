@@ -197,7 +197,7 @@ def test_a_range_is_finite_and_has_a_width(bounds):
         check_ranges({"age": bounds})
 
 
-@pytest.mark.parametrize("bounds", [(1.0,), (), ("a", "b"), (0, None), 3, (0, 1, True, True, True, True)])
+@pytest.mark.parametrize("bounds", [(1.0,), (), ("a", "b"), (0, None), 3, (0, 1, True, True, True, 0, True)])
 def test_a_range_is_two_numbers(bounds):
     with pytest.raises(InputError, match=r"range of feature 'age' must be two numbers; received .* Write .low, high"):
         check_ranges({"age": bounds})

@@ -15,7 +15,7 @@ from trivium.weighting.base import Features, ScoreRule
 from trivium.weighting.features import BUILT_IN, Range, Scale
 
 #: Features with one number a teacher, which a score may add up.
-PER_TEACHER = tuple(name for name, r in BUILT_IN.items() if not (r.integer or r.shared or r.pairwise))
+PER_TEACHER = tuple(name for name, r in BUILT_IN.items() if not (r.integer or r.shared or r.pairwise or r.numbers))
 
 
 @dataclass(frozen=True)
