@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal, localcontext
 
 Row = Sequence[float]
 
@@ -18,6 +19,33 @@ def logarithmic(p: Sequence[Row], w: Row) -> list[float]:
     products = [math.prod(row[i] ** weight for weight, row in zip(w, p, strict=True)) for i in range(len(p[0]))]
     total = math.fsum(products)
     return [product / total for product in products]
+
+
+def power(p: Sequence[Row], w: Row, exponent: float) -> list[float]:
+    """(Σ_k w_k p_k(i)^ρ)^{1/ρ}, normalized: w = 0 is no voice; 0^ρ is 0, or ∞ for ρ < 0."""
+    logs = power_of_logs([[_log(value) for value in row] for row in p], [_log(weight) for weight in w], exponent)
+    return [math.exp(value) for value in logs]
+
+
+def power_of_logs(log_p: Sequence[Row], log_w: Row, exponent: float) -> list[float]:
+    """log of :func:`power` from logarithms, in 60 decimal digits."""
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 60, -(10**15), 10**15
+        rho = Decimal(exponent)
+        heard = [(Decimal(weight), row) for weight, row in zip(log_w, log_p, strict=True) if weight > -math.inf]
+        means: list[Decimal | None] = []
+        for i in range(len(log_p[0])):
+            present = [(weight, Decimal(row[i])) for weight, row in heard if row[i] > -math.inf]
+            if not present or (rho < 0 and len(present) < len(heard)):
+                means.append(None)
+                continue
+            means.append(sum((weight + rho * value).exp() for weight, value in present).ln() / rho)
+        log_total = sum(mean.exp() for mean in means if mean is not None).ln()
+        return [-math.inf if mean is None else float(mean - log_total) for mean in means]
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
 
 
 def softmax(z: Row, temperature: float = 1.0) -> list[float]:

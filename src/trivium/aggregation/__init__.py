@@ -1,14 +1,36 @@
 """Aggregation: K teachers' distributions and their weights become one target distribution q.
 
-Pools act on distributions at one temperature: p_k = softmax(z_k / T). ``POOLS`` is the table of them by name.
+Pools act on distributions at one temperature: p_k = softmax(z_k / T). ``POOLS`` is the table of them by name, the
+power pool with its default exponent ½; :func:`make_pool` gives it any other.
 """
 
 from __future__ import annotations
 
 from trivium.aggregation.linear import LinearPool
 from trivium.aggregation.logarithmic import LogarithmicPool
+from trivium.aggregation.power import PowerPool
 from trivium.aggregation.protocol import Pool
+from trivium.errors import InputError, nearest
 
-POOLS: dict[str, Pool] = {pool.name: pool for pool in (LinearPool(), LogarithmicPool())}
+POOLS: dict[str, Pool] = {pool.name: pool for pool in (LinearPool(), LogarithmicPool(), PowerPool())}
 
-__all__ = ["POOLS", "LinearPool", "LogarithmicPool", "Pool"]
+
+def make_pool(name: str, exponent: float | None = None) -> Pool:
+    """The pool of that name; ``exponent`` is the power pool's ρ (by default ½), and the others take none.
+
+    Raises:
+        InputError: no such pool; an exponent for a pool without one, or one that :class:`PowerPool` refuses.
+
+    >>> make_pool("power", -1.0).formula
+    'q ∝ (Σ_k w_k·p_k^ρ)^(1/ρ), ρ = -1'
+    """
+    if name not in POOLS:
+        raise InputError("a pool must exist", repr(name), nearest(name, POOLS))
+    if exponent is None:
+        return POOLS[name]
+    if name != PowerPool.name:
+        raise InputError("only the pool 'power' has an exponent", f"{exponent} for {name!r}", "Leave it out.")
+    return PowerPool(exponent)
+
+
+__all__ = ["POOLS", "LinearPool", "LogarithmicPool", "Pool", "PowerPool", "make_pool"]

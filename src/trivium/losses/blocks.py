@@ -1,9 +1,9 @@
-"""A block of rows: its size, its workspace, and the pooled target computed into it, one teacher at a time."""
+"""A block of rows: its size, its workspace, and a model's probabilities computed into it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -76,62 +76,3 @@ def tempered(logits: Tensor, temperature: float, out: Tensor) -> Tensor:
     if math.frexp(temperature)[0] == 0.5:
         return torch.div(logits, temperature, out=out)
     return torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=out).div_(temperature)
-
-
-class LinearTarget:
-    """q = Σ_k w_k softmax(z_k / T) of a block; ``logits`` gives its teachers' rows one after the other."""
-
-    def pooled(
-        self, logits: Iterable[Tensor], log_w: Tensor, temperature: float, out: Tensor, scratch: Tensor
-    ) -> Tensor:
-        """q into ``out``; entries below the dtype's range come out as zero."""
-        weights = log_w.exp().to(out.dtype)
-        out.zero_()
-        for k, entry in enumerate(logits):
-            out.addcmul_(probabilities(entry, temperature, scratch), weights[:, k : k + 1])
-        return out
-
-    def log_pooled(self, logits: Iterable[Tensor], log_w: Tensor, temperature: float, out: Tensor) -> Tensor:
-        """log q into ``out``, also where q is below the dtype's range. Costs another pass; needed by few blocks."""
-        scratch = torch.empty_like(out)
-        out.fill_(-math.inf)
-        for k, entry in enumerate(logits):
-            torch.log_softmax(tempered(entry, temperature, scratch), dim=-1, out=scratch)
-            torch.logaddexp(out, scratch.add_(log_w[:, k : k + 1].to(out.dtype)), out=out)
-        return out
-
-
-class LogarithmicTarget:
-    """q = softmax(Σ_k w_k z_k / T) of a block: no teacher needs its own normalizer."""
-
-    def pooled(
-        self, logits: Iterable[Tensor], log_w: Tensor, temperature: float, out: Tensor, scratch: Tensor
-    ) -> Tensor:
-        """q into ``out``; entries below the dtype's range come out as zero."""
-        return torch.softmax(self._exponent(logits, log_w, temperature, out, scratch), dim=-1, out=out)
-
-    def log_pooled(self, logits: Iterable[Tensor], log_w: Tensor, temperature: float, out: Tensor) -> Tensor:
-        """log q into ``out``, also where q is below the dtype's range. Costs another pass; needed by few blocks."""
-        self._exponent(logits, log_w, temperature, out, torch.empty_like(out))
-        return torch.log_softmax(out, dim=-1, out=out)
-
-    def _exponent(
-        self, logits: Iterable[Tensor], log_w: Tensor, temperature: float, out: Tensor, scratch: Tensor
-    ) -> Tensor:
-        weights = log_w.exp()
-        absent = weights == 0
-        weights = (weights / temperature).to(out.dtype)
-        out.zero_()
-        for k, entry in enumerate(logits):
-            if entry.dtype != out.dtype:
-                entry = scratch.copy_(entry)
-            # Centred on its maximum, a teacher's heavy entries add up without the rounding of a common offset.
-            torch.sub(entry, entry.amax(dim=-1, keepdim=True), out=scratch)
-            if bool(absent[:, k].any()):
-                # 0·(−inf) is 0 here, but a NaN must stay one.
-                scratch.masked_fill_(absent[:, k : k + 1] & torch.isneginf(scratch), 0.0)
-            out.addcmul_(scratch, weights[:, k : k + 1])
-        return out
-
-
-TARGETS: dict[str, LinearTarget | LogarithmicTarget] = {"linear": LinearTarget(), "log": LogarithmicTarget()}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from trivium.aggregation import POOLS
+from trivium.aggregation import make_pool
 from trivium.losses.inputs import check_inputs
 
 _FLOOR = -1e4
@@ -63,6 +63,7 @@ def dense_token_losses(
     pool: str = "linear",
     divergence: str = "forward_kl",
     mask: Tensor | None = None,
+    exponent: float | None = None,
 ) -> Tensor:
     """T²·D of every row, differentiable by autograd.
 
@@ -77,10 +78,10 @@ def dense_token_losses(
 
     Cost: O(K·N·V) time and memory.
     """
-    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask)
+    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask, exponent)
     log_s = torch.log_softmax(student_logits / temperature, dim=-1)
     log_p = [torch.log_softmax(logits / temperature, dim=-1) for logits in teacher_logits]
-    log_q = POOLS[pool].pool(log_p, torch.log_softmax(log_weights, dim=-1))
+    log_q = make_pool(pool, exponent).pool(log_p, torch.log_softmax(log_weights, dim=-1))
     losses = DENSE_DIVERGENCES[divergence](log_q, log_s) * temperature**2
     return losses if mask is None else torch.where(mask, losses, torch.zeros_like(losses))
 
@@ -95,6 +96,7 @@ def dense_distillation_loss(
     divergence: str = "forward_kl",
     mask: Tensor | None = None,
     normalizer: float | Tensor | None = None,
+    exponent: float | None = None,
 ) -> Tensor:
     """Σ of :func:`dense_token_losses` over unmasked rows, divided by ``normalizer`` (default: their number)."""
     losses = dense_token_losses(
@@ -105,6 +107,7 @@ def dense_distillation_loss(
         pool=pool,
         divergence=divergence,
         mask=mask,
+        exponent=exponent,
     )
     rows = losses.shape[0] if mask is None else int(mask.sum())
     return losses.sum() / (max(rows, 1) if normalizer is None else normalizer)

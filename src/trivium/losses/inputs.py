@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trivium.aggregation import POOLS
+from trivium.aggregation import make_pool
 from trivium.errors import InputError, TeacherError, nearest, require
 
 DIVERGENCES = ("forward_kl", "reverse_kl", "js")
@@ -25,8 +25,9 @@ def check_inputs(
     pool: str,
     divergence: str,
     mask: Tensor | None,
+    exponent: float | None = None,
 ) -> None:
-    """Raise :class:`InputError` on shapes, names or a temperature that cannot be used; reads no logits."""
+    """Raise :class:`InputError` on shapes, names, an exponent or a temperature that cannot be used; reads no logits."""
     require(
         student_logits.ndim == 2 and student_logits.is_floating_point(),
         "student logits must be a floating [rows, vocabulary] tensor",
@@ -50,8 +51,7 @@ def check_inputs(
         list(log_weights.shape),
     )
     require(math.isfinite(temperature) and temperature > 0, "the temperature must be positive and finite", temperature)
-    if pool not in POOLS:
-        raise InputError("a pool must exist", repr(pool), nearest(pool, POOLS))
+    make_pool(pool, exponent)
     if divergence not in DIVERGENCES:
         raise InputError("a divergence must exist", repr(divergence), nearest(divergence, DIVERGENCES))
     if mask is not None:
@@ -83,9 +83,12 @@ def normalized_log_weights(log_weights: Tensor, rows: int, selected: Tensor | No
 
 
 def explain(
-    row: int, student_logits: Tensor, teachers: Mapping[str, Tensor], log_weights: Tensor, pool: str, divergence: str
+    row: int, student_logits: Tensor, teachers: Mapping[str, Tensor], log_weights: Tensor, vetoes: str, divergence: str
 ) -> TeacherError | InputError:
-    """The error to raise for a row whose loss is not finite: the first cause found, teachers first."""
+    """The error to raise for a row whose loss is not finite: the first cause found, teachers first.
+
+    ``vetoes`` names the pool if in it one teacher with weight can rule an entry out, and is empty otherwise.
+    """
     for name, logits in teachers.items():
         fault = unusable(logits[row])
         if fault:
@@ -94,9 +97,9 @@ def explain(
     if fault:
         return InputError("the student's logits must give a distribution", f"{fault} in row {row}")
     heard = [logits[row] for k, logits in enumerate(teachers.values()) if not torch.isneginf(log_weights[row, k])]
-    if pool == "log" and not bool(torch.isfinite(torch.stack(heard)).all(dim=0).any()):
+    if vetoes and not bool(torch.isfinite(torch.stack(heard)).all(dim=0).any()):
         return InputError(
-            "the logarithmic pool needs an entry where every teacher with weight has mass",
+            f"the {vetoes} pool needs an entry where every teacher with weight has mass",
             f"none in row {row}",
             "Use pool='linear', or mask the same vocabulary entries in all teachers.",
         )

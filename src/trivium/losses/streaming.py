@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trivium.errors import InputError, require
-from trivium.losses.blocks import TARGETS, Rows, Workspace, block_rows, blocks, probabilities, tempered
+from trivium.losses.blocks import Rows, Workspace, block_rows, blocks, probabilities, tempered
 from trivium.losses.inputs import check_inputs, explain, normalized_log_weights
 from trivium.losses.kernels import KERNELS
+from trivium.losses.targets import Target, target_of
 
 
 def distillation_loss(
@@ -36,6 +37,7 @@ def distillation_loss(
     mask: Tensor | None = None,
     normalizer: float | Tensor | None = None,
     teacher_names: Sequence[str] | None = None,
+    exponent: float | None = None,
 ) -> Tensor:
     r"""Σ_rows T²·D(q, s) / normalizer, with q the pool of p_k = softmax(z_k/T) and s = softmax(z_s/T).
 
@@ -47,12 +49,13 @@ def distillation_loss(
             lacks. No gradient flows to them.
         log_weights: [N, K] (or [K], the same for all rows), natural logs of weights that sum to one. Constants.
         temperature: T > 0.
-        pool: ``"linear"`` or ``"log"``, see :data:`trivium.aggregation.POOLS`.
+        pool: ``"linear"``, ``"log"`` or ``"power"``, see :data:`trivium.aggregation.POOLS`.
         divergence: ``"forward_kl"`` KL(q‖s), ``"reverse_kl"`` KL(s‖q), or ``"js"`` (symmetric, at most T² log 2).
         mask: bool [N], True where a row counts. Other rows are never read and get a zero gradient.
         normalizer: a positive number, for example the rows of a whole accumulated batch; by default the number of
             rows that count. Without any such row the loss is 0 with a zero gradient.
         teacher_names: K names for error messages.
+        exponent: ρ of the power pool, by default ½.
 
     Returns:
         A scalar in nats, float32 (float64 for a float64 student). One backward pass per call: a second one, and a
@@ -64,7 +67,8 @@ def distillation_loss(
             rules out (without gradients it is returned as ``inf``).
         TeacherError: NaN, +inf, or a whole row of −inf in a teacher's logits; names the teacher.
 
-    Cost: time O(K·N·V): K + 2 exponentials or logarithms an entry (linear pool) or 3 (log pool), one more for JS.
+    Cost: time O(K·N·V): K + 2 exponentials or logarithms an entry (linear pool), 3 (log pool) or about 6·K (power
+    pool), one more for JS.
     Memory: the gradient and 8 MiB (or one row's buffers, if that is more). Probabilities below the dtype's range on
     the side that a KL divides by cost their block a second pass in log space.
 
@@ -76,8 +80,8 @@ def distillation_loss(
     >>> round(loss.item(), 4), [round(g, 4) for g in student.grad[0].tolist()]
     (0.0644, [0.0608, 0.0222, -0.083])
     """
-    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask)
-    settings = _Settings(temperature, pool, divergence, mask, teacher_names)
+    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask, exponent)
+    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names)
     apply: Callable[..., Tensor] = _StreamingLoss.apply
     return apply(student_logits, tuple(teacher_logits), log_weights, settings, normalizer, torch.is_grad_enabled())
 
@@ -93,10 +97,11 @@ def token_losses(
     divergence: str = "forward_kl",
     mask: Tensor | None = None,
     teacher_names: Sequence[str] | None = None,
+    exponent: float | None = None,
 ) -> Tensor:
     """T²·D of every row, [N] in nats, 0 on masked rows; the terms of :func:`distillation_loss`, without gradients."""
-    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask)
-    settings = _Settings(temperature, pool, divergence, mask, teacher_names)
+    check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask, exponent)
+    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names)
     values, selected = _stream(student_logits, teacher_logits, log_weights, settings, None, 1.0)
     if selected is None:
         return values
@@ -106,7 +111,7 @@ def token_losses(
 @dataclass(frozen=True)
 class _Settings:
     temperature: float
-    pool: str
+    target: Target
     divergence: str
     mask: Tensor | None
     teacher_names: Sequence[str] | None
@@ -187,7 +192,7 @@ def _stream(
         row = first if selected is None else int(selected[first])
         names = settings.teacher_names or [str(k) for k in range(len(teacher_logits))]
         teachers = dict(zip(names, teacher_logits, strict=True))
-        raise explain(row, student_logits, teachers, log_w, settings.pool, settings.divergence)
+        raise explain(row, student_logits, teachers, log_w, settings.target.vetoes, settings.divergence)
     return values.mul_(settings.temperature**2), selected
 
 
@@ -198,7 +203,7 @@ class _Block:
         self, student: Tensor, teachers: Sequence[Tensor], log_w: Tensor, where: Rows, settings: _Settings
     ) -> None:
         self.student, self.teachers, self.log_w, self.where = student, teachers, log_w, where
-        self.settings, self.target = settings, TARGETS[settings.pool]
+        self.settings, self.target = settings, settings.target
 
     def evaluate(self, work: Workspace, gradient: bool) -> tuple[Tensor, Tensor]:
         temperature = self.settings.temperature

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.aggregation import POOLS
+from trivium.aggregation import make_pool
 from trivium.data.rows import Rows
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
@@ -73,13 +73,21 @@ def is_predictor(scheme: Scheme) -> bool:
 
 @torch.no_grad()
 def mixture_nats(
-    scheme: Scheme, source: LogitSource, rows: Rows, validation_loss: Tensor, pool: str = "linear", student: Any = None
+    scheme: Scheme,
+    source: LogitSource,
+    rows: Rows,
+    validation_loss: Tensor,
+    pool: str = "linear",
+    student: Any = None,
+    exponent: float | None = None,
 ) -> Tensor:
     """−Σ_t log q(label_t) of the pooled teachers for each row, [N], float64: the target as a predictor.
 
     Args:
         student: needed only by schemes that read the gap to it.
+        exponent: ρ of the power pool.
     """
+    pooling = make_pool(pool, exponent)
     needs_student = bool(set(scheme.ranges) & NEEDS_STUDENT)
     found = []
     for index in indices(rows):
@@ -89,7 +97,7 @@ def mixture_nats(
         b, t = batch.labels.shape
         weights = scheme.log_weights(features).expand(b, t, len(scheme.teachers)).flatten(0, 1)
         log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in batch.teacher_logits]
-        found.append(-_picked(POOLS[pool].pool(log_p, weights).view(b, t, -1), batch.labels))
+        found.append(-_picked(pooling.pool(log_p, weights).view(b, t, -1), batch.labels))
     return torch.cat(found)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trivium.aggregation import make_pool
 from trivium.errors import InputError, nearest
 
 #: The schedules of transformers that need no arguments of their own.
@@ -90,11 +91,17 @@ class SchemeSection(Section):
 class LossSection(Section):
     """From target to student."""
 
-    pool: Literal["linear", "log"] = Field("linear", description="how weighted teachers become one target")
+    pool: Literal["linear", "log", "power"] = Field("linear", description="how weighted teachers become one target")
+    exponent: float | None = Field(None, description="ρ of pool `power`: 1 is linear, near 0 log; null takes 0.5")
     divergence: Literal["forward_kl", "reverse_kl", "js"] = Field("forward_kl", description="target to student")
     temperature: float = Field(1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
     distillation: float = Field(1.0, ge=0, description="weight of the divergence, the distillation mass")
     label: float = Field(0.0, ge=0, description="weight of cross-entropy on the text itself")
+
+    @model_validator(mode="after")
+    def _pool_and_exponent(self) -> Self:
+        make_pool(self.pool, self.exponent)
+        return self
 
 
 class TrainSection(Section):

@@ -183,5 +183,6 @@ def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any
     rows, source = workshop.held_out
     nats = {"student": student_nats(student, rows), "teachers": teacher_nats(source, rows)}
     if is_predictor(scheme):
-        nats["mixture"] = mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool, student.eval())
+        loss, known = recipe.loss, workshop.validation_loss
+        nats["mixture"] = mixture_nats(scheme, source, rows, known, loss.pool, student.eval(), loss.exponent)
     return nats

@@ -60,6 +60,7 @@ def distillation_step(
         weights.reshape(-1, weights.shape[-1]),
         temperature=loss.temperature,
         pool=loss.pool,
+        exponent=loss.exponent,
         divergence=loss.divergence,
         mask=batch.mask.flatten(),
         normalizer=count,

@@ -13,7 +13,11 @@ from trivium.aggregation import POOLS
 
 SEEDS = st.integers(0, 2**31 - 1)
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9))
-LOOPS = {"linear": reference.linear, "log": reference.logarithmic}
+LOOPS = {
+    "linear": reference.linear,
+    "log": reference.logarithmic,
+    "power": lambda p, w: reference.power(p, w, 0.5),
+}
 
 
 def draw(seed: int, sizes: tuple[int, int, int], scale: float, hole: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -41,7 +45,7 @@ def soften(log_p: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 def test_table_is_keyed_by_the_names_of_the_pools():
-    assert list(POOLS) == ["linear", "log"]
+    assert list(POOLS) == ["linear", "log", "power"]
     assert all(POOLS[name].name == name and "p_k" in POOLS[name].formula for name in POOLS)
 
 

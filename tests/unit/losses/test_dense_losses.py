@@ -15,7 +15,7 @@ from trivium.errors import InputError
 from trivium.losses import DIVERGENCES, dense_distillation_loss, dense_token_losses
 
 LOOPS = {"forward_kl": reference.kl, "reverse_kl": lambda q, s: reference.kl(s, q), "js": reference.jensen_shannon}
-POOL_LOOPS = {"linear": pools.linear, "log": pools.logarithmic}
+POOL_LOOPS = {"linear": pools.linear, "log": pools.logarithmic, "power": lambda p, w: pools.power(p, w, 0.5)}
 CASES = list(itertools.product(POOLS, DIVERGENCES))
 
 

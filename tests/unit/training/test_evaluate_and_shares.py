@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tiny_world import DOMAINS, TEACHERS, World
+from trivium.aggregation import POOLS
 from trivium.errors import InputError
 from trivium.scheme import compose
 from trivium.training.arms import HARD, baselines, parts
@@ -102,7 +103,7 @@ def test_teacher_nats_and_validation_losses_are_what_a_loop_finds(workshop: Work
     torch.testing.assert_close(workshop.validation_loss.double(), expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("pool", ["linear", "log"])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("k", [0, 1])
 def test_a_mixture_with_all_weight_on_one_teacher_is_that_teacher(workshop: Workshop, pool: str, k: int) -> None:
     rows, source = workshop.tables.validation, workshop.sources["validation"]

@@ -42,6 +42,15 @@ def test_defaults_are_filled_in_and_written_out() -> None:
     assert len(list(leaves(written))) > 45  # every default stands there
 
 
+def test_the_power_pool_takes_an_exponent_and_no_other_pool_does() -> None:
+    assert parse_recipe(LEAST).loss.exponent is None
+    loss = parse_recipe(merged(LEAST, {"loss": {"pool": "power", "exponent": -1.5}})).loss
+    assert (loss.pool, loss.exponent) == ("power", -1.5)
+    assert parse_recipe(merged(LEAST, {"loss": {"pool": "power"}})).loss.exponent is None
+    assert "only the pool 'power' has an exponent" in refused(merged(LEAST, {"loss": {"exponent": 0.5}}))
+    assert "An exponent of 0 is the pool 'log'" in refused(merged(LEAST, {"loss": {"pool": "power", "exponent": 0}}))
+
+
 WRONG = [
     (("nmae",), "'nmae'", "'name'"),
     (("student", "modle"), "'student.modle'", "'model'"),
