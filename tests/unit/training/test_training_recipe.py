@@ -47,8 +47,8 @@ def test_the_power_pool_takes_an_exponent_and_no_other_pool_does() -> None:
     loss = parse_recipe(merged(LEAST, {"loss": {"pool": "power", "exponent": -1.5}})).loss
     assert (loss.pool, loss.exponent) == ("power", -1.5)
     assert parse_recipe(merged(LEAST, {"loss": {"pool": "power"}})).loss.exponent is None
-    assert "only the pool 'power' has an exponent" in refused(merged(LEAST, {"loss": {"exponent": 0.5}}))
-    assert "An exponent of 0 is the pool 'log'" in refused(merged(LEAST, {"loss": {"pool": "power", "exponent": 0}}))
+    assert "only the pool 'power' has an exponent" in problem(merged(LEAST, {"loss": {"exponent": 0.5}}))
+    assert "An exponent of 0 is the pool 'log'" in problem(merged(LEAST, {"loss": {"pool": "power", "exponent": 0}}))
 
 
 WRONG = [
