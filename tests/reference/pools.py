@@ -21,6 +21,13 @@ def logarithmic(p: Sequence[Row], w: Row) -> list[float]:
     return [product / total for product in products]
 
 
+def entrywise(p: Sequence[Row], w: Sequence[Row]) -> tuple[list[float], float]:
+    """Σ_k w[i][k]·p[k][i] over its sum Z, and Z."""
+    masses = [math.fsum(w[i][k] * row[i] for k, row in enumerate(p)) for i in range(len(p[0]))]
+    total = math.fsum(masses)
+    return [mass / total for mass in masses], total
+
+
 def power(p: Sequence[Row], w: Row, exponent: float) -> list[float]:
     """(Σ_k w_k p_k(i)^ρ)^{1/ρ}, normalized: w = 0 is no voice; 0^ρ is 0, or ∞ for ρ < 0."""
     logs = power_of_logs([[_log(value) for value in row] for row in p], [_log(weight) for weight in w], exponent)

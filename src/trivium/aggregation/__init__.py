@@ -1,11 +1,14 @@
 """Aggregation: K teachers' distributions and their weights become one target distribution q.
 
 Pools act on distributions at one temperature: p_k = softmax(z_k / T). ``POOLS`` is the table of them by name, the
-power pool with its default exponent ½; :func:`make_pool` gives it any other.
+power pool with its default exponent ½; :func:`make_pool` gives it any other. :class:`EntrywiseLinearPool` takes weights
+[..., V, K] and is no :class:`Pool` of a recipe. What each of them keeps of the aggregation axioms is in
+:mod:`trivium.aggregation.claims`; softening one distribution is in :mod:`trivium.aggregation.softening`.
 """
 
 from __future__ import annotations
 
+from trivium.aggregation.entrywise import EntrywiseLinearPool
 from trivium.aggregation.linear import LinearPool
 from trivium.aggregation.logarithmic import LogarithmicPool
 from trivium.aggregation.power import PowerPool
@@ -33,4 +36,4 @@ def make_pool(name: str, exponent: float | None = None) -> Pool:
     return PowerPool(exponent)
 
 
-__all__ = ["POOLS", "LinearPool", "LogarithmicPool", "Pool", "PowerPool", "make_pool"]
+__all__ = ["POOLS", "EntrywiseLinearPool", "LinearPool", "LogarithmicPool", "Pool", "PowerPool", "make_pool"]

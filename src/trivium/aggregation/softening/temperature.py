@@ -43,14 +43,14 @@ class Temperature:
 
         Args:
             log_p: log-probabilities in nats, or logits that differ from them by a constant in V.
-            parameter: T in [0, ∞].
+            parameter: T in [0, ∞]; below the dtype's smallest normal number it counts as 0.
 
         Raises:
             InputError: T is negative or NaN.
         """
         require(parameter >= 0.0, "a temperature must be a number ≥ 0", parameter, "1 changes nothing.")
         below = log_p - log_p.amax(dim=-1, keepdim=True)
-        if parameter == 0.0:
+        if parameter < torch.finfo(log_p.dtype).tiny:
             scores = below.masked_fill(below < 0, -math.inf)
         elif math.isinf(parameter):
             scores = torch.zeros_like(below).masked_fill(torch.isneginf(below), -math.inf)

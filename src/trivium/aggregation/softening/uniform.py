@@ -19,14 +19,11 @@ def mixed(log_p: Tensor, log_prior: Tensor, share: float) -> Tensor:
         return log_p.clone()
     if share == 1.0:
         return log_prior.expand_as(log_p).clone()
-    # A finite floor far below any logarithm keeps logaddexp(−inf, −inf), whose derivative is NaN, out of the graph.
-    kept = (log_p + math.log1p(-share)).clamp_min(_FLOOR)
-    added = (log_prior + math.log(share)).clamp_min(_FLOOR)
-    both = torch.logaddexp(kept, added)
-    return both.masked_fill(torch.isneginf(log_p) & torch.isneginf(log_prior), -math.inf)
-
-
-_FLOOR = -1e4
+    # A finite floor below any logarithm: logaddexp(−inf, −inf) has a derivative of NaN.
+    floor = torch.finfo(log_p.dtype).min / 4
+    kept = (log_p + math.log1p(-share)).clamp_min(floor)
+    both = torch.logaddexp(kept, (log_prior + math.log(share)).clamp_min(floor))
+    return both.masked_fill(both <= floor / 2, -math.inf)
 
 
 @final
