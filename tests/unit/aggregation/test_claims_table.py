@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -44,10 +45,23 @@ def test_no_cell_is_empty(table, axioms):
         for cell in row.cells.values():
             assert isinstance(cell, Holds | Broken)
             assert len(cell.reason if isinstance(cell, Holds) else cell.note) > 3
-    for line in table.plain():
-        assert list(line) == ["name", "formula", "cost", "source", *axioms]
-        assert all(line.values())
-        assert all(line[axiom].startswith(("holds", "broken")) for axiom in axioms)
+
+
+@pytest.mark.parametrize("table", [POOL_TABLE, SOFTENER_TABLE], ids=lambda table: table.title)
+def test_rows_are_plain_json_and_their_witnesses_fail_as_well(table):
+    rows = json.loads(json.dumps(table.to_json()))
+    assert [row["name"] for row in rows] == [row.name for row in table.rows]
+    for row, line in zip(table.rows, rows, strict=True):
+        assert all(line[key] for key in ("name", "formula", "cost", "source"))
+        for axiom, cell in row.cells.items():
+            printed = line["cells"][axiom]
+            assert (printed["verdict"] == "BROKEN") == isinstance(cell, Broken) == (printed["witness"] is not None)
+            assert str(cell).endswith(printed["note"])
+            assert str(cell).startswith("broken: " if isinstance(cell, Broken) else f"holds{printed['domain'] and ' '}")
+            if isinstance(cell, Broken):
+                again = type(cell.witness)(**printed["witness"])
+                declared = row.axioms[0][axiom]
+                assert again.residual(declared, row.operators[0]) == cell.witness.residual(declared, row.operators[0])
 
 
 def test_every_operator_has_a_row():
@@ -61,6 +75,14 @@ def test_every_operator_has_a_row():
 def test_the_log_pool_alone_commutes_with_temperature():
     kept = [row.name for row in POOL_TABLE.rows if isinstance(row.cells["A-T(a)"], Holds)]
     assert kept == ["log"]
+
+
+def test_a_teacher_alone_keeps_an_entry_possible_in_the_pools_without_vetoes():
+    log_p = [torch.tensor([0.5, 0.5]).log(), torch.tensor([1.0, 0.0]).log()]
+    for row in POOL_TABLE.rows[:4]:
+        for operator in row.operators:
+            alive = operator.pool(log_p, torch.tensor([0.5, 0.5]).log())[1].item() > -math.inf
+            assert alive == (row.name in ("linear", "power, ρ > 0")), operator.formula
 
 
 # Refuted --------------------------------------------------------------------------------------------------------------
@@ -217,7 +239,7 @@ def test_a_softener_keeps_what_it_claims(operator, axiom, cell, seed, vocabulary
 @pytest.mark.parametrize(("operator", "axiom", "cell"), cells(POOL_TABLE, Holds) + cells(SOFTENER_TABLE, Holds))
 def test_a_climb_does_not_refute_a_claim(operator, axiom, cell):
     """Adam on logits and scores from 200 starts, uphill in the residual, for cells with something to climb."""
-    for attempt in range(3):
+    for attempt in range(2):
         torch.manual_seed(attempt)
         softening = hasattr(operator, "soften")
         vocabulary = len(operator.prior) if operator.name == "prior" else 3

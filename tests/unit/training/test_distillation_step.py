@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reference.losses import gradient, jensen_shannon, kl
-from reference.pools import linear, logarithmic, softmax
+from reference.pools import linear, logarithmic, power, softmax
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch
 from trivium.training.monitor import Bounds, Monitor
@@ -45,22 +45,24 @@ REFERENCE = {
     "reverse_kl": lambda q, s: kl(s, q),
     "js": jensen_shannon,
 }
+POOL_LOOPS = {"linear": linear, "log": logarithmic, "power": lambda p, w: power(p, w, -1.5)}
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-@pytest.mark.parametrize("pool", ["linear", "log"])
+@pytest.mark.parametrize("pool", list(POOL_LOOPS))
 @pytest.mark.parametrize("divergence", list(REFERENCE))
 def test_loss_and_gradient_equal_the_dense_reference(divergence: str, pool: str, temperature: float) -> None:
     batch = make_batch()
     student = torch.randn(B, T, V, requires_grad=True)
-    output = step(student, batch, pool=pool, divergence=divergence, temperature=temperature, distillation=0.5)
+    chosen = {"pool": pool} if pool != "power" else {"pool": pool, "exponent": -1.5}
+    output = step(student, batch, **chosen, divergence=divergence, temperature=temperature, distillation=0.5)
     output.loss.backward()
     weights = output.log_weights.double().exp()
     tokens, total = int(batch.mask.sum()), 0.0
     expected = torch.zeros(B, T, V)
     for b, t in torch.nonzero(batch.mask).tolist():
         p = [softmax(z[b, t].double().tolist(), temperature) for z in batch.teacher_logits]
-        q = (linear if pool == "linear" else logarithmic)(p, weights[b, t].tolist())
+        q = POOL_LOOPS[pool](p, weights[b, t].tolist())
         s = softmax(student[b, t].double().tolist(), temperature)
         total += REFERENCE[divergence](q, s)
         # T²·∂D/∂z = T·∂D/∂(z/T), averaged over tokens

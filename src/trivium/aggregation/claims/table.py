@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -69,6 +69,10 @@ class Holds:
         where = DOMAINS[self.domain]
         return f"holds {where}: {self.reason}" if where else f"holds: {self.reason}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"verdict": "HOLDS", "note": self.reason, "domain": DOMAINS[self.domain], "witness": None}
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -79,6 +83,10 @@ class Broken:
 
     def __str__(self) -> str:
         return f"broken: {self.note}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"verdict": "BROKEN", "note": self.note, "domain": "", "witness": asdict(self.witness)}
 
 
 Cell = Holds | Broken
@@ -124,15 +132,19 @@ class Table:
         names = [row.name for row in self.rows]
         raise InputError("an operator of the table must exist", repr(name), nearest(name, names))
 
-    def plain(self) -> list[dict[str, str]]:
-        """The table as rows of text: name, formula, cost, source, and a cell for each axiom."""
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rows as plain JSON values: name, formula, cost, source, and ``cells`` by axiom id.
+
+        A cell has the verdict HOLDS or BROKEN, a note (the reason, or what the witness shows), the domain of a claim
+        in words (empty: everywhere), and the numbers of a witness (null for a claim).
+        """
         return [
             {
                 "name": row.name,
                 "formula": row.formula,
                 "cost": row.cost,
                 "source": row.source,
-                **{axiom: str(row.cells[axiom]) for axiom in self.statements},
+                "cells": {axiom: row.cells[axiom].to_json() for axiom in self.statements},
             }
             for row in self.rows
         ]

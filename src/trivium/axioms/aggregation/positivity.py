@@ -17,6 +17,10 @@ from trivium.simplex.rounding import LOG_SCALE
 class PositivityInheritance(TransformAxiom):
     """A-P: all p_k(i) > 0 ⇒ q(i) > 0. All teachers count, those of weight zero too, so a veto is no breach.
 
+    Weights of zero change nothing: they sum to one, so some teacher has a voice, and it holds the entry possible. A
+    stronger reading is another axiom, and not this one: that an entry which *one* teacher with weight holds possible
+    stays so. Linear and power pools of ρ > 0 keep it; the log pool and ρ < 0 break it, as each teacher has a veto.
+
     >>> log_p = [torch.tensor([0.5, 0.5]).log(), torch.tensor([1.0, 0.0]).log()]
     >>> PositivityInheritance().residual(lambda log_p, log_w: log_p[1], log_p, torch.zeros(2)).item()
     -1.0
