@@ -33,8 +33,9 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")
-    student = load_model(folder / "student")
-    write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
+    if recipe.data.kind == "text":
+        student = load_model(folder / "student")
+        write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
     write_report(folder)
     show(certificate, console(), derivation=False)
     return bool(certificate.violated)

@@ -1,1 +1,1 @@
-"""Text: built-in corpora, files and datasets, cut into rows of token ids."""
+"""Text cut into rows of token ids, and labelled examples: built-in corpora, files, datasets, functions."""

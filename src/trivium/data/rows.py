@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,12 +41,31 @@ class Rows:
     tasks: tuple[str, ...]
     columns: dict[str, Tensor] = field(default_factory=dict)
 
+    unit: ClassVar[str] = "bits per byte"
+    nats_a_unit: ClassVar[float] = math.log(2)
+    #: Which teachers serve each row: all of them.
+    serving: ClassVar[None] = None
+
     def __len__(self) -> int:
         return len(self.input_ids)
 
     @property
     def mask(self) -> Tensor:
         return self.labels != IGNORE
+
+    @property
+    def inputs(self) -> Tensor:
+        """What teachers read: token ids, [N, T]."""
+        return self.input_ids
+
+    @property
+    def size(self) -> Tensor:
+        """What losses are reported by: bytes, [N]."""
+        return self.bytes
+
+    def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """What a student's forward takes for the rows numbered ``index``."""
+        return {"input_ids": self.input_ids[index.cpu()].to(device)}
 
 
 @dataclass(frozen=True)

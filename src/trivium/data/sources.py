@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from trivium.data.corpora import Split, documents, split_of
-from trivium.errors import InputError, nearest
+from trivium.errors import InputError, nearest, require
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -62,7 +62,7 @@ def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
 def _read(path: Path, column: str) -> Iterator[Text]:
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
-            yield from _dataset(path, column)
+            yield from (_record(record, column, where) for where, record in _dataset(path))
             return
         for file in sorted(path.rglob("*")):
             hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
@@ -71,7 +71,7 @@ def _read(path: Path, column: str) -> Iterator[Text]:
                     Text(f"{file.relative_to(path).as_posix()}{t.name}", t.text, t.columns) for t in _read(file, column)
                 )
     elif path.suffix == ".jsonl":
-        yield from _jsonl(path, column)
+        yield from (_record(record, column, where) for where, record in _jsonl(path))
     else:
         try:
             yield Text(path.name, path.read_text(encoding="utf-8"))
@@ -79,7 +79,17 @@ def _read(path: Path, column: str) -> Iterator[Text]:
             raise InputError(f"{path} must be UTF-8 text", str(error), "Convert it or leave it out.") from error
 
 
-def _jsonl(path: Path, column: str) -> Iterator[Text]:
+def read_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Every record of a JSONL file or of a dataset saved by ``datasets``, with a name for it.
+
+    Raises:
+        InputError: nothing there, or a line that is no JSON (with its number).
+    """
+    require(path.exists(), "a source of examples must exist", repr(str(path)), "It counts from the recipe.")
+    return _dataset(path) if path.is_dir() else _jsonl(path)
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as lines:  # decoded line by line, so that a line which is not UTF-8 is named too
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -90,10 +100,10 @@ def _jsonl(path: Path, column: str) -> Iterator[Text]:
                 raise InputError(
                     f"{path} line {number} must be JSON", str(error), "Mend or remove the line."
                 ) from error
-            yield _record(record, column, f"{path.name}:{number}")
+            yield f"{path.name}:{number}", record
 
 
-def _dataset(path: Path, column: str) -> Iterator[Text]:
+def _dataset(path: Path) -> Iterator[tuple[str, Any]]:
     from datasets import Dataset, load_from_disk
 
     try:
@@ -103,7 +113,7 @@ def _dataset(path: Path, column: str) -> Iterator[Text]:
     if not isinstance(loaded, Dataset):
         raise InputError(f"{path} must be one split", f"splits {list(loaded)}", f"Write {path}/{next(iter(loaded))}.")
     for number, record in enumerate(loaded):
-        yield _record(record, column, f"{path.name}:{number}")
+        yield f"{path.name}:{number}", record
 
 
 def _record(record: Any, column: str, where: str) -> Text:

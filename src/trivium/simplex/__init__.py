@@ -14,6 +14,7 @@ from trivium.simplex.geometry import (
 from trivium.simplex.limit import limit_influence
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
+from trivium.simplex.restriction import restrict
 
 __all__ = [
     "ConformingSet",
@@ -26,6 +27,7 @@ __all__ = [
     "kl",
     "limit_influence",
     "log_normalize",
+    "restrict",
     "total_variation",
     "tv_of_hilbert",
 ]

@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.teachers.huggingface import Teacher
+from trivium.teachers.live import Reader
 
 Progress = Callable[[str, int, int], None]
 
@@ -34,13 +35,14 @@ class LogitCache:
 
 
 def cached_logits(
-    teachers: Sequence[Teacher], input_ids: Tensor, folder: Path, batch: int = 16, progress: Progress | None = None
+    teachers: Sequence[Reader], inputs: Any, folder: Path, batch: int = 16, progress: Progress | None = None
 ) -> LogitCache:
     """The cache of these teachers on these rows, computed where it is not on disk yet.
 
     Args:
         teachers: K teachers with a common vocabulary of V entries.
-        input_ids: [rows, T].
+        inputs: token ids [rows, T], or other rows with a length, a shape (rows, T), a ``digest()`` and a tensor's
+            indexing and ``to``.
         folder: where the files live. A file's name holds the teacher's fingerprint and a hash of the rows, so a
             changed teacher or text never meets stale logits; an interrupted file is written anew.
         progress: called with (teacher, rows done, rows).
@@ -49,25 +51,30 @@ def cached_logits(
         TeacherError: a teacher whose logits are not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = hashlib.sha256(input_ids.contiguous().numpy().tobytes()).hexdigest()[:16]
-    arrays = [_one(t, input_ids, folder / f"{t.fingerprint}-{text}", batch, progress) for t in teachers]
+    rows = _digest(inputs)
+    arrays = [_one(t, inputs, folder / f"{t.fingerprint}-{rows}", batch, progress) for t in teachers]
     return LogitCache(tuple(t.name for t in teachers), tuple(arrays))
 
 
-def _one(teacher: Teacher, input_ids: Tensor, stem: Path, batch: int, progress: Progress | None) -> np.memmap:
-    shape = (*input_ids.shape, teacher.vocabulary_size)
+def _digest(inputs: Any) -> str:
+    if not isinstance(inputs, Tensor):
+        return str(inputs.digest())
+    return hashlib.sha256(inputs.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _one(teacher: Reader, inputs: Any, stem: Path, batch: int, progress: Progress | None) -> np.memmap:
+    shape = (*inputs.shape, teacher.vocabulary_size)
     data, done = stem.with_suffix(".f16"), stem.with_suffix(".json")
     marker = {"teacher": teacher.name, "fingerprint": teacher.fingerprint, "shape": list(shape)}
     if not (data.exists() and _shape_in(done) == marker["shape"]):
         done.unlink(missing_ok=True)  # else an interruption from here on would leave old trust in new data
         array = np.memmap(data, dtype=np.float16, mode="w+", shape=shape)
-        device = next(teacher.model.parameters()).device
-        for start in range(0, len(input_ids), batch):
-            logits = teacher.logits(input_ids[start : start + batch].to(device))
+        for start in range(0, len(inputs), batch):
+            logits = teacher.logits(inputs[start : start + batch].to(teacher.device))
             limit = torch.finfo(torch.float16).max
             array[start : start + batch] = logits.float().clamp_max(limit).to(torch.float16).cpu().numpy()
             if progress is not None:
-                progress(teacher.name, min(start + batch, len(input_ids)), len(input_ids))
+                progress(teacher.name, min(start + batch, len(inputs)), len(inputs))
         array.flush()
         # The marker comes last: without it the data is not trusted.
         done.write_text(json.dumps(marker))

@@ -23,6 +23,10 @@ class Teacher:
     vocabulary_size: int
     fingerprint: str
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     @torch.no_grad()
     def logits(self, input_ids: Tensor) -> Tensor:
         """Logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
@@ -61,7 +65,7 @@ def load_tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a model folder, read from disk only."""
     from transformers import AutoTokenizer
 
-    return _from_folder(AutoTokenizer, folder, "tokenizer")
+    return load_from_folder(AutoTokenizer, folder, "tokenizer")
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -72,7 +76,7 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    model, found = _from_folder(AutoModelForCausalLM, folder, "model", dtype=dtype, output_loading_info=True)
+    model, found = load_from_folder(AutoModelForCausalLM, folder, "model", dtype=dtype, output_loading_info=True)
     missing = sorted(found["missing_keys"])
     if missing:  # transformers would go on with random ones
         raise InputError(
@@ -109,7 +113,8 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:
+def load_from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:
+    """What an Auto class of transformers makes of a folder, read from disk only; raises InputError."""
     if not Path(folder).is_dir():
         raise InputError(f"a {what}'s folder must exist", repr(str(folder)), "Give a folder made by save_pretrained.")
     try:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from trivium.teachers.huggingface import Teacher
+
+class Reader(Protocol):
+    """A teacher of text or of examples."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def vocabulary_size(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def logits(self, inputs: Any) -> Tensor:
+        """Logits [B, T, V] for a batch of what it reads."""
+        ...
 
 
 class LogitSource(Protocol):
@@ -21,11 +36,15 @@ class LogitSource(Protocol):
 
 @dataclass(frozen=True)
 class LiveLogits:
-    """Logits computed on demand, on the teachers' device and in their precision."""
+    """Logits computed on demand, on the teachers' device and in their precision.
 
-    teachers: Sequence[Teacher]
-    input_ids: Tensor
+    Attributes:
+        inputs: all rows of what the teachers read: token ids [N, T], or anything indexed and moved like a tensor.
+    """
+
+    teachers: Sequence[Reader]
+    inputs: Any
 
     def logits(self, rows: Tensor) -> list[Tensor]:
-        batch = self.input_ids[rows.cpu()]
-        return [teacher.logits(batch.to(next(teacher.model.parameters()).device)) for teacher in self.teachers]
+        batch = self.inputs[rows.cpu()]
+        return [teacher.logits(batch.to(teacher.device)) for teacher in self.teachers]

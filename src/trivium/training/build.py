@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from trivium.data.examples import Table
 from trivium.data.rows import DomainTexts, Rows, make_rows
 from trivium.data.sources import read_texts
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.scheme import Limit, Mix, Scheme, Squash, compose
 from trivium.scheme.scheme import Term
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
+from trivium.training.configs import fresh_config
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.window import require_window
 from trivium.weighting import RULES, Operator, Rule
@@ -45,7 +47,7 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
             (_wrapped(_rule(entry, scale, recipe, base), entry), entry.strength) for entry in getattr(section, scale)
         ]
 
-    return compose(
+    scheme = compose(
         recipe.teacher_names,
         token=terms("token"),
         task=terms("task"),
@@ -56,6 +58,13 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         order=section.order,
         margin=section.margin,
     )
+    if recipe.data.kind == "examples" and "prefix_log_prob" in scheme.ranges:
+        raise InputError(
+            "a scheme for examples must not read a prefix: an example has none",
+            "a rule that reads 'prefix_log_prob', whose weights would be its prior everywhere",
+            "Leave it out, or use domain_map, static or skill.",
+        )
+    return scheme
 
 
 def _wrapped(operator: Operator, entry: RuleSection) -> Operator:
@@ -137,17 +146,14 @@ def _all_teachers(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequ
 class Tables:
     """Rows of the three splits, drawn alike for every run that shares the recipe's data section."""
 
-    train: Rows
-    validation: Rows
-    test: Rows | None
+    train: Table
+    validation: Table
+    test: Table | None
 
 
 def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path()) -> Tables:
     """All rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
-    data = recipe.data
-    names = [domain.name for domain in data.domains]
-    require(len(set(names)) == len(names), "domains' names must differ", names, "Rename one of them.")
-    own = {name: len(scheme.teachers) for name in scheme.ranges if name not in BUILT_IN}
+    data, own = recipe.data, own_features(scheme)
 
     def table(split: str, limit: int | None) -> Rows:
         texts = [
@@ -155,6 +161,24 @@ def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path
         ]
         return make_rows(texts, tokenizer, data.window, limit, data.seed, own)
 
+    return three(recipe, table)
+
+
+def own_features(scheme: Scheme) -> dict[str, int]:
+    """The features that the data must hold, with the numbers a row of each."""
+    teachers = len(scheme.teachers)
+    return {name: interval.width(teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
+
+
+def three(recipe: Recipe, table: Callable[[str, int | None], Table]) -> Tables:
+    """The tables of all splits, each made by ``table(split, limit)``.
+
+    Raises:
+        InputError: two domains of one name, or some domains with test data and some without.
+    """
+    data = recipe.data
+    names = [domain.name for domain in data.domains]
+    require(len(set(names)) == len(names), "domains' names must differ", names, "Rename one of them.")
     has_test = [domain.test is not None for domain in data.domains]
     require(all(has_test) or not any(has_test), "all domains must have test text, or none", has_test, "Add `test`.")
     return Tables(
@@ -189,35 +213,15 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
         student = load_model(resolve(section.model, base))
     else:
         from transformers import AutoModelForCausalLM
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
 
-        config = _fresh_config(dict(section.config or {}), tokenizer)
+        special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        sized = {"vocab_size": len(tokenizer), **special}
+        config = fresh_config(dict(section.config or {}), causal, "writes text", sized)
         torch.manual_seed(recipe.train.seed)
         student = AutoModelForCausalLM.from_config(config)
     require_window(student, recipe.data.window)
     return student.train()
-
-
-def _fresh_config(options: dict[str, Any], tokenizer: Any) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
-
-    model_type = options.pop("model_type", None)
-    if model_type not in causal:
-        fix = nearest(model_type, causal) if isinstance(model_type, str) else "For example: llama."
-        raise InputError("student.config must name a model_type that writes text", repr(model_type), fix)
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    try:
-        config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **options})
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
-        raise InputError(f"student.config must fit {model_type}", reason, "Mend it.") from error
-    # transformers keeps what it does not know as an attribute: a misspelled size would silently be the default.
-    known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
-    for key in options:
-        if key not in known:
-            raise InputError(f"a key of student.config must exist for {model_type}", repr(key), nearest(key, known))
-    return config
 
 
 def build_teachers(recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path()) -> list[Teacher]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trivium.errors import InputError, require
-from trivium.teachers.huggingface import Teacher
+from trivium.teachers.live import Reader
 from trivium.training.recipe import Recipe
 
 _COMPLETE = "complete"
@@ -46,7 +46,7 @@ def refuse_overwrite(folder: Path, resume: bool) -> None:
     )
 
 
-def claim(folder: Path, recipe: Recipe, teachers: Sequence[Teacher], resume: bool) -> None:
+def claim(folder: Path, recipe: Recipe, teachers: Sequence[Reader], resume: bool) -> None:
     """Make ``folder`` this run's own, or check that it already is.
 
     Raises:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trivium.errors import AxiomViolation
 from trivium.scheme import Scheme
+from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
 from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
 from trivium.weighting.statistics import sequence_loss, token_statistics
@@ -23,6 +25,7 @@ class Batch:
         teacher_logits: K tensors [B, T, V].
         domain, task: [B], indices.
         columns: user features, each [B, K].
+        serving: bool [B, K], which teachers serve a row's task; None where all do.
     """
 
     labels: Tensor
@@ -30,10 +33,28 @@ class Batch:
     domain: Tensor
     task: Tensor
     columns: Mapping[str, Tensor]
+    serving: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
         return self.labels >= 0
+
+    def restricted(self, log_weights: Tensor) -> Tensor:
+        """Log-weights [B, T, K] among the teachers that serve each row; see :func:`trivium.simplex.restrict`.
+
+        Raises:
+            AxiomViolation: a row on which none of those has weight.
+        """
+        if self.serving is None:
+            return log_weights
+        found = restrict(log_weights, self.serving.unsqueeze(1))
+        if bool(found.isnan().any()):
+            raise AxiomViolation(
+                "the teachers that serve a row must have weight (W-P)",
+                "none on all of them",
+                "Run `trivium certify` on the scheme.",
+            )
+        return found
 
 
 @torch.no_grad()
@@ -53,15 +74,7 @@ def collect_features(
     names = wanted & set(FROM_DISTRIBUTIONS)
     if wanted & {"prefix_log_prob", "sequence_loss"}:
         names.add("label_log_prob")
-    rows, positions = batch.labels.shape
-    flat = token_statistics(
-        names,
-        [logits.flatten(0, 1) for logits in batch.teacher_logits],
-        student_logits=None if student_logits is None else student_logits.detach().flatten(0, 1),
-        labels=batch.labels.flatten(),
-        teacher_names=scheme.teachers,
-    )
-    features = {name: value.view(rows, positions, -1) for name, value in flat.items()}
+    features = _statistics(names, scheme, batch, student_logits)
     if "prefix_log_prob" in wanted:
         features["prefix_log_prob"] = prefix_log_prob(features["label_log_prob"], batch.mask)
     if "sequence_loss" in wanted:
@@ -72,6 +85,62 @@ def collect_features(
         features["domain"] = batch.domain.float().view(-1, 1, 1)
     for name in wanted - set(BUILT_IN):
         features[name] = batch.columns[name].unsqueeze(1)
+    if batch.serving is not None:
+        _stand_in(features, scheme, batch.serving)
     if not features:
         features["teachers"] = validation_loss.new_zeros(len(scheme.teachers))
     return features
+
+
+def _stand_in(features: dict[str, Tensor], scheme: Scheme, serving: Tensor) -> None:
+    """Give every absent teacher the features of its stand-in."""
+    own = stand_ins(serving).unsqueeze(1)
+    for name, value in features.items():
+        interval, teachers = scheme.ranges.get(name), len(scheme.teachers)
+        if interval is None or interval.shared:
+            continue
+        index = own
+        if interval.pairwise:
+            index = (own.unsqueeze(-1) * teachers + own.unsqueeze(-2)).flatten(-2)
+        features[name] = value.gather(-1, index.expand(*value.shape[:-1], -1))
+
+
+def _statistics(names: set[str], scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> dict[str, Tensor]:
+    """Features of distributions, each [B, T, K]. Where teachers do not serve a row, those that do are looked at alone,
+    disagreement included, and an absent one gets the features of its stand-in."""
+    if batch.serving is None:
+        return _of(names, scheme.teachers, batch.teacher_logits, batch.labels, student_logits)
+    found = {
+        name: torch.zeros((*batch.labels.shape, len(scheme.teachers)), device=batch.labels.device) for name in names
+    }
+    patterns, which = batch.serving.unique(dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        rows, present = (which == number).nonzero().squeeze(-1), pattern.nonzero().squeeze(-1)
+        place = torch.searchsorted(present, stand_ins(pattern.unsqueeze(0)).squeeze(0))
+        part = _of(
+            names,
+            [scheme.teachers[k] for k in present.tolist()],
+            [batch.teacher_logits[k][rows] for k in present.tolist()],
+            batch.labels[rows],
+            None if student_logits is None else student_logits[rows],
+        )
+        for name in names:
+            found[name][rows] = part[name][..., place]
+    return found
+
+
+def _of(
+    names: set[str],
+    teachers: Sequence[str],
+    teacher_logits: Sequence[Tensor],
+    labels: Tensor,
+    student_logits: Tensor | None,
+) -> dict[str, Tensor]:
+    flat = token_statistics(
+        names,
+        [logits.flatten(0, 1) for logits in teacher_logits],
+        student_logits=None if student_logits is None else student_logits.detach().flatten(0, 1),
+        labels=labels.flatten(),
+        teacher_names=teachers,
+    )
+    return {name: value.view(*labels.shape, -1) for name, value in flat.items()}

@@ -1,8 +1,7 @@
-"""Runs side by side: bits per byte with paired bootstrap intervals over documents and seeds."""
+"""Runs side by side: bits per byte, or nats an example, with paired bootstrap intervals over documents and seeds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.data.rows import Rows
+from trivium.data.examples import Table
 from trivium.errors import require
 
 DRAWS, LEVEL = 4000, 0.95
@@ -38,14 +37,16 @@ class Replicates:
         }
 
 
-def bootstrap(nats: Mapping[str, Tensor], rows: Rows, draws: int = DRAWS, seed: int = 0) -> Replicates:
+def bootstrap(nats: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed: int = 0) -> Replicates:
     """Resample documents within each domain, and seeds where there are several, the same for all runs.
 
     Args:
         nats: held-out nats a row for each run, [N], or [seeds, N] with seed s the same in every run.
         rows: the N rows; those of one document are drawn together.
 
-    The mean over domains of Σ nats / (Σ bytes · ln 2) is the statistic. Cost O(draws · documents · seeds).
+    The mean over domains of Σ nats / (Σ bytes · ln 2) is the statistic; of examples, each of which is a document, the
+    mean nats an example, or the accuracy where ``nats`` are zeros and ones. Cost O(draws · documents · runs · seeds),
+    memory O(draws · runs · seeds) beside 48 MiB.
 
     Raises:
         InputError: runs with different numbers of seeds, or of rows.
@@ -56,30 +57,32 @@ def bootstrap(nats: Mapping[str, Tensor], rows: Rows, draws: int = DRAWS, seed: 
     seeds, count = shapes.pop()
     require(count == len(rows), "nats must be one a row", f"{count} for {len(rows)} rows", "Use the same table.")
     keys = list(zip(rows.domain.tolist(), rows.document, strict=True))
-    documents = list(dict.fromkeys(keys))
-    number = torch.tensor([documents.index(key) for key in keys])
-    size = torch.zeros(len(documents), dtype=torch.float64).index_add_(0, number, rows.bytes.double())
+    documents = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    number = torch.tensor([documents[key] for key in keys])
+    size = torch.zeros(len(documents), dtype=torch.float64).index_add_(0, number, rows.size.double())
     domain = torch.tensor([key[0] for key in documents])
+    summed = {
+        name: torch.zeros(len(documents), seeds, dtype=torch.float64).index_add_(0, number, value.T.double())
+        for name, value in stacked.items()
+    }
     generator = torch.Generator().manual_seed(seed)
-    counts = [_counts(int((domain == d).sum()), draws, generator) for d in range(len(rows.domains))]
-    seed_counts = _counts(seeds, draws, generator) / seeds
-    values, estimates, by_domain = {}, {}, {}
-    for name, value in stacked.items():
-        summed = torch.zeros(seeds, len(documents), dtype=torch.float64).index_add_(1, number, value)
-        replicate, means = torch.zeros(draws, dtype=torch.float64), {}
-        for d, label in enumerate(rows.domains):
-            inside = domain == d
-            drawn = (counts[d] @ summed[:, inside].T) / (counts[d] @ size[inside]).unsqueeze(-1) / math.log(2)
-            replicate += (drawn * seed_counts).sum(-1) / len(rows.domains)
-            means[label] = float(summed[:, inside].sum() / size[inside].sum() / seeds / math.log(2))
-        values[name], by_domain[name] = replicate, means
-        estimates[name] = sum(means.values()) / len(means)
-    return Replicates(values, estimates, by_domain)
+    ratios = {name: torch.zeros(draws, seeds, dtype=torch.float64) for name in stacked}
+    by_domain: dict[str, dict[str, float]] = {name: {} for name in stacked}
+    for d, label in enumerate(rows.domains):
+        inside = domain == d
+        units = size[inside] * rows.nats_a_unit
+        drawn = _drawn({name: value[inside] for name, value in summed.items()}, units, draws, generator)
+        for name, value in summed.items():
+            ratios[name] += drawn[name] / len(rows.domains)
+            by_domain[name][label] = float(value[inside].sum() / units.sum() / seeds)
+    of_seeds = _counts(seeds, draws, generator) / seeds
+    values = {name: (ratio * of_seeds).sum(-1) for name, ratio in ratios.items()}
+    return Replicates(values, {name: sum(m.values()) / len(m) for name, m in by_domain.items()}, by_domain)
 
 
 def comparison(
     nats: Mapping[str, Mapping[str, Tensor]],
-    rows: Rows,
+    rows: Table,
     labels: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
     note: str,
@@ -92,6 +95,7 @@ def comparison(
         pairs: (a, b) for the differences a − b.
     """
     table, differences = [], []
+    key = "bits_per_byte" if rows.unit == "bits per byte" else "nats"
     for what, runs in nats.items():
         replicates = bootstrap(runs, rows)
         for name in runs:
@@ -100,14 +104,29 @@ def comparison(
                     "name": name,
                     "label": labels[name],
                     "what": what,
-                    "bits_per_byte": replicates.domains[name],
+                    key: replicates.domains[name],
                     "mean": replicates.estimates[name],
                     "interval": replicates.interval(name),
                 }
             )
         differences += [{"what": what, **replicates.difference(a, b)} for a, b in pairs if a in runs and b in runs]
     domains = list(rows.domains)
-    return {"unit": "bits per byte", "domains": domains, "rows": table, "differences": differences, "note": note}
+    return {"unit": rows.unit, "domains": domains, "rows": table, "differences": differences, "note": note}
+
+
+def _drawn(summed: Mapping[str, Tensor], units: Tensor, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Σ nats / Σ units over resamples of n documents, [draws, seeds] for each run; the same resamples for all.
+
+    Args:
+        summed: by run, [n, seeds]. units: [n].
+    """
+    block = max(1, 2**21 // len(units))
+    found: dict[str, list[Tensor]] = {name: [] for name in summed}
+    for start in range(0, draws, block):
+        counts = _counts(len(units), min(block, draws - start), generator)
+        for name, value in summed.items():
+            found[name].append(counts @ value / (counts @ units).unsqueeze(-1))
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def _counts(size: int, draws: int, generator: torch.Generator) -> Tensor:

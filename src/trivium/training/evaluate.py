@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trivium.aggregation import make_pool
-from trivium.data.rows import Rows
+from trivium.data.examples import Table
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.training.collect import Batch, collect_features
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT
 
-_BATCH = 16
+_BATCH, _EXAMPLES = 16, 512
+#: From log-probabilities [B, T, V] and labels [B, T] to a score of each row, [B, ...] in float64.
+Score = Callable[[Tensor, Tensor], Tensor]
 
 
-def batch_of(rows: Rows, index: Tensor, source: LogitSource, device: torch.device | str = "cpu") -> Batch:
+def nats(log_p: Tensor, labels: Tensor) -> Tensor:
+    """−Σ_t log p(label_t), [B]."""
+    return -_picked(log_p, labels)
+
+
+def nats_and_correct(log_p: Tensor, labels: Tensor) -> Tensor:
+    """Of rows of one position: −log p(label), and 1 where the label is the likeliest class, else 0; [B, 2]."""
+    return torch.stack([nats(log_p, labels), (log_p.argmax(-1) == labels).squeeze(-1).double()], -1)
+
+
+def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.device | str = "cpu") -> Batch:
     """The batch of the rows numbered ``index``, with the teachers' logits on ``device``."""
     return Batch(
         labels=rows.labels[index].to(device),
@@ -27,43 +38,52 @@ def batch_of(rows: Rows, index: Tensor, source: LogitSource, device: torch.devic
         domain=rows.domain[index].to(device),
         task=rows.task[index].to(device),
         columns={name: values[index].to(device) for name, values in rows.columns.items()},
+        serving=None if rows.serving is None else rows.serving[index].to(device),
     )
 
 
-def indices(rows: Rows) -> Iterator[Tensor]:
+def indices(rows: Table) -> Iterator[Tensor]:
     """Row numbers in order, a batch at a time."""
-    return iter(torch.arange(len(rows)).split(_BATCH))
+    return iter(torch.arange(len(rows)).split(_BATCH if rows.labels.shape[-1] > 1 else _EXAMPLES))
 
 
 @torch.no_grad()
-def student_nats(model: Any, rows: Rows) -> Tensor:
-    """−Σ_t log p_student(label_t) for each row, [N], float64. Leaves the model's mode and the random state alone."""
+def student_nats(model: Any, rows: Table, score: Score = nats) -> Tensor:
+    """−Σ_t log p_student(label_t) for each row (or another score), [N, ...], float64. Leaves the model's mode and the
+    random state alone."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     found = []
     for index in indices(rows):
         labels = rows.labels[index].to(device)
-        logits = model(input_ids=rows.input_ids[index].to(device)).logits.float()
-        found.append(-_picked(logits.log_softmax(-1), labels))
+        logits = model(**rows.arguments(index, device)).logits.float()
+        found.append(score(logits.log_softmax(-1), labels))
     model.train(was_training)
     return torch.cat(found)
 
 
 @torch.no_grad()
-def teacher_nats(source: LogitSource, rows: Rows) -> Tensor:
-    """−Σ_t log p_k(label_t) for each row and teacher, [N, K], float64."""
+def teacher_nats(source: LogitSource, rows: Table, score: Score = nats) -> Tensor:
+    """−Σ_t log p_k(label_t) for each row and teacher (or another score), [N, K, ...], float64; NaN where a teacher does
+    not serve the row's task."""
     found = []
     for index in indices(rows):
         labels = rows.labels[index]
-        found.append(torch.stack([-_picked(z.cpu().float().log_softmax(-1), labels) for z in source.logits(index)], -1))
-    return torch.cat(found)
+        found.append(torch.stack([score(z.cpu().float().log_softmax(-1), labels) for z in source.logits(index)], 1))
+    scores = torch.cat(found)
+    return scores if rows.serving is None else torch.where(_like(rows.serving, scores), scores, torch.nan)
 
 
-def validation_losses(source: LogitSource, rows: Rows) -> Tensor:
-    """Each teacher's mean nats a token on each task, [tasks, K], float32: what task rules see."""
-    nats, tokens = teacher_nats(source, rows), rows.mask.sum(-1)
+def _like(serving: Tensor, scores: Tensor) -> Tensor:
+    return serving.view(*serving.shape, *(1,) * (scores.ndim - 2))
+
+
+def validation_losses(source: LogitSource, rows: Table) -> Tensor:
+    """Each teacher's mean nats a token on each task, [tasks, K], float32: what task rules see. NaN for a teacher that
+    does not serve the task."""
+    found, tokens = teacher_nats(source, rows), rows.mask.sum(-1)
     of_task = [rows.task == task for task in range(len(rows.tasks))]
-    return torch.stack([nats[chosen].sum(0) / tokens[chosen].sum() for chosen in of_task]).float()
+    return torch.stack([found[chosen].sum(0) / tokens[chosen].sum() for chosen in of_task]).float()
 
 
 def is_predictor(scheme: Scheme) -> bool:
@@ -75,13 +95,15 @@ def is_predictor(scheme: Scheme) -> bool:
 def mixture_nats(
     scheme: Scheme,
     source: LogitSource,
-    rows: Rows,
+    rows: Table,
     validation_loss: Tensor,
     pool: str = "linear",
     student: Any = None,
     exponent: float | None = None,
+    score: Score = nats,
 ) -> Tensor:
-    """−Σ_t log q(label_t) of the pooled teachers for each row, [N], float64: the target as a predictor.
+    """−Σ_t log q(label_t) of the pooled teachers for each row (or another score), [N, ...], float64: the target as a
+    predictor.
 
     Args:
         student: needed only by schemes that read the gap to it.
@@ -92,21 +114,23 @@ def mixture_nats(
     found = []
     for index in indices(rows):
         batch = batch_of(rows, index, source)
-        logits = student(input_ids=rows.input_ids[index].to(student.device)).logits.cpu() if needs_student else None
+        logits = None
+        if needs_student:
+            logits = student(**rows.arguments(index, next(student.parameters()).device)).logits.cpu()
         features = collect_features(scheme, batch, logits, validation_loss)
         b, t = batch.labels.shape
-        weights = scheme.log_weights(features).expand(b, t, len(scheme.teachers)).flatten(0, 1)
+        weights = batch.restricted(scheme.log_weights(features).expand(b, t, len(scheme.teachers))).flatten(0, 1)
         log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in batch.teacher_logits]
-        found.append(-_picked(pooling.pool(log_p, weights).view(b, t, -1), batch.labels))
+        found.append(score(pooling.pool(log_p, weights).view(b, t, -1), batch.labels))
     return torch.cat(found)
 
 
-def bits_per_byte(nats: Tensor, rows: Rows) -> dict[str, float]:
-    """Σ nats / (Σ bytes · ln 2) in each domain."""
+def bits_per_byte(nats: Tensor, rows: Table) -> dict[str, float]:
+    """Σ nats / (Σ bytes · ln 2) in each domain; of examples, whose unit is one example, the mean a domain."""
     values = {}
     for number, domain in enumerate(rows.domains):
         chosen = rows.domain == number
-        values[domain] = float(nats[chosen].sum() / (rows.bytes[chosen].sum() * math.log(2)))
+        values[domain] = float(nats[chosen].sum() / (rows.size[chosen].sum() * rows.nats_a_unit))
     return values
 
 

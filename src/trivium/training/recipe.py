@@ -28,7 +28,9 @@ class Section(BaseModel):
 class StudentSection(Section):
     """Who learns."""
 
-    model: str | None = Field(None, description="folder of a model to start from; or null and give `config`")
+    model: str | None = Field(
+        None, description="folder of a model to start from, for examples also FILE.py:NAME; or null and give `config`"
+    )
     config: dict[str, Any] | None = Field(
         None, description="a transformers config for a fresh model, with `model_type`"
     )
@@ -39,7 +41,10 @@ class TeacherSection(Section):
     """One teacher."""
 
     name: str = Field(description="what tables, orders and maps call it")
-    model: str = Field(description="a Hugging Face folder with model and tokenizer")
+    model: str = Field(description="a Hugging Face folder with model and tokenizer; for examples also FILE.py:NAME")
+    tasks: list[str] | None = Field(None, description="of examples: the tasks it has heads for; null: all")
+    gives: Literal["logits", "probabilities"] = Field("logits", description="of examples: what FILE.py:NAME returns")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="of examples: share of uniform mixed in, against log 0")
 
 
 class DomainSection(Section):
@@ -53,10 +58,14 @@ class DomainSection(Section):
 
 
 class DataSection(Section):
-    """The text of all splits."""
+    """The text, or the labelled examples, of all splits."""
 
+    kind: Literal["text", "examples"] = Field("text", description="what the data is; examples: see the end")
+    tasks: dict[str, list[str]] = Field(default_factory=dict, description="of examples: {TASK: [CLASS, ...]}")
     domains: list[DomainSection] = Field(min_length=1, description="the parts of the data")
     text_column: str = Field("text", description="where JSONL files and datasets keep their text")
+    label_column: str = Field("label", description="of examples: where their class is, by name or number")
+    task_column: str | None = Field(None, description="of examples: where their task is; null: the domain's")
     window: int = Field(256, ge=8, description="tokens a row")
     train_rows: int | None = Field(None, ge=1, description="rows a domain to distil on; null takes all")
     evaluation_rows: int | None = Field(32, ge=1, description="rows a domain for validation; null takes all")
@@ -147,7 +156,7 @@ class Recipe(Section):
     name: str = Field("run", description="a name for tables")
     student: StudentSection = Field(description="who learns")
     teachers: list[TeacherSection] = Field(min_length=1, description="who teaches")
-    data: DataSection = Field(description="on what text")
+    data: DataSection = Field(description="on what text or examples")
     scheme: SchemeSection = Field(
         default_factory=SchemeSection, description="how teachers are weighted; empty: uniform"
     )
@@ -212,7 +221,7 @@ def _keys(location: tuple[Any, ...]) -> list[str]:
     """The keys allowed at a place in the recipe, read from the models themselves."""
     model: Any = Recipe
     for part in location:
-        if isinstance(part, int):
+        if part not in model.model_fields:  # a place in a list or mapping
             continue
         annotation = model.model_fields[part].annotation
         inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +14,24 @@ import torch
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from trivium.data.rows import Rows
+from trivium.data.examples import Examples, Table
 from trivium.errors import InputError, require
 from trivium.scheme import Scheme
 from trivium.teachers.cache import cached_logits
-from trivium.teachers.huggingface import Teacher
-from trivium.teachers.live import LiveLogits, LogitSource
+from trivium.teachers.live import LiveLogits, LogitSource, Reader
+from trivium.training import classify
+from trivium.training.accuracy import write_accuracy
 from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
 from trivium.training.checkpoints import claim, latest_complete, step_of
-from trivium.training.evaluate import is_predictor, mixture_nats, student_nats, teacher_nats, validation_losses
+from trivium.training.evaluate import (
+    is_predictor,
+    mixture_nats,
+    nats_and_correct,
+    student_nats,
+    teacher_nats,
+    validation_losses,
+)
+from trivium.training.evaluate import nats as nats_alone
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.processes import is_main, main_first, own_device, wait
 from trivium.training.recipe import Recipe
@@ -39,17 +48,18 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Workshop:
-    """What runs on the same teachers and data share: computed once, read by all of them."""
+    """What runs on the same teachers and data share: computed once, read by all of them. ``tokenizer`` is None where
+    the data are examples."""
 
     base: Path
     tokenizer: Any
-    teachers: list[Teacher]
+    teachers: Sequence[Reader]
     tables: Tables
     sources: dict[str, LogitSource]
     validation_loss: Tensor
 
     @property
-    def held_out(self) -> tuple[Rows, LogitSource]:
+    def held_out(self) -> tuple[Table, LogitSource]:
         """Test rows where the recipe has some, else validation rows."""
         if self.tables.test is not None:
             return self.tables.test, self.sources["test"]
@@ -68,17 +78,14 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
     Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)  # T1 before anything is computed
-    tokenizer = build_tokenizer(recipe, base)
-    build_student(recipe, tokenizer, base)  # and so is a student that cannot be built
-    teachers = build_teachers(recipe, tokenizer, own_device(), base)
-    tables = build_rows(recipe, tokenizer, scheme, base)
+    tokenizer, teachers, tables = _materials(recipe, scheme, base)
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
         named["test"] = tables.test
     sources: dict[str, LogitSource] = {}
     if recipe.cache.enabled:
-        positions = sum(rows.input_ids.numel() for rows in named.values())
-        size = positions * len(tokenizer) * len(teachers) * 2 / 1e9
+        positions = sum(rows.labels.numel() for rows in named.values())
+        size = positions * teachers[0].vocabulary_size * len(teachers) * 2 / 1e9
         require(
             size <= recipe.cache.limit_gb,
             f"the teachers' logits must fit cache.limit_gb = {recipe.cache.limit_gb:g}",
@@ -88,11 +95,25 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
     for name, rows in named.items():
         if recipe.cache.enabled:
             with main_first():
-                sources[name] = cached_logits(teachers, rows.input_ids, cache, progress=_reporter(progress, name))
+                batch = 256 if isinstance(rows, Examples) else 16
+                sources[name] = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name))
         else:
-            sources[name] = LiveLogits(teachers, rows.input_ids)
+            sources[name] = LiveLogits(teachers, rows.inputs)
     losses = validation_losses(sources["validation"], tables.validation)
     return Workshop(base, tokenizer, teachers, tables, sources, losses)
+
+
+def _materials(recipe: Recipe, scheme: Scheme, base: Path) -> tuple[Any, Sequence[Reader], Tables]:
+    """Tokenizer, teachers and tables, of text or of examples."""
+    if recipe.data.kind == "examples":
+        classify.build_learner(recipe, base)  # a student that cannot be built is refused before anything is computed
+        tables = classify.build_examples(recipe, scheme, base)
+        return None, classify.build_classifiers(recipe, own_device(), base), tables
+    classify.refuse_for_text(recipe)
+    tokenizer = build_tokenizer(recipe, base)
+    build_student(recipe, tokenizer, base)  # likewise
+    teachers = build_teachers(recipe, tokenizer, own_device(), base)
+    return tokenizer, teachers, build_rows(recipe, tokenizer, scheme, base)
 
 
 def _check_tracker(tracker: str) -> None:
@@ -105,7 +126,7 @@ def _check_tracker(tracker: str) -> None:
 
 
 def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]:
-    return lambda teacher, done, total: progress(f"teacher {teacher} reads the {split} text", done, total)
+    return lambda teacher, done, total: progress(f"teacher {teacher} reads the {split} data", done, total)
 
 
 def distill(
@@ -118,7 +139,8 @@ def distill(
 
     Returns:
         Held-out nats a row, float64: ``student`` [N], ``teachers`` [N, K] and, where the weights are known before
-        the token they weight, ``mixture`` [N]. Also written to ``nats.json``.
+        the token they weight, ``mixture`` [N]. Of examples also ``student_correct`` and so on, ones and zeros; what
+        belongs to a teacher that does not serve the row's task is NaN. Also written to ``nats.json``.
 
     Raises:
         InputError: the folder holds another run. AxiomViolation, TeacherError: see
@@ -136,10 +158,13 @@ def distill(
         if is_main():
             claim(folder, recipe, workshop.teachers, resume)
         checkpoint = latest_complete(folder) if resume else None
-    student = build_student(recipe, workshop.tokenizer, workshop.base)
-    _check_student(student, workshop)
-    if (note := window_note(student, recipe.data.window)) is not None:
-        progress(note, 1, 1)
+    if recipe.data.kind == "examples":
+        student: Any = classify.build_learner(recipe, workshop.base)
+    else:
+        student = build_student(recipe, workshop.tokenizer, workshop.base)
+        _check_student(student, workshop)
+        if (note := window_note(student, recipe.data.window)) is not None:
+            progress(note, 1, 1)
     monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     trainer = DistillationTrainer(
@@ -164,7 +189,10 @@ def distill(
     nats = _final_nats(recipe, scheme, workshop, student)
     if is_main():
         student.save_pretrained(folder / "student")
-        workshop.tokenizer.save_pretrained(folder / "student")
+        if workshop.tokenizer is not None:
+            workshop.tokenizer.save_pretrained(folder / "student")
+        if isinstance(rows := workshop.held_out[0], Examples):
+            write_accuracy(nats, rows, scheme.teachers, folder / "accuracy.json")
         (folder / "nats.json").write_text(json.dumps({name: values.tolist() for name, values in nats.items()}))
     wait()
     return nats
@@ -181,8 +209,13 @@ def _check_student(student: Any, workshop: Workshop) -> None:
 
 def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any) -> dict[str, Tensor]:
     rows, source = workshop.held_out
-    nats = {"student": student_nats(student, rows), "teachers": teacher_nats(source, rows)}
+    score = nats_and_correct if isinstance(rows, Examples) else nats_alone
+    found = {"student": student_nats(student, rows, score).cpu(), "teachers": teacher_nats(source, rows, score)}
     if is_predictor(scheme):
         loss, known = recipe.loss, workshop.validation_loss
-        nats["mixture"] = mixture_nats(scheme, source, rows, known, loss.pool, student.eval(), loss.exponent)
-    return nats
+        evaluated = student.eval()
+        found["mixture"] = mixture_nats(scheme, source, rows, known, loss.pool, evaluated, loss.exponent, score)
+    if score is nats_alone:
+        return found
+    nats = {name: values[..., 0] for name, values in found.items()}
+    return nats | {f"{name}_correct": values[..., 1] for name, values in found.items()}

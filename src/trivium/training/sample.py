@@ -28,7 +28,7 @@ def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, p
     index = torch.tensor(chosen)
     batch = batch_of(rows, index, source)
     needs_student = bool(set(scheme.ranges) & NEEDS_STUDENT)
-    logits = student(input_ids=rows.input_ids[index]).logits if needs_student else None
+    logits = student(**rows.arguments(index)).logits if needs_student else None
     features = collect_features(scheme, batch, logits, workshop.validation_loss)
     shape = (*batch.labels.shape, len(scheme.teachers))
     found = [("all", scheme.log_weights(features)), *scheme.by_scale(features).items()]

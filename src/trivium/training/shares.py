@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trivium.scheme import Scheme
 from trivium.simplex.geometry import influence
+from trivium.simplex.restriction import restrict
 from trivium.training.step import StepOutput
 
 
@@ -32,16 +33,26 @@ class Shares:
         self.influence: dict[str, float] = {}
 
     @torch.no_grad()
-    def add(self, step: StepOutput, mask: Tensor) -> None:
-        """Take in one batch; ``mask`` [B, T] says which positions count."""
+    def add(self, step: StepOutput, mask: Tensor, serving: Tensor | None = None) -> None:
+        """Take in one batch.
+
+        Args:
+            mask: [B, T], which positions count.
+            serving: [B, K], which teachers serve a row; shares and influence are those among them. None: all.
+        """
         self.batches += 1
         for name, value in (("loss", step.loss), ("distillation", step.distillation), ("label", step.label)):
             self.sums[name] += float(value)
         for scale, log_weights in [*self.scheme.by_scale(step.features).items(), ("all", step.log_weights)]:
             chosen = log_weights.expand(*mask.shape, -1)[mask]
+            largest = influence(chosen)
+            if serving is not None:
+                present = serving.unsqueeze(1).expand(*mask.shape, -1)[mask]
+                chosen = restrict(chosen, present)
+                largest = chosen.amax(-1) - chosen.masked_fill(~present, torch.inf).amin(-1)
             mean = chosen.exp().mean(0).double().cpu()
             self.weights[scale] = self.weights.get(scale, torch.zeros_like(mean)) + mean
-            self.influence[scale] = max(self.influence.get(scale, 0.0), float(influence(chosen).max()))
+            self.influence[scale] = max(self.influence.get(scale, 0.0), float(largest.max()))
 
     def take(self) -> dict[str, Any]:
         """Since the last call, in the shape of a trace line: losses a step, mean shares, largest influence."""

@@ -51,6 +51,8 @@ def distillation_step(
     rows, positions, vocabulary = student_logits.shape
     weights = scheme.log_weights(features).expand(rows, positions, len(scheme.teachers))
     weights = monitor.watch(weights, batch.mask)
+    # Judged before they are restricted to the teachers that serve a row: what holds of all holds of some (see there).
+    weights = batch.restricted(weights)
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
     flat = student_logits.reshape(-1, vocabulary)

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from trivium.data.examples import Examples, Table
 from trivium.data.rows import Rows
 from trivium.errors import TriviumError
 from trivium.scheme import Scheme
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
-from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
+from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct, student_nats
 from trivium.training.monitor import Monitor
 from trivium.training.processes import is_main
 from trivium.training.recipe import Recipe
@@ -30,7 +31,7 @@ from trivium.training.trace import Trace
 class RowNumbers(Dataset[dict[str, Tensor]]):
     """The rows by number: logits are looked up by row, so the order of steps cannot mix them up."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Table) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
@@ -40,12 +41,10 @@ class RowNumbers(Dataset[dict[str, Tensor]]):
         labels = self.rows.labels[number]
         # ``shift_labels`` tells the Trainer that labels stand at the position that predicts them, so that
         # it counts all of them when it adds up the tokens of an accumulated batch.
-        return {
-            "row": torch.tensor(number),
-            "input_ids": self.rows.input_ids[number],
-            "labels": labels,
-            "shift_labels": labels,
-        }
+        item = {"row": torch.tensor(number), "labels": labels, "shift_labels": labels}
+        if isinstance(self.rows, Rows):  # the Trainer counts the operations of text from them
+            item["input_ids"] = self.rows.input_ids[number]
+        return item
 
 
 class DistillationTrainer(Trainer):
@@ -68,7 +67,7 @@ class DistillationTrainer(Trainer):
         model: Any,
         recipe: Recipe,
         scheme: Scheme,
-        rows: Rows,
+        rows: Table,
         source: LogitSource,
         validation_loss: Tensor,
         folder: Path,
@@ -92,8 +91,9 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
-        outputs = model(input_ids=inputs["input_ids"])
-        batch = batch_of(self.rows, inputs["row"].cpu(), self.source, self.args.device)
+        index = inputs["row"].cpu()
+        outputs = model(**self.rows.arguments(index, self.args.device))
+        batch = batch_of(self.rows, index, self.source, self.args.device)
         vocabulary = batch.teacher_logits[0].shape[-1]
         step = distillation_step(
             outputs.logits[..., :vocabulary],
@@ -112,7 +112,7 @@ class DistillationTrainer(Trainer):
                 f"{step.loss.item()} at step {self.state.global_step + 1}",
                 "Lower the learning rate; the last checkpoint is intact.",
             )
-        self.shares.add(step, batch.mask)
+        self.shares.add(step, batch.mask, batch.serving)
         loss = step.loss
         if num_items_in_batch is not None:  # gradients are averaged over processes, tokens were summed over them
             loss = loss * self.accelerator.num_processes
@@ -171,7 +171,7 @@ class Recorder(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: DistillationTrainer, validation: Rows, progress: Callable[[int, int, float], None]
+        self, trainer: DistillationTrainer, validation: Table, progress: Callable[[int, int, float], None]
     ) -> None:
         self.trainer, self.validation, self.progress = trainer, validation, progress
 
@@ -191,8 +191,14 @@ class Recorder(TrainerCallback):
     def evaluate(self, step: int) -> None:
         if not is_main():
             return
-        values = bits_per_byte(student_nats(self.trainer.model, self.validation), self.validation)
-        self.trainer.trace.write("eval", step, bits_per_byte=values, mean=sum(values.values()) / len(values))
+        rows, model, found = self.validation, self.trainer.model, {}
+        if isinstance(rows, Examples):
+            scores = student_nats(model, rows, nats_and_correct)
+            found = {"nats": bits_per_byte(scores[:, 0], rows), "accuracy": bits_per_byte(scores[:, 1], rows)}
+        else:
+            found = {"bits_per_byte": bits_per_byte(student_nats(model, rows), rows)}
+        values = next(iter(found.values()))
+        self.trainer.trace.write("eval", step, **found, mean=sum(values.values()) / len(values))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own

@@ -7,6 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from trivium.errors import InputError, nearest
 from trivium.weighting.base import Operator, Rule
@@ -45,10 +46,37 @@ def load_operator(reference: str, base: Path | None = None) -> Operator:
     raise InputError(f"{path} must define the rule asked for", repr(name), fix)
 
 
-def _run(path: Path) -> ModuleType:
+def load_object(reference: str, base: Path | None = None) -> Any:
+    """Anything called NAME in FILE, from ``"FILE.py:NAME"``: a module, a function, a source of examples.
+
+    A file runs once a process while its content stays the same, so one that trains teachers trains them once.
+
+    Raises:
+        InputError: no such file, a file that does not run, no such name in it.
+    """
+    path_text, _, name = reference.rpartition(":")
+    path = Path(base or ".", path_text)
+    if not path_text.endswith(".py") or not path.is_file():
+        raise InputError(
+            "a file that a recipe names must exist", repr(path_text or reference), "Write it as FILE.py:NAME."
+        )
+    key = (path.resolve(), path.read_bytes())
+    if key not in _LOADED:
+        _LOADED[key] = _run(path, "a file that a recipe names")
+    found = vars(_LOADED[key])
+    if name not in found:
+        public = [key for key in found if not key.startswith("_")]
+        raise InputError(f"{path} must define what is asked for", repr(name), nearest(name, public))
+    return found[name]
+
+
+_LOADED: dict[tuple[Path, bytes], ModuleType] = {}
+
+
+def _run(path: Path, what: str = "a rule's file") -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"trivium_user_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise InputError("a rule's file must be a Python file", str(path), "Write it as FILE.py:NAME.")
+        raise InputError(f"{what} must be a Python file", str(path), "Write it as FILE.py:NAME.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
@@ -60,7 +88,7 @@ def _run(path: Path) -> ModuleType:
         line = error.lineno if isinstance(error, SyntaxError) else next(reversed(inside), None)
         said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
         raise InputError(
-            f"a rule's file must run: {path}" + (f", line {line}" if line else ""),
+            f"{what} must run: {path}" + (f", line {line}" if line else ""),
             f"{type(error).__name__}: {said}",
             "Run it with python to see.",
         ) from error

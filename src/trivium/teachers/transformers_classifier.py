@@ -1,0 +1,139 @@
+"""Sequence and image classifiers of transformers, as modules that take a batch of inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.errors import InputError, VocabularyError
+from trivium.teachers.huggingface import fingerprint, load_from_folder, load_tokenizer
+
+#: By the ending of the architecture that a config names.
+_FACTORIES = {
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForImageClassification": "AutoModelForImageClassification",
+}
+
+
+class TransformersClassifier(torch.nn.Module):
+    """A classifier with the tokenizer that its texts need.
+
+    One input is texts, which are tokenized, or a tensor, which is the model's main input (``input_ids``,
+    ``pixel_values``); several are the model's own arguments.
+
+    Args:
+        model: has ``config`` and returns ``logits`` [B, classes].
+        tokenizer: None for a model that is given tensors.
+        window: the tokens that a text is cut to.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, window: int = 256) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.window = model, tokenizer, window
+
+    def forward(self, *single: Any, **values: Any) -> Tensor:
+        for value in single:
+            if isinstance(value, Tensor):
+                values[self.model.main_input_name] = value
+            else:
+                values["text"] = value
+        if "text" in values:
+            values |= self._encoded(values.pop("text"))
+        logits: Tensor = self.model(**values).logits
+        return logits
+
+    def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        if self.tokenizer is None:
+            raise InputError(
+                "a classifier of texts must have a tokenizer",
+                type(self.model).__name__,
+                "Save its tokenizer in its folder; for the student name student.tokenizer.",
+            )
+        encoded = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.window, return_tensors="pt"
+        )
+        device = next(self.model.parameters()).device
+        return {name: value.to(device) for name, value in encoded.items() if name != "token_type_ids"}
+
+    def identity(self) -> str:
+        """Identifies weights, tokens and window, 16 hex digits."""
+        vocabulary = self.tokenizer.get_vocab() if self.tokenizer is not None else {}
+        tokens = json.dumps(sorted(vocabulary.items()))
+        return hashlib.sha256(f"{fingerprint(self.model)}{tokens}{self.window}".encode()).hexdigest()[:16]
+
+
+def load_classifier(folder: str | Path, classes: Sequence[str], who: str, window: int = 256) -> TransformersClassifier:
+    """A classifier from a folder made by ``save_pretrained``, read from disk only, in evaluation mode.
+
+    Args:
+        classes: what its outputs must mean, in order.
+
+    Raises:
+        InputError: a folder that is missing or holds no sequence or image classifier, or lacks weights.
+        VocabularyError: classes of other names, in another order or of another number.
+    """
+    import transformers
+
+    config = load_from_folder(transformers.AutoConfig, folder, "model")
+    named = (getattr(config, "architectures", None) or ["none"])[0]
+    factory = next((made for ending, made in _FACTORIES.items() if named.endswith(ending)), None)
+    if factory is None:
+        raise InputError(f"{folder} must hold a sequence or image classifier", named, "Save it with its architecture.")
+    require_same_classes(config, classes, who)
+    model, found = load_from_folder(
+        getattr(transformers, factory), folder, "model", dtype=torch.float32, output_loading_info=True
+    )
+    if found["missing_keys"]:  # transformers would go on with random ones
+        missing = ", ".join(sorted(found["missing_keys"]))[:160]
+        raise InputError(f"{folder} must hold all weights of its model", f"none for {missing}", "Save it anew.")
+    has_tokenizer = (Path(folder) / "tokenizer_config.json").is_file()
+    tokenizer = padded(load_tokenizer(folder), model) if has_tokenizer else None
+    return TransformersClassifier(model.eval(), tokenizer, window)
+
+
+def padded(tokenizer: Any, model: Any) -> Any:
+    """The tokenizer, with a padding token that the model knows as such; models of the causal kind need one."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
+
+
+def require_same_classes(model: object, classes: Sequence[str], who: str) -> None:
+    """Raise unless the model's outputs mean ``classes``, in this order, as far as it names them.
+
+    Names are read from ``config.id2label``, ``id2label`` or ``classes``; the ``LABEL_0`` that transformers writes
+    where nobody named them says nothing but their number.
+
+    Raises:
+        VocabularyError: names the model, and the first class that differs.
+    """
+    config = getattr(model, "config", model)
+    names = getattr(config, "id2label", None) or getattr(model, "classes", None)
+    if names is None:
+        return
+    ordered = [names[key] for key in sorted(names, key=int)] if isinstance(names, dict) else list(names)
+    theirs = [str(name) for name in ordered]
+    if len(theirs) != len(classes):
+        raise VocabularyError(
+            f"{who} must have the {len(classes)} classes of the tasks it serves",
+            f"{len(theirs)}",
+            "Name its `tasks` in the recipe, or give it the classes of data.tasks.",
+        )
+    if theirs == [f"LABEL_{number}" for number in range(len(theirs))]:
+        return
+    differ = [number for number, (a, b) in enumerate(zip(theirs, classes, strict=True)) if a != b]
+    if differ:
+        first = differ[0]
+        raise VocabularyError(
+            f"{who} must have the classes of data.tasks, in their order",
+            f"{len(differ)} that differ, the first {first}: {theirs[first]!r} for it, {classes[first]!r} in the recipe",
+            "Write data.tasks in its order, or save it with id2label in the recipe's.",
+        )

@@ -1,0 +1,203 @@
+"""From a recipe of labelled examples to the objects of a run; what :mod:`trivium.training.build` is for text."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.data.examples import DomainExamples, Examples, make_examples
+from trivium.data.labelled import Columns, read_examples
+from trivium.data.labels import LabelSpace
+from trivium.errors import InputError, nearest, require
+from trivium.scheme import Scheme
+from trivium.teachers.classifier import Classifier, Heads
+from trivium.teachers.huggingface import fingerprint, load_tokenizer
+from trivium.teachers.transformers_classifier import (
+    TransformersClassifier,
+    load_classifier,
+    padded,
+    require_same_classes,
+)
+from trivium.training.build import Tables, own_features, resolve, three
+from trivium.training.configs import fresh_config
+from trivium.training.learner import Learner
+from trivium.training.recipe import Recipe, TeacherSection
+from trivium.weighting.loading import load_object
+
+
+def refuse_for_text(recipe: Recipe) -> None:
+    """Raises InputError where a recipe of text has keys that mean something for examples alone."""
+    data = {"tasks": recipe.data.tasks, "task_column": recipe.data.task_column}
+    given = [f"data.{name}" for name, value in data.items() if value]
+    for number, t in enumerate(recipe.teachers):
+        keys = {"tasks": t.tasks is not None, "gives": t.gives != "logits", "smoothing": t.smoothing > 0}
+        given += [f"teachers.{number}.{key}" for key, present in keys.items() if present]
+    require(not given, "keys of examples must stand in a recipe of examples", given, "Write data.kind: examples.")
+
+
+def label_space(recipe: Recipe) -> LabelSpace:
+    """The classes of all tasks.
+
+    Raises:
+        InputError: no task, too few classes, a domain or teacher that names a task which does not exist.
+    """
+    space = LabelSpace.of(recipe.data.tasks)
+    named = {} if recipe.data.task_column else {f"domain {d.name!r}": [d.task] for d in recipe.data.domains}
+    named |= {f"teacher {teacher.name!r}": teacher.tasks or [] for teacher in recipe.teachers}
+    for who, tasks in named.items():
+        for task in tasks:
+            if task not in space.tasks:
+                fix = nearest(task, space.tasks)
+                raise InputError(f"the task of {who} must be one of data.tasks", repr(task), fix)
+    return space
+
+
+def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
+    """Which teacher serves which task, bool [tasks, K].
+
+    Raises:
+        InputError: a task without a teacher.
+    """
+    found = torch.tensor([[t.tasks is None or task in t.tasks for t in recipe.teachers] for task in space.tasks])
+    alone = [task for task, row in zip(space.tasks, found, strict=True) if not bool(row.any())]
+    require(not alone, "every task must have a teacher that serves it", f"none for {alone}", "Add it to `tasks`.")
+    return found
+
+
+def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:
+    """All examples of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
+    data, own, space = recipe.data, own_features(scheme), label_space(recipe)
+    columns = Columns(data.text_column, data.label_column, data.task_column, tuple(own))
+    served = serves(recipe, space)
+
+    def table(split: str, limit: int | None) -> Examples:
+        found = [
+            DomainExamples(
+                d.name, d.task, read_examples(getattr(d, split), base, columns, lambda name: load_object(name, base))
+            )
+            for d in data.domains
+        ]
+        return make_examples(found, space, served, limit, data.seed, own)
+
+    tables = three(recipe, table)
+    seen = set(tables.validation.task.tolist())
+    absent = [task for number, task in enumerate(space.tasks) if number not in seen]
+    require(not absent, "every task must have validation examples", f"none for {absent}", "Add some.")
+    return tables
+
+
+def build_classifiers(recipe: Recipe, device: torch.device, base: Path = Path()) -> list[Classifier]:
+    """The recipe's teachers in its order, their classes checked as far as they name them.
+
+    Raises:
+        InputError: a folder or file that cannot be used. VocabularyError: classes of other names or in another order.
+    """
+    require(
+        len(set(recipe.teacher_names)) == len(recipe.teachers),
+        "teachers' names must differ",
+        recipe.teacher_names,
+        "Rename one of them.",
+    )
+    space = label_space(recipe)
+    served = serves(recipe, space)
+    return [_teacher(t, space, served[:, k], recipe, device, base) for k, t in enumerate(recipe.teachers)]
+
+
+def _teacher(
+    section: TeacherSection, space: LabelSpace, served: Tensor, recipe: Recipe, device: torch.device, base: Path
+) -> Classifier:
+    heads = Heads(space.tasks, space.task_of_class, tuple(served.nonzero().flatten().tolist()))
+    classes = [name for task in heads.serves for name in space.classes[task]]
+    who = f"teacher {section.name!r}"
+    if ".py:" in section.model:
+        model = _made(section.model, base)
+        require(callable(model), f"{who} must be a module or a callable", type(model).__name__, "Or a maker of one.")
+        require_same_classes(model, classes, who)
+        identity = _identity(section.model, model, base)
+    else:
+        require(
+            section.gives == "logits", f"{who}, a model of transformers, gives logits", section.gives, "Leave it out."
+        )
+        model = load_classifier(resolve(section.model, base), classes, who, recipe.data.window)
+        identity = model.identity()
+    if isinstance(model, torch.nn.Module):
+        model = model.eval().requires_grad_(False).to(device)
+    settings = json.dumps([identity, section.gives, section.smoothing, served.tolist(), space.classes])
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    return Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing)
+
+
+def _made(reference: str, base: Path) -> Any:
+    """What ``FILE.py:NAME`` names; a class, or a function without parameters, is called to make it."""
+    found = load_object(reference, base)
+    if isinstance(found, torch.nn.Module) or not callable(found):
+        return found
+    try:
+        needs = [p for p in inspect.signature(found).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):  # a callable that does not say what it takes is a model
+        return found
+    return found if needs else found()
+
+
+def _identity(reference: str, model: Any, base: Path) -> str:
+    """Changes with the file, with a module's weights, and with ``fingerprint`` where the model has one of its own."""
+    path, _, name = reference.rpartition(":")
+    parts = [hashlib.sha256((base / path).read_bytes()).hexdigest(), name, str(getattr(model, "fingerprint", ""))]
+    parts += [fingerprint(model)] if isinstance(model, torch.nn.Module) else []
+    return " ".join(parts)
+
+
+def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
+    """The student; a fresh one's weights depend on the recipe's seed alone.
+
+    ``student.model`` is ``FILE.py:NAME``, a module or what makes one, or a folder of transformers; ``student.config`` a
+    transformers config, with ``student.tokenizer`` where the inputs are texts.
+    """
+    section, space = recipe.student, label_space(recipe)
+    require(
+        (section.model is None) != (section.config is None),
+        "a student must have either a model or a config",
+        "both" if section.model else "neither",
+        "Give student.model, FILE.py:NAME or a folder, or student.config for a fresh one.",
+    )
+    heads = Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))))
+    classes = [name for names in space.classes for name in names]
+    torch.manual_seed(recipe.train.seed)
+    if section.model is None:
+        inner: Any = _fresh(recipe, classes, base)
+    elif ".py:" in section.model:
+        inner = copy.deepcopy(_made(section.model, base))  # a module of the file is where each run starts from
+        require(
+            isinstance(inner, torch.nn.Module) and any(p.requires_grad for p in inner.parameters()),
+            f"student {section.model} must be a torch.nn.Module with parameters to train",
+            type(inner).__name__,
+            "Name a function that makes one.",
+        )
+    else:
+        inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
+    return Learner(inner, heads).train()
+
+
+def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassifier:
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as images
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as sequences
+
+    folder = recipe.student.tokenizer
+    tokenizer = None if folder is None else load_tokenizer(resolve(folder, base))
+    sized = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
+    named = {"id2label": dict(enumerate(classes)), "label2id": {name: k for k, name in enumerate(classes)}}
+    config = fresh_config(dict(recipe.student.config or {}), {*sequences, *images}, "classifies", {**sized, **named})
+    made: Callable[..., Any] = transformers.AutoModelForSequenceClassification
+    if config.model_type in images:
+        made = transformers.AutoModelForImageClassification
+    model = made.from_config(config)  # type: ignore[attr-defined]
+    return TransformersClassifier(model, tokenizer and padded(tokenizer, model), recipe.data.window)
