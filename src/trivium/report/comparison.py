@@ -46,7 +46,7 @@ def side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for row in found.get("rows") or []:
         name = str(row.get("name"))
         run = runs.setdefault(name, {"name": name, "label": str(row.get("label") or name), "cells": {}})
-        values = row.get("bits_per_byte") or {}
+        values = row.get("bits_per_byte") or row.get("nats") or {}
         run["cells"][str(row.get("what"))] = {
             "domains": [decimal(values.get(domain)) for domain in domains],
             "mean": decimal(row.get("mean")),

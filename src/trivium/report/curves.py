@@ -17,14 +17,16 @@ _DASHES: Final = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,4px")
 
 
 def learning(folder: RunFolder) -> Section:
-    """Validation curves of every run: the mean and each domain, and the training loss."""
-    charts = [_runs_chart(folder, "mean", "Mean of the domains", "evals", ("mean",))]
-    domains = keys_of([record for run in folder.runs for record in run.evals], "bits_per_byte")
-    charts += [
-        _runs_chart(folder, f"domain-{index}", domain, "evals", ("bits_per_byte", domain))
-        for index, domain in enumerate(domains)
-    ]
-    charts.append(_runs_chart(folder, "loss", "Distillation loss on the training batches", "steps", ("distillation",)))
+    """Validation curves of every run: the mean and each domain, of examples also accuracy, and the training loss."""
+    evals = [record for run in folder.runs for record in run.evals]
+    key, unit = ("bits_per_byte", "bits per byte") if not keys_of(evals, "nats") else ("nats", "nats an example")
+    charts = [_runs_chart(folder, "mean", "Mean of the domains", "evals", ("mean",), unit)]
+    for id_, measured, of in (("domain", key, unit), ("accuracy", "accuracy", "accuracy")):
+        for index, domain in enumerate(keys_of(evals, measured)):
+            title = f"{domain}, accuracy" if id_ == "accuracy" else domain
+            charts.append(_runs_chart(folder, f"{id_}-{index}", title, "evals", (measured, domain), of))
+    title = "Distillation loss on the training batches"
+    charts.append(_runs_chart(folder, "loss", title, "steps", ("distillation",), "nats"))
     drawn = tuple(chart for chart in charts if chart.data)
     data = {
         "legend": [
@@ -36,7 +38,7 @@ def learning(folder: RunFolder) -> Section:
     return Section("learning", "Learning curves", "_learning.html", data, drawn, _no_metrics(folder, bool(drawn)))
 
 
-def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[str, ...]) -> Chart:
+def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[str, ...], unit: str) -> Chart:
     lines = []
     for index, run in enumerate(folder.runs):
         x, y = series(getattr(run, kind), *keys)
@@ -45,7 +47,6 @@ def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[
             lines.append(line(x, y, folder.label(run.name), colour, width, _DASHES[index % 5]))
             if len(x) == 1:
                 lines[-1]["mode"] = "markers"  # one point draws no line
-    unit = "bits per byte" if kind == "evals" else "nats"
     return Chart(f"learning-{id_}", title, lines[::-1], {"yaxis": {"title": {"text": unit}}})
 
 

@@ -17,8 +17,10 @@ _SCALES: Final = ("all", "token", "task", "context")
 _PICTURES: Final = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
 
 
-def text(folder: RunFolder) -> Section:
-    """Build the section from sample.json."""
+def text(folder: RunFolder) -> Section | None:
+    """Build the section from sample.json; None for a run on examples, which has no text."""
+    if folder.sample is None and folder.accuracy is not None:
+        return None
     if folder.sample is None:
         sentence = f"sample.json {folder.faults['sample.json']}, so no text is shown."
         return Section("text", "Test text by teacher", "_text.html", missing=sentence)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trivium.report.accuracy import accuracy
 from trivium.report.certificate import axioms, formula
 from trivium.report.comparison import comparison
 from trivium.report.curves import influence, learning, monitor, shares
@@ -33,10 +34,11 @@ def recipe(folder: RunFolder) -> Section:
 
 
 #: The page from top to bottom: what is built, and the file it is built from.
-_SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section], str, str], ...]] = (
+_SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section | None], str, str], ...]] = (
     (headline, "verdict", "comparison.json"),
     (formula, "formula", "certificate.json"),
     (axioms, "axioms", "certificate.json"),
+    (accuracy, "accuracy", "accuracy.json"),
     (comparison, "comparison", "comparison.json"),
     (learning, "learning", "metrics.jsonl"),
     (shares, "shares", "metrics.jsonl"),
@@ -65,7 +67,8 @@ def write_report(run: Path) -> Path:
 
 def render(folder: RunFolder) -> str:
     """The page as text."""
-    sections = [_built(build, id_, source, folder) for build, id_, source in _SECTIONS]
+    built = [_built(build, id_, source, folder) for build, id_, source in _SECTIONS]
+    sections = [section for section in built if section is not None]
     charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
     template = _environment().get_template("report.html")
     return template.render(
@@ -73,7 +76,7 @@ def render(folder: RunFolder) -> str:
     )
 
 
-def _built(build: Callable[[RunFolder], Section], id_: str, source: str, folder: RunFolder) -> Section:
+def _built(build: Callable[[RunFolder], Section | None], id_: str, source: str, folder: RunFolder) -> Section | None:
     """The files may come from another version or another hand: one that is not of the known shape costs its section
     and not the page."""
     try:

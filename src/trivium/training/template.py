@@ -33,6 +33,23 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+#: What a recipe of labelled examples has in place of text: shown at the end, as comments.
+EXAMPLES = """\
+student: {model: "mine.py:Student"}  # a torch.nn.Module, or what makes one; or a transformers folder or config
+teachers:
+  - {name: forest, model: "mine.py:forest", tasks: [topic], gives: probabilities, smoothing: 0.01}
+  - {name: encoder, model: models/encoder}  # sequence or image classification; its id2label is checked
+data:
+  kind: examples
+  tasks: {topic: [sports, science, trade], spam: ["no", "yes"]}  # each task's classes, in order
+  domains:  # sources: FILE.py:NAME, FILE.jsonl or FILE.npz; #train, #validation, #test keep that part
+    - {name: news, task: topic, train: "mine.py:news_train", validation: "mine.py:news_validation"}
+    - {name: mail, task: spam, train: "mail.jsonl#train", validation: "mail.jsonl#validation"}
+scheme:
+  token: [{rule: entropy, options: {strength: 0.5}}]  # an example is one position: no rule of the prefix
+"""
+
+
 def template() -> str:
     """YAML that :func:`trivium.training.recipe.load_recipe` takes as it stands; paths are examples to replace."""
     rules = ", ".join(sorted(RULES))
@@ -41,7 +58,8 @@ def template() -> str:
         f"# Built-in rules: {rules}; or FILE.py:NAME for your own.",
         "",
     ]
-    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0)) + "\n"
+    tail = ["", "# Labelled examples instead of text:", *(f"# {line}" for line in EXAMPLES.splitlines())]
+    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0) + tail) + "\n"
 
 
 def _lines(model: type[BaseModel], given: dict[str, Any], depth: int) -> list[str]:
