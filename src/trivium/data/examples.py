@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -103,7 +104,7 @@ class Examples:
         """One a row, [N]: losses are reported a row."""
         return torch.ones(len(self), dtype=torch.long)
 
-    @property
+    @cached_property
     def serving(self) -> Tensor | None:
         """Which teachers serve each row, bool [N, K]; None where all serve all."""
         return None if bool(self.serves.all()) else self.serves[self.task]
@@ -133,11 +134,14 @@ def make_examples(
     limit: int | None,
     seed: int,
     columns: Mapping[str, int] | None = None,
+    labels_read: bool = True,
 ) -> Examples:
     """Put the examples of all domains in one table, ``limit`` of each domain, drawn by ``seed``.
 
     Args:
         columns: user features to carry along, by name, with the number of values each example must hold.
+        labels_read: whether anything reads the labels. Where nothing does, an example may have None for one, and gets
+            the first class of its task.
 
     Raises:
         InputError: domains whose inputs differ in name, kind or shape; a label or task that does not exist; a column
@@ -153,7 +157,8 @@ def make_examples(
         for number in numbers:
             task = domain.found.tasks[number] if domain.found.tasks else domain.task
             where = domain.found.names[number]
-            labels.append(space.index(task, domain.found.labels[number], where))
+            label = domain.found.labels[number]
+            labels.append(space.index(task, 0 if label is None and not labels_read else label, where))
             tasks.append(space.tasks.index(task))
     task_index = torch.tensor(tasks)
     return Examples(

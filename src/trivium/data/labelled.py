@@ -24,7 +24,7 @@ class Labelled:
     Attributes:
         names: unique names.
         inputs: by name, a tensor [n, ...] or n strings.
-        labels: n names or numbers of classes.
+        labels: n names or numbers of classes, or None.
         tasks: n names of tasks; empty where the source does not say.
         columns: what else the source holds, each of length n.
     """
@@ -60,7 +60,8 @@ def read_examples(reference: str, base: Path, columns: Columns, load: Callable[[
 
     ==================  ===========================================================================================
     ``FILE.py:NAME``    a function of no argument: (inputs, labels) or (inputs, labels, {column: values}). Inputs
-                        are a tensor or array [n, ...], a list of n texts, or a mapping of names to those
+                        are a tensor or array [n, ...], a list of n texts, or a mapping of names to those; labels
+                        are None where there are none, as for training without them
     ``FILE.jsonl``      one JSON object a line, input and label in the columns named: a text, or numbers in nested
                         lists of one shape, which become the input ``x``
     ``FILE.npz``        arrays of length n: the label, the task, the scheme's own features; every other is an input
@@ -94,7 +95,11 @@ def read_examples(reference: str, base: Path, columns: Columns, load: Callable[[
 
 def _from_function(location: str, function: Any, columns: Columns) -> Labelled:
     require(callable(function), f"{location} must be a function", type(function).__name__, "Write def NAME(): ...")
-    parts = function()
+    try:
+        parts = function()
+    except Exception as error:  # a user's code may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise InputError(f"{location} must run", reason, "Call it in Python to see.") from error
     if not isinstance(parts, tuple) or len(parts) not in (2, 3):
         raise InputError(
             f"{location} must return inputs and labels", type(parts).__name__, "Return (inputs, labels[, columns])."
@@ -104,7 +109,8 @@ def _from_function(location: str, function: Any, columns: Columns) -> Labelled:
 
 
 def _name(value: object) -> str:
-    return "text" if isinstance(value, Sequence) and value and isinstance(value[0], str) else "x"
+    texts = isinstance(value, np.ndarray) and value.dtype.kind == "U"
+    return "text" if texts or (isinstance(value, Sequence) and value and isinstance(value[0], str)) else "x"
 
 
 def _from_archive(location: str, base: Path, columns: Columns) -> Labelled:
@@ -155,14 +161,16 @@ def _labelled(
     columns: Columns,
     names: Sequence[str] = (),
 ) -> Labelled:
+    values = {name: _value(name, value, where) for name, value in inputs.items()}
+    require(bool(values), f"{where} must hold an input", "none", "Give at least one beside the label.")
+    if labels is None:
+        labels = [None] * len(next(iter(values.values())))
     listed = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
     tasks: tuple[str, ...] = ()
     if columns.task is not None:
         tasks = tuple(map(str, _taken_out(held, columns.task, where)))
-    values = {name: _value(name, value, where) for name, value in inputs.items()}
     lengths = {name: len(value) for name, value in values.items()} | {"labels": len(listed)}
     lengths |= {"tasks": len(tasks)} if tasks else {}
-    require(bool(values), f"{where} must hold an input", "none", "Give at least one beside the label.")
     require(len(set(lengths.values())) == 1, f"all of {where} must have one length", lengths, "One entry an example.")
     stem = Path(where).name
     return Labelled(

@@ -65,6 +65,12 @@ class LabelSpace:
             return self.offset(number) + classes.index(label)
         if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(classes):
             return self.offset(number) + label
+        if label is None:
+            raise InputError(
+                f"{where} must have a label: it is evaluated on, or the recipe reads the training labels",
+                "none",
+                "Label it, or set loss.label to 0 and use no rule that sees labels.",
+            )
         raise InputError(
             f"the label of {where} must be a class of task {task!r} or its number, 0 to {len(classes) - 1}",
             repr(label),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import torch
 from torch import Tensor
 
 from trivium.errors import require
@@ -34,7 +35,8 @@ def baselines(recipe: Recipe, validation_loss: Tensor) -> dict[str, Recipe]:
     names, domains = recipe.teacher_names, [domain.name for domain in recipe.data.domains]
     missing = [domain for domain in domains if domain not in names]
     require(not missing, "an oracle needs a teacher named as each domain", f"none for {missing}", "Rename them.")
-    best = names[int(validation_loss.mean(0).argmin())]
+    # A teacher that does not serve every task has no mean over them.
+    best = names[int(validation_loss.mean(0).nan_to_num(nan=torch.inf).argmin())]
     return {
         "single": with_scheme(recipe, "single", routed({domain: best for domain in domains})),
         "uniform": with_scheme(recipe, "uniform", SchemeSection()),

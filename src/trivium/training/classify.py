@@ -30,6 +30,7 @@ from trivium.training.build import Tables, own_features, resolve, three
 from trivium.training.configs import fresh_config
 from trivium.training.learner import Learner
 from trivium.training.recipe import Recipe, TeacherSection
+from trivium.weighting.features import NEEDS_LABEL
 from trivium.weighting.loading import load_object
 
 
@@ -77,6 +78,7 @@ def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Table
     data, own, space = recipe.data, own_features(scheme), label_space(recipe)
     columns = Columns(data.text_column, data.label_column, data.task_column, tuple(own))
     served = serves(recipe, space)
+    reads = recipe.loss.label > 0 or bool(set(scheme.ranges) & NEEDS_LABEL)
 
     def table(split: str, limit: int | None) -> Examples:
         found = [
@@ -85,7 +87,7 @@ def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Table
             )
             for d in data.domains
         ]
-        return make_examples(found, space, served, limit, data.seed, own)
+        return make_examples(found, space, served, limit, data.seed, own, split != "train" or reads)
 
     tables = three(recipe, table)
     seen = set(tables.validation.task.tolist())
