@@ -119,7 +119,7 @@ ENTRIES: tuple[Entry, ...] = (
         cases=(Case({"label_log_prob": (0.0, 0.0, -30.0)}, (0.4955, 0.4955, 0.0091)),),
     ),
     Entry(
-        "nemo_rl ce",
+        "nemo_rl",
         "published",
         NemoRL("ce"),
         "token",
@@ -129,7 +129,7 @@ ENTRIES: tuple[Entry, ...] = (
         cases=(Case({"label_log_prob": ((-1.0, -2.0, -3.0), (-1.0, -4.0, -5.0))}, ((0.8438, 0.1142, 0.0420),) * 2),),
     ),
     Entry(
-        "nemo_rl ce",
+        "nemo_rl",
         "conforming",
         NemoRL("ce", per_row=True, budget=4.0),
         "token",
