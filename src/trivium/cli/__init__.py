@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trivium.cli import certify, demo, distill, recipe, replay, rules, theory, verify
+from trivium.cli import certify, demo, distill, recipe, replay, rules, theory, tune, verify
 from trivium.errors import TriviumError
 
 #: What a mistyped command line raises; its module differs between versions of typer.
@@ -49,6 +49,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(recipe.recipe)
 app.command()(distill.distill)
+app.command()(tune.tune)
 app.command()(certify.certify)
 app.command()(replay.replay)
 app.command()(verify.verify)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, get_args
 
 from trivium.data.corpora import Split, documents, split_of
@@ -52,8 +53,9 @@ def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
         raise InputError("a text source must exist", repr(str(path)), "Check the path; it counts from the recipe.")
     texts = [text for text in _read(path, column) if text.text.strip()]
     if part:
-        # One spelling a place: `./a.jsonl#train` and `a.jsonl#test` must not share a document.
-        texts = [text for text in texts if split_of(Path(location).as_posix(), text.name) == part]
+        # By its last name alone: `./a.jsonl#train` and `a.jsonl#test` must not share a document, nor must a recipe
+        # that is written into another folder and reaches the same file by another path.
+        texts = [text for text in texts if split_of(PurePath(os.path.abspath(path)).name, text.name) == part]
     if not texts:
         raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
     return texts

@@ -19,6 +19,7 @@ class RunFolder:
     """Everything a report shows.
 
     Attributes:
+        path: of the folder.
         name: of the folder, without the path to it.
         recipe_text: the recipe as run, or None.
         main: the trace at the top of the folder, named after the run below it that has the same one.
@@ -27,6 +28,7 @@ class RunFolder:
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 
+    path: Path
     name: str
     recipe_text: str | None
     recipe: Mapping[str, Any]
@@ -74,6 +76,7 @@ def read_folder(run: Path) -> RunFolder:
         main = twin or main
         below = [main, *(trace for trace in below if trace is not twin)]
     return RunFolder(
+        path=run,
         name=run.resolve().name,
         recipe_text=recipe_text,
         recipe=_mapping(recipe_text),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -59,24 +59,23 @@ def write_report(run: Path) -> Path:
         InputError: the folder does not exist.
     """
     folder = read_folder(Path(run))
-    page = render(folder)
-    path = Path(run) / "report.html"
+    return write_page(folder, [built(build, id_, source, folder) for build, id_, source in _SECTIONS], "report.html")
+
+
+def write_page(folder: RunFolder, parts: Sequence[Section | None], name: str) -> Path:
+    """Write sections as one page into the run folder, under ``name``; None leaves one out."""
+    sections = [section for section in parts if section is not None]
+    charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
+    template = _environment().get_template("report.html")
+    page = template.render(
+        folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teachers
+    )
+    path = folder.path / name
     path.write_text(re.sub("[\ud800-\udfff]", "\ufffd", page), encoding="utf-8")
     return path
 
 
-def render(folder: RunFolder) -> str:
-    """The page as text."""
-    built = [_built(build, id_, source, folder) for build, id_, source in _SECTIONS]
-    sections = [section for section in built if section is not None]
-    charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
-    template = _environment().get_template("report.html")
-    return template.render(
-        folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teachers
-    )
-
-
-def _built(build: Callable[[RunFolder], Section | None], id_: str, source: str, folder: RunFolder) -> Section | None:
+def built(build: Callable[[RunFolder], Section | None], id_: str, source: str, folder: RunFolder) -> Section | None:
     """The files may come from another version or another hand: one that is not of the known shape costs its section
     and not the page."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,8 +42,18 @@ from trivium.training.window import window_note
 Progress = Callable[[str, int, int], None]
 
 
+#: Called with (step, mean bits per byte) after every validation; may raise to end the training.
+Watch = Callable[[int, float], None]
+#: The splits of the data, in the order in which teachers read them.
+SPLITS = ("train", "validation", "test")
+
+
 def silent(stage: str, done: int, total: int) -> None:
     """The progress of a run that nobody watches."""
+
+
+def unwatched(step: int, value: float) -> None:
+    """The validations of a run that goes on whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,13 @@ class Workshop:
         return self.tables.validation, self.sources["validation"]
 
 
-def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent) -> Workshop:
+def prepare(
+    recipe: Recipe, base: Path, cache: Path, progress: Progress = silent, cached: Collection[str] = SPLITS
+) -> Workshop:
     """Read data and teachers, check that they fit, and compute the teachers' logits (or arrange to).
+
+    Args:
+        cached: the splits whose logits are computed now, if the recipe has a cache; others when they are asked for.
 
     Raises:
         InputError: anything in recipe, data or models that cannot be used. TeacherError: NaN logits.
@@ -84,7 +99,7 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
         named["test"] = tables.test
     sources: dict[str, LogitSource] = {}
     if recipe.cache.enabled:
-        positions = sum(rows.labels.numel() for rows in named.values())
+        positions = sum(rows.labels.numel() for name, rows in named.items() if name in cached)
         size = positions * teachers[0].vocabulary_size * len(teachers) * 2 / 1e9
         require(
             size <= recipe.cache.limit_gb,
@@ -93,7 +108,7 @@ def prepare(recipe: Recipe, base: Path, cache: Path, progress: Progress = silent
             "Use fewer train_rows, raise the limit, or set cache.enabled to false.",
         )
     for name, rows in named.items():
-        if recipe.cache.enabled:
+        if recipe.cache.enabled and name in cached:
             with main_first():
                 batch = 256 if isinstance(rows, Examples) else 16
                 sources[name] = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name))
@@ -130,12 +145,19 @@ def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]
 
 
 def distill(
-    recipe: Recipe, workshop: Workshop, folder: Path, *, resume: bool = False, progress: Progress = silent
+    recipe: Recipe,
+    workshop: Workshop,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+    watch: Watch = unwatched,
 ) -> dict[str, Tensor]:
     """Train one student and leave its record in ``folder``.
 
     Args:
         resume: go on from the last complete checkpoint, or from the start where there is none.
+        watch: sees every validation; what it raises ends the training and is raised here.
 
     Returns:
         Held-out nats a row, float64: ``student`` [N], ``teachers`` [N, K] and, where the weights are known before
@@ -179,7 +201,9 @@ def distill(
         monitor,
     )
     label = f"distilling {recipe.name}"
-    recorder = Recorder(trainer, workshop.tables.validation, lambda done, total, loss: progress(label, done, total))
+    recorder = Recorder(
+        trainer, workshop.tables.validation, lambda done, total, loss: progress(label, done, total), watch
+    )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
     if checkpoint is None:

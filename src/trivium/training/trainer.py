@@ -168,12 +168,19 @@ class Recorder(TrainerCallback):
     """Writes the trace, evaluates on validation rows, marks checkpoints and reports progress.
 
     Of several processes one writes; of violations each writes its own.
+
+    Args:
+        watch: called with (step, mean bits per byte) after every validation; it may raise to end the training.
     """
 
     def __init__(
-        self, trainer: DistillationTrainer, validation: Table, progress: Callable[[int, int, float], None]
+        self,
+        trainer: DistillationTrainer,
+        validation: Table,
+        progress: Callable[[int, int, float], None],
+        watch: Callable[[int, float], None],
     ) -> None:
-        self.trainer, self.validation, self.progress = trainer, validation, progress
+        self.trainer, self.validation, self.progress, self.watch = trainer, validation, progress, watch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, train, step = self.trainer, self.trainer.recipe.train, state.global_step
@@ -198,7 +205,9 @@ class Recorder(TrainerCallback):
         else:
             found = {"bits_per_byte": bits_per_byte(student_nats(model, rows), rows)}
         values = next(iter(found.values()))
-        self.trainer.trace.write("eval", step, **found, mean=sum(values.values()) / len(values))
+        mean = sum(values.values()) / len(values)
+        self.trainer.trace.write("eval", step, **found, mean=mean)
+        self.watch(step, mean)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own

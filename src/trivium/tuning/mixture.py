@@ -1,0 +1,127 @@
+"""The objective without training: how well the weighted teachers themselves predict validation text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trivium.data.rows import Rows
+from trivium.scheme import Scheme
+from trivium.teachers.live import LogitSource
+from trivium.training.build import build_scheme
+from trivium.training.collect import collect_features
+from trivium.training.evaluate import batch_of, bits_per_byte, indices, is_predictor, mixture_nats
+from trivium.training.recipe import SchemeSection
+from trivium.training.run import Workshop
+from trivium.tuning.space import Space
+from trivium.weighting.features import NEEDS_STUDENT
+
+Split = Literal["validation", "test"]
+
+#: Called with (step, value) while a candidate is judged; it may raise to end that.
+Watch = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that any scheme of a space and the linear pool need of a table of rows, without its logits.
+
+    Attributes:
+        features: by name, [N, T, K] or broadcastable to it.
+        label_log_prob: log p_k(label), [N, T, K], 0 where nothing is predicted.
+    """
+
+    features: dict[str, Tensor]
+    label_log_prob: Tensor
+    mask: Tensor
+
+    def nats(self, scheme: Scheme) -> Tensor:
+        """−Σ_t log Σ_k w_k p_k(label_t) for each row, [N], float64. Cost O(N·T·K), whatever the vocabulary."""
+        weights = scheme.log_weights(self.features).expand_as(self.label_log_prob)
+        mixed = torch.logsumexp(weights + self.label_log_prob, dim=-1)
+        return -torch.where(self.mask, mixed, 0.0).double().sum(-1)
+
+
+@torch.no_grad()
+def see(scheme: Scheme, source: LogitSource, rows: Rows, validation_loss: Tensor) -> Seen:
+    """One pass over the teachers' logits. ``scheme`` reads every feature that is wanted later."""
+    parts: dict[str, list[Tensor]] = {}
+    labels = []
+    for index in indices(rows):
+        batch = batch_of(rows, index, source)
+        for name, value in collect_features(scheme, batch, None, validation_loss).items():
+            parts.setdefault(name, []).append(value)
+        chosen = batch.labels.clamp_min(0).unsqueeze(-1)
+        picked = [z.float().log_softmax(-1).gather(-1, chosen).squeeze(-1) for z in batch.teacher_logits]
+        labels.append(torch.stack(picked, -1))
+    features = {name: torch.cat(values) for name, values in parts.items() if values[0].ndim > 1}
+    label_log_prob = torch.cat(labels).masked_fill(~rows.mask.unsqueeze(-1), 0.0)
+    features["teachers"] = label_log_prob.new_zeros(label_log_prob.shape[-1])
+    return Seen(features, label_log_prob, rows.mask)
+
+
+class MixtureObjective:
+    """Held-out bits per byte of the weighted teachers as a predictor, mean of the domains; nothing is trained.
+
+    With the linear pool the logits are read once and a scheme costs O(rows·T·K). The log pool needs its normalizer,
+    so there a scheme costs a pass over the cached logits.
+    """
+
+    what = "mixture"
+    unit = "bits per byte of the mixture"
+
+    def __init__(self, space: Space, workshop: Workshop) -> None:
+        self.space, self.workshop = space, workshop
+        self.everything = build_scheme(space.everything(), space.base)
+        self._seen: dict[Split, Seen] = {}
+
+    def measurable(self, section: SchemeSection) -> str:
+        """Why a scheme has no mixture to measure; empty where it has one."""
+        scheme = build_scheme(self.space.with_section(section), self.space.base)
+        if not is_predictor(scheme):
+            return "it sees the label, so it is no predictor"
+        if set(scheme.ranges) & NEEDS_STUDENT:
+            return "it looks at the student, which is not trained here"
+        return ""
+
+    def value(self, section: SchemeSection, watch: Watch | None = None) -> float:
+        """Mean over the domains of validation bits per byte."""
+        return mean_bits(self.nats(section, "validation"), self.rows("validation"))
+
+    def nats(self, section: SchemeSection, split: Split) -> Tensor:
+        """Nats a row, [N], float64."""
+        recipe, base, workshop = self.space.with_section(section), self.space.base, self.workshop
+        scheme = build_scheme(recipe, base)
+        source, rows = workshop.sources[split], self.rows(split)
+        known = set(scheme.ranges) <= set(self.everything.ranges)
+        if recipe.loss.pool != "linear" or not known:
+            return mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool)
+        if split not in self._seen:
+            self._seen[split] = see(self.everything, source, rows, workshop.validation_loss)
+        return self._seen[split].nats(scheme)
+
+    def rows(self, split: Split) -> Rows:
+        """The rows of a split; the recipe must have it."""
+        return rows_of(self.workshop, split)
+
+    def keep(self, sections: list[SchemeSection]) -> None:
+        """Nothing is stored for any scheme."""
+
+
+def rows_of(workshop: Workshop, split: Split) -> Rows:
+    """Validation or test rows."""
+    if split == "validation":
+        return workshop.tables.validation
+    if workshop.tables.test is None:
+        raise KeyError(split)
+    return workshop.tables.test
+
+
+def mean_bits(nats: Tensor, rows: Rows) -> float:
+    """The number that is minimized: the mean over domains of Σ nats / (Σ bytes · ln 2)."""
+    values = bits_per_byte(nats, rows).values()
+    return sum(values) / len(values)

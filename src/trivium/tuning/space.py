@@ -1,0 +1,227 @@
+"""From a recipe and the catalogue to a space of schemes, every one of which keeps the budget by construction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trivium.certify.calculus import derive
+from trivium.errors import InputError, TriviumError, nearest, require
+from trivium.training.build import build_scheme
+from trivium.training.recipe import Recipe, RuleSection, SchemeSection
+from trivium.tuning.candidates import Candidate, Chooser, catalogued, from_file
+from trivium.weighting import RULES
+from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES, Scale
+
+Goal = Literal["mixture", "student"]
+
+#: At a scale: no rule, or the recipe's own rules as they are written.
+OFF, OWN = "off", "recipe"
+#: Of the budget; a fiftieth of it is as good as no rule.
+LEAST_SHARE = 0.02
+_DEFAULT_BUDGET = 4.0
+_DECIMALS = 6
+
+
+class _Middle:
+    """Answers that make one plain instance of a candidate."""
+
+    def choice(self, name: str, options: Sequence[str]) -> str:
+        return options[0]
+
+    def real(self, name: str, low: float, high: float, log: bool) -> float:
+        return math.sqrt(low * high) if log else (low + high) / 2
+
+
+@dataclass(frozen=True)
+class Space:
+    """Schemes of at most one rule a scale, or the recipe's own rules there, under one budget.
+
+    Each scale with rules asks for a share x_s of the budget B and gets B·x_s/max(1, Σx): the budgets never sum to more
+    than B, so β ≤ B by T3. Floor, cap and order are kept as asked.
+
+    Attributes:
+        bare: floor, cap, order and margin without a rule: uniform weights.
+        candidates: by scale.
+        own: the recipe's rules, by scale; empty where it has none or they cannot be evaluated.
+        own_shares: the share of the budget that each of these asks for as written; None where the recipe's scheme
+            cannot be evaluated as a whole.
+        left_out: a sentence for every rule that is not searched.
+    """
+
+    recipe: Recipe
+    base: Path
+    budget: float
+    bare: SchemeSection
+    candidates: Mapping[Scale, tuple[Candidate, ...]]
+    own: Mapping[Scale, tuple[RuleSection, ...]]
+    own_shares: Mapping[Scale, float] | None
+    left_out: tuple[str, ...]
+
+    def options(self, scale: Scale) -> list[str]:
+        """What may stand at a scale, by name."""
+        own = [OWN] if self.own.get(scale) else []
+        return [OFF, *own, *(candidate.rule for candidate in self.candidates.get(scale, ()))]
+
+    def section(self, choose: Chooser) -> SchemeSection:
+        """The scheme that the answers of ``choose`` describe."""
+        rules: dict[str, Any] = {}
+        asked: dict[str, float] = {}
+        for scale in SCALES:
+            options = self.options(scale)
+            chosen = choose.choice(scale, options) if len(options) > 1 else OFF
+            if chosen == OFF:
+                continue
+            asked[scale] = choose.real(f"{scale}.share", LEAST_SHARE, 1.0, False)
+            if chosen == OWN:
+                rules[scale] = list(self.own[scale])
+            else:
+                candidate = next(c for c in self.candidates[scale] if c.rule == chosen)
+                rules[scale] = [candidate.entry(choose)]
+        whole = max(1.0, sum(asked.values()))
+        budgets = {scale: _down(self.budget * share / whole) for scale, share in asked.items()}
+        return self.bare.model_copy(update={**rules, "budget": budgets or None})
+
+    def starts(self) -> dict[str, dict[str, Any]]:
+        """The answers for the recipe's own scheme, held to the budget, and for uniform weights: the first trials."""
+        found: dict[str, dict[str, Any]] = {}
+        searched = [scale for scale in SCALES if len(self.options(scale)) > 1]
+        if self.own_shares is not None:
+            own: dict[str, Any] = {scale: OWN if self.own.get(scale) else OFF for scale in searched}
+            found["recipe"] = own | {f"{scale}.share": share for scale, share in self.own_shares.items()}
+        return found | {"uniform": dict.fromkeys(searched, OFF)}
+
+    def with_section(self, section: SchemeSection) -> Recipe:
+        """The recipe under another scheme."""
+        return self.recipe.model_copy(update={"scheme": section})
+
+    def everything(self) -> Recipe:
+        """The recipe with every rule of the space at once: it reads every feature that a trial may read."""
+        rules: dict[str, Any] = {
+            scale: [*self.own.get(scale, ()), *(c.entry(_Middle()) for c in self.candidates.get(scale, ()))]
+            for scale in SCALES
+        }
+        return self.with_section(self.bare.model_copy(update={**rules, "budget": None}))
+
+
+def default_budget(section: SchemeSection) -> float:
+    """What the recipe's scheme may spend in all, in nats, where it says so; else 4.
+
+    >>> default_budget(SchemeSection(budget=3.0)), default_budget(SchemeSection())
+    (3.0, 4.0)
+    """
+    budget = section.budget
+    if isinstance(budget, dict):
+        present = [scale for scale in SCALES if getattr(section, scale)]
+        complete = present and all(scale in budget for scale in present)
+        return sum(budget[scale] for scale in present) if complete else _DEFAULT_BUDGET
+    return _DEFAULT_BUDGET if budget is None else float(budget)
+
+
+def build_space(
+    recipe: Recipe,
+    base: Path = Path(),
+    *,
+    goal: Goal = "mixture",
+    budget: float | None = None,
+    floor: float | None = None,
+    rules: Sequence[str] = (),
+) -> Space:
+    """The space of a recipe.
+
+    Args:
+        base: the folder that the recipe's paths count from.
+        goal: ``mixture`` leaves out rules that see the label or the student.
+        budget: influence of the whole, nats; None takes the recipe's, else 4.
+        floor: least weight; None takes the recipe's.
+        rules: only these, besides the recipe's own scheme; none given: all.
+
+    Raises:
+        InputError: a budget that is no positive number, an unknown rule, or nothing to choose.
+        InfeasibleError: a floor, cap and order that no weights meet (T1).
+    """
+    section = recipe.scheme
+    total = default_budget(section) if budget is None else budget
+    require(math.isfinite(total) and total > 0, "--budget must be a number of nats > 0", total, "4 is a good start.")
+    bare = SchemeSection(
+        floor=section.floor if floor is None else floor, cap=section.cap, order=section.order, margin=section.margin
+    )
+    uniform = recipe.model_copy(update={"scheme": bare})
+    build_scheme(uniform, base)
+    written = {scale: tuple(getattr(section, scale)) for scale in SCALES if getattr(section, scale)}
+    build_scheme(recipe, base)
+    found, sentences = _candidates(recipe, base, bare, total, goal, rules)
+    own, whole = {}, True
+    for scale, entries in written.items():
+        reason = _unfit(recipe, base, bare, scale, entries, goal)
+        if reason:
+            whole = False
+            sentences.append(f"The recipe's own {scale} rules are left out: {reason}.")
+        else:
+            own[scale] = entries
+    if not whole:
+        sentences.append("So the recipe's own scheme is not among the trials.")
+    shares = _shares(recipe, base, total) if whole else None
+    space = Space(recipe, base, total, bare, found, own, shares, tuple(sentences))
+    choices = sum(len(space.options(scale)) - 1 for scale in SCALES)
+    require(choices > 0, "a search must have a rule to choose", "; ".join(sentences) or "none", "Name other --rules.")
+    return space
+
+
+def _candidates(
+    recipe: Recipe, base: Path, bare: SchemeSection, budget: float, goal: Goal, rules: Sequence[str]
+) -> tuple[dict[Scale, tuple[Candidate, ...]], list[str]]:
+    files: dict[str, Scale] = {}
+    for scale in SCALES:
+        files |= {entry.rule: scale for entry in getattr(recipe.scheme, scale) if ".py:" in entry.rule}
+    for name in rules:
+        if name not in RULES and name not in files:
+            known = [*RULES, *files]
+            raise InputError("--rules must name rules of the catalogue or the recipe", repr(name), nearest(name, known))
+    found: dict[Scale, list[Candidate]] = {scale: [] for scale in SCALES}
+    sentences = []
+    for name in [*RULES, *files]:
+        if rules and name not in rules:
+            continue
+        made = from_file(name, files[name]) if name in files else catalogued(name, recipe, budget)
+        reason = made if isinstance(made, str) else ""
+        if not isinstance(made, str):
+            reason = _unfit(recipe, base, bare, made.scale, [made.entry(_Middle())], goal)
+            if not reason:
+                found[made.scale].append(made)
+        if reason:
+            sentences.append(f"{name} is left out: {reason}.")
+    return {scale: tuple(candidates) for scale, candidates in found.items() if candidates}, sentences
+
+
+def _unfit(
+    recipe: Recipe, base: Path, bare: SchemeSection, scale: Scale, entries: Sequence[RuleSection], goal: Goal
+) -> str:
+    """Why these rules cannot be searched; empty where they can."""
+    alone = bare.model_copy(update={scale: list(entries)})
+    try:
+        reads = set(build_scheme(recipe.model_copy(update={"scheme": alone}), base).ranges)
+    except TriviumError as error:
+        return str(error).rstrip(".")
+    if goal == "mixture" and reads & NEEDS_LABEL:
+        return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
+    if goal == "mixture" and reads & NEEDS_STUDENT:
+        return "it looks at the student, which --objective mixture does not train; --objective student can"
+    return ""
+
+
+def _shares(recipe: Recipe, base: Path, budget: float) -> dict[Scale, float]:
+    """The share of the budget that each scale of the recipe's own scheme may use as written, by its constants."""
+    scheme = build_scheme(recipe, base)
+    influences = {s: derive(part, len(scheme.teachers)).constants.influence for s, part in scheme.scales.items()}
+    return {scale: min(1.0, max(LEAST_SHARE, value / budget)) for scale, value in influences.items()}
+
+
+def _down(budget: float) -> float:
+    """Six decimals, rounded down, so that budgets rounded one by one do not exceed their sum; 1e−13 forgives the last
+    bit of a number that was such a decimal before it was divided."""
+    unit = 10.0**_DECIMALS
+    return math.floor(budget * unit + 1e-7) / unit

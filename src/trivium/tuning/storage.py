@@ -1,0 +1,108 @@
+"""The search on disk: one Optuna journal in the run's folder, and what a resumed search must share with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trivium.errors import InputError, require
+from trivium.training.run import Workshop
+from trivium.tuning.space import Space
+
+JOURNAL = "study.journal"
+_STUDY = "trivium"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two searches the same: all that a trial's value depends on.
+
+    Attributes:
+        recipe: its digest. teachers: their fingerprints. text: a hash of the validation rows.
+        settings: budget, floor, objective, steps and rules as asked.
+    """
+
+    recipe: str
+    teachers: Mapping[str, str]
+    text: str
+    seed: int
+    settings: Mapping[str, Any]
+
+
+def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any]) -> Identity:
+    """The identity of a search over ``space``."""
+    rows = workshop.tables.validation
+    text = hashlib.sha256(rows.input_ids.contiguous().numpy().tobytes()).hexdigest()[:16]
+    teachers = {teacher.name: teacher.fingerprint for teacher in workshop.teachers}
+    return Identity(space.recipe.digest(), teachers, text, seed, dict(settings))
+
+
+def load_optuna() -> Any:
+    """The optuna module, which only a search needs."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("a search must have optuna", "none installed", "pip install trivium[tune]") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # progress is shown by the caller
+    return optuna
+
+
+def refuse_overwrite(folder: Path, resume: bool) -> None:
+    """Raise InputError if ``folder`` holds a search that is not resumed; asked before anything is computed for it."""
+    require(
+        resume or not (folder / JOURNAL).exists(),
+        "a search must not overwrite another",
+        f"{folder}, which holds one",
+        "Add --resume, or name another --out.",
+    )
+
+
+def open_study(folder: Path, identity: Identity, resume: bool) -> Any:
+    """The study of ``folder``, begun where there is none.
+
+    A trial that was running when the search was cut off is marked failed: it is run again, and nothing counts it.
+
+    Raises:
+        InputError: the folder holds a search that is not resumed, or not the one that ``identity`` names.
+    """
+    optuna = load_optuna()
+    refuse_overwrite(folder, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / JOURNAL
+    _mend(path)
+    journal = optuna.storages.journal
+    backend = journal.JournalFileBackend(str(path), lock_obj=journal.JournalFileOpenLock(str(path)))
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(backend), study_name=_STUDY, direction="minimize", load_if_exists=True
+    )
+    begun, now = study.user_attrs.get("identity"), dataclasses.asdict(identity)
+    if begun is None:
+        study.set_user_attr("identity", now)
+    elif begun != now:
+        changed = [name for name, value in now.items() if begun.get(name) != value and name != "settings"]
+        was = begun.get("settings", {})
+        changed += [f"{name} ({was.get(name)} then)" for name, v in now["settings"].items() if was.get(name) != v]
+        raise InputError("a resumed search must be the one begun", f"another {', '.join(changed)}", "Name a new --out.")
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def finished(study: Any) -> list[Any]:
+    """Trials that were judged, in order: completed or dismissed, not those that were cut off."""
+    states = load_optuna().trial.TrialState
+    found: list[Any] = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+    return found
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that was not written to its end: it would spoil the one after it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
