@@ -7,7 +7,8 @@ both certify and training, which never meet; it writes files, and :mod:`trivium.
 from trivium.tuning.mixture import MixtureObjective
 from trivium.tuning.outcome import conclude
 from trivium.tuning.proof import Proof, prove, question_of
-from trivium.tuning.search import Limits, Record, search
+from trivium.tuning.records import Record
+from trivium.tuning.search import Limits, search
 from trivium.tuning.space import Space, build_space
 from trivium.tuning.student import StudentObjective
 

@@ -18,7 +18,8 @@ from trivium.training.compare import bootstrap, comparison
 from trivium.training.recipe import SchemeSection
 from trivium.tuning.mixture import Split
 from trivium.tuning.moved import moved
-from trivium.tuning.search import Objective, Record, chosen
+from trivium.tuning.records import OUTCOMES, Record, chosen
+from trivium.tuning.search import Objective
 from trivium.tuning.space import Space
 from trivium.tuning.storage import Identity, load_optuna
 from trivium.weighting.features import SCALES
@@ -187,10 +188,7 @@ def importances(study: Any, records: Sequence[Record]) -> dict[str, Any]:
 
 def _counts(records: Sequence[Record]) -> dict[str, int]:
     outcomes: list[str] = [record.outcome for record in records]
-    return {"trials": len(records), **{name: outcomes.count(name) for name in _OUTCOMES}}
-
-
-_OUTCOMES = ("complete", "stopped", "not proved", "failed")
+    return {"trials": len(records), **{name: outcomes.count(name) for name in OUTCOMES}}
 
 
 def _reasons(records: Sequence[Record]) -> dict[str, int]:

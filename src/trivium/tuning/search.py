@@ -1,31 +1,29 @@
 """The loop: a sampler proposes, the calculus proves, the objective judges, a journal remembers.
 
 Trial n depends on the seed, on n and on the trials before it, and on nothing else: the sampler is seeded anew for each
-trial. A search that was killed and resumed therefore has the trials of one that was not; only the trial that was
-running is run again. What the clock decides (``minutes``) is how many there are.
+trial, and a trial is written when it is judged. A search that was killed and resumed therefore has the trials of one
+that was not; only the one that was running is run again. What the clock decides (``minutes``) is how many there are.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from trivium.certify.question import Question
-from trivium.errors import InputError, TeacherError, TriviumError, require
+from trivium.errors import TeacherError, TriviumError, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import SchemeSection
 from trivium.training.run import Progress, silent
 from trivium.tuning.mixture import Watch
 from trivium.tuning.proof import Proof, prove
+from trivium.tuning.records import Outcome, Record, best_of, records_of
 from trivium.tuning.space import Space
-from trivium.tuning.storage import Identity, finished, load_optuna, open_study
-
-Outcome = Literal["complete", "stopped", "not proved", "failed"]
+from trivium.tuning.storage import Identity, Store, load_optuna
 
 #: Trials drawn at random before the sampler learns, the two starts among them.
 STARTUP = 10
@@ -57,45 +55,6 @@ class Limits:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Record:
-    """One trial.
-
-    Attributes:
-        number: from 0; ``name`` is what the first ones are (``recipe``, ``uniform``), else empty.
-        outcome: ``complete``; ``stopped`` against the median; ``not proved`` or ``failed``, with the reason.
-        value: the objective, of a stopped trial the last it reached; None where there is none.
-        influence: the derived β, nats.
-        validations: (step, value) while it was trained.
-    """
-
-    number: int
-    name: str
-    outcome: Outcome
-    value: float | None
-    section: SchemeSection | None
-    params: Mapping[str, Any]
-    influence: float | None
-    reason: str
-    validations: Mapping[int, float]
-    seconds: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "number": self.number,
-            "name": self.name,
-            "outcome": self.outcome,
-            "value": self.value,
-            "influence": self.influence if self.influence is not None and math.isfinite(self.influence) else None,
-            "reason": self.reason,
-            "seconds": self.seconds,
-            "params": dict(self.params),
-            "validations": {str(step): value for step, value in self.validations.items()},
-            "scheme": None if self.section is None else self.section.model_dump(),
-        }
-
-
 def search(
     space: Space,
     question: Question,
@@ -116,34 +75,34 @@ def search(
         after: sees all records after every trial.
 
     Returns:
-        All trials, those of earlier calls included, and the Optuna study.
+        All trials, those of earlier calls included, and the Optuna study in memory.
 
     Raises:
         InputError: optuna is not installed; the folder holds a search and ``resume`` is false, or another search than
             ``identity`` names. TeacherError: from the objective.
     """
     optuna = load_optuna()
-    study = open_study(folder, identity, resume)
+    store = Store(folder, identity, resume)
+    study = store.study
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_STOPPING)
     starts, begun = space.starts(), time.monotonic()
     while True:
-        done = len(finished(study))
+        done = len(store.trials)
         out_of_time = limits.seconds is not None and time.monotonic() - begun >= limits.seconds
         if done >= max(limits.trials, len(starts)) or (out_of_time and done >= len(starts)):
-            break
+            return records_of(store.trials, list(starts)), study
         study.sampler = optuna.samplers.TPESampler(seed=seed_of(identity.seed, done), n_startup_trials=STARTUP)
-        waiting = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-        if done < len(starts) and not waiting:
+        if done < len(starts):
             study.enqueue_trial(list(starts.values())[done])
         _one(study, optuna, space, question, objective)
-        records = records_of(study, space)
+        store.write()
+        records = records_of(store.trials, list(starts))
         best = best_of(records)
-        students = [r for r in records if r.name or (best is not None and r.number == best.number)]
-        objective.keep([r.section for r in students if r.section is not None])
+        needed = [record for record in records if record.name or record is best]
+        objective.keep([record.section for record in needed if record.section is not None])
         progress("searching", len(records), limits.trials)
         if after is not None:
             after(records)
-    return records_of(study, space), study
 
 
 def _one(study: Any, optuna: Any, space: Space, question: Question, objective: Objective) -> None:
@@ -206,45 +165,6 @@ class _Sampled:
 
     def real(self, name: str, low: float, high: float, log: bool) -> float:
         return float(self.trial.suggest_float(name, low, high, log=log))
-
-
-def records_of(study: Any, space: Space) -> list[Record]:
-    """The finished trials in order; one that was cut off is left out, since it is run again."""
-    names, records = [*space.starts()], []
-    for number, trial in enumerate(finished(study)):
-        attributes = trial.user_attrs
-        scheme = attributes.get("scheme")
-        records.append(
-            Record(
-                number=number,
-                name=names[number] if number < len(names) else "",
-                outcome=attributes["outcome"],
-                value=trial.value,
-                section=None if scheme is None else SchemeSection.model_validate(scheme),
-                params=trial.params,
-                influence=attributes.get("influence"),
-                reason=attributes.get("reason", ""),
-                validations=trial.intermediate_values,
-                seconds=attributes.get("seconds"),
-            )
-        )
-    return records
-
-
-def best_of(records: Sequence[Record]) -> Record | None:
-    """The complete trial of least value, the earliest among equals."""
-    complete = [record for record in records if record.outcome == "complete" and record.value is not None]
-    return min(complete, key=lambda record: (record.value, record.number), default=None)
-
-
-def chosen(records: Sequence[Record]) -> Record:
-    """The best trial; raises InputError, with the commonest reason, where no trial was completed."""
-    best = best_of(records)
-    if best is None or best.section is None:
-        reasons = [record.reason for record in records if record.reason]
-        common = max(set(reasons), key=reasons.count, default="no trial was run")
-        raise InputError("a search must complete a trial", common, "Raise --budget, or lower --floor or the margin.")
-    return best
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -61,42 +61,58 @@ def refuse_overwrite(folder: Path, resume: bool) -> None:
     )
 
 
-def open_study(folder: Path, identity: Identity, resume: bool) -> Any:
-    """The study of ``folder``, begun where there is none.
+class Store:
+    """The journal of a search and a study in memory with the same trials.
 
-    A trial that was running when the search was cut off is marked failed: it is run again, and nothing counts it.
+    The sampler works in memory and a trial is written once, whole, when it is judged: a search that is killed leaves no
+    half of one, and writing costs one flush to disk a trial where Optuna's own would be one a parameter.
+
+    Attributes:
+        study: the one in memory, to ask and to tell.
 
     Raises:
         InputError: the folder holds a search that is not resumed, or not the one that ``identity`` names.
     """
-    optuna = load_optuna()
-    refuse_overwrite(folder, resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / JOURNAL
-    _mend(path)
-    journal = optuna.storages.journal
-    backend = journal.JournalFileBackend(str(path), lock_obj=journal.JournalFileOpenLock(str(path)))
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend), study_name=_STUDY, direction="minimize", load_if_exists=True
-    )
-    begun, now = study.user_attrs.get("identity"), dataclasses.asdict(identity)
-    if begun is None:
-        study.set_user_attr("identity", now)
-    elif begun != now:
-        changed = [name for name, value in now.items() if begun.get(name) != value and name != "settings"]
-        was = begun.get("settings", {})
-        changed += [f"{name} ({was.get(name)} then)" for name, v in now["settings"].items() if was.get(name) != v]
-        raise InputError("a resumed search must be the one begun", f"another {', '.join(changed)}", "Name a new --out.")
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
 
+    def __init__(self, folder: Path, identity: Identity, resume: bool) -> None:
+        optuna = load_optuna()
+        refuse_overwrite(folder, resume)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / JOURNAL
+        _mend(path)
+        journal = optuna.storages.journal
+        backend = journal.JournalFileBackend(str(path), lock_obj=journal.JournalFileOpenLock(str(path)))
+        self._journal = optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name=_STUDY,
+            direction="minimize",
+            load_if_exists=True,
+        )
+        self._claim(identity)
+        self.study: Any = optuna.create_study(direction="minimize")
+        self.study.add_trials(self._journal.get_trials(deepcopy=False))
 
-def finished(study: Any) -> list[Any]:
-    """Trials that were judged, in order: completed or dismissed, not those that were cut off."""
-    states = load_optuna().trial.TrialState
-    found: list[Any] = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
-    return found
+    def _claim(self, identity: Identity) -> None:
+        begun, now = self._journal.user_attrs.get("identity"), dataclasses.asdict(identity)
+        if begun is None:
+            self._journal.set_user_attr("identity", now)
+        elif begun != now:
+            changed = [name for name, value in now.items() if begun.get(name) != value and name != "settings"]
+            was = begun.get("settings", {})
+            changed += [f"{name} ({was.get(name)} then)" for name, v in now["settings"].items() if was.get(name) != v]
+            text = f"another {', '.join(changed)}"
+            raise InputError("a resumed search must be the one begun", text, "Name a new --out.")
+
+    @property
+    def trials(self) -> list[Any]:
+        """All judged trials, in order."""
+        states = load_optuna().trial.TrialState
+        found: list[Any] = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+        return found
+
+    def write(self) -> None:
+        """Put the last judged trial into the journal."""
+        self._journal.add_trial(self.trials[-1])
 
 
 def _mend(path: Path) -> None:
