@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,8 @@ def tune(
     from trivium.tuning.student import StudentObjective
 
     load_optuna()
+    world = os.environ.get("WORLD_SIZE", "1")
+    require(world == "1", "a search must run in one process", world, "Start it without torchrun.")
     goals = ("mixture", "student")
     require(objective in goals, "--objective must be known", repr(objective), nearest(objective, goals))
     require(objective == "student" or steps is None, "--steps belong to --objective student", steps, "Leave them out.")
@@ -58,8 +61,6 @@ def tune(
     space = build_space(content, base, goal=objective, budget=budget, floor=floor, rules=names)  # type: ignore[arg-type]
     question = question_of(space)
     screen = console()
-    for sentence in space.left_out:
-        screen.print(sentence, highlight=False, soft_wrap=True)
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     wanted = ("validation", "test") if objective == "mixture" else ("train", "validation")
     length = steps or max(1, content.train.steps // 5)
@@ -73,18 +74,23 @@ def tune(
         settings = {"objective": objective, "budget": space.budget, "floor": space.bare.floor, "rules": names}
         identity = identity_of(space, workshop, seed, settings | {"steps": length if objective == "student" else None})
         limits = Limits(trials, None if minutes is None else 60 * minutes)
-        records, study = search(
-            space,
-            question,
-            judge,
-            identity,
-            folder,
-            limits,
-            resume=resume,
-            progress=progress,
-            after=lambda found: write_trials(found, folder),
-        )
-        result = conclude(space, judge, records, study, identity, folder, workshop.tables.test is not None)
+        try:
+            records, study = search(
+                space,
+                question,
+                judge,
+                identity,
+                folder,
+                limits,
+                resume=resume,
+                progress=progress,
+                after=lambda found: write_trials(found, folder),
+            )
+        except KeyboardInterrupt:
+            typer.echo(f"trivium: stopped; every judged trial is in {folder}. Go on with --resume.", err=True)
+            raise typer.Exit(130) from None
+        has_test = workshop.tables.test is not None
+        result = conclude(space, question, judge, records, study, identity, folder, has_test, progress)
     violated = _certify(folder, space.budget)
     page = write_tuning(folder)
     show(result, [record.to_json() for record in records], screen)
@@ -122,6 +128,8 @@ def show(result: dict[str, Any], trials: list[dict[str, Any]], screen: Any) -> N
     )
     screen.print(trials_table(trials, result["unit"], _SHOWN))
     screen.print(Text(f"{counts['trials']} trials: {said}."), soft_wrap=True)
+    for sentence in result["left_out"]:
+        screen.print(Text(sentence), soft_wrap=True)
     for reason, count in result["reasons"].items():
         screen.print(Text(f"{count} × {reason}"), style="dim", soft_wrap=True)
     for split in ("validation", "test"):

@@ -13,11 +13,15 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from trivium.certify.question import Question
 from trivium.data.rows import Rows
+from trivium.training.build import build_scheme
 from trivium.training.compare import bootstrap, comparison
 from trivium.training.recipe import SchemeSection
+from trivium.training.run import Progress, silent
 from trivium.tuning.mixture import Split
 from trivium.tuning.moved import moved
+from trivium.tuning.proof import prove
 from trivium.tuning.records import OUTCOMES, Record, chosen
 from trivium.tuning.search import Objective
 from trivium.tuning.space import Space
@@ -54,16 +58,22 @@ class Measurer(Objective, Protocol):
 
 def conclude(
     space: Space,
+    question: Question,
     objective: Measurer,
     records: Sequence[Record],
     study: Any,
     identity: Identity,
     folder: Path,
     has_test: bool,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure the best scheme, the recipe's own and uniform weights, and write ``best.yaml`` and ``tune.json``.
 
     The best is chosen by validation alone; test rows are read here for the first time, for these three.
+
+    Args:
+        question: what was asked of every trial.
+        has_test: whether the recipe has test rows.
 
     Returns:
         The content of ``tune.json``.
@@ -74,15 +84,14 @@ def conclude(
     best = chosen(records)
     assert best.section is not None
     sections = {"best": best.section, "recipe": space.recipe.scheme, "uniform": space.bare}
-    sentences = list(space.left_out)
-    reason = objective.measurable(space.recipe.scheme)
-    if reason:
+    if objective.measurable(space.recipe.scheme):
         del sections["recipe"]
     measured: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     splits: list[Split] = ["validation", "test"] if has_test else ["validation"]
-    for split in splits:
+    for number, split in enumerate(splits, start=1):
         nats = {name: objective.nats(section, split) for name, section in sections.items()}
         measured[split] = comparison({objective.what: nats}, objective.rows(split), LABELS, _PAIRS, _NOTES[split])
+        progress("measuring the best", number, len(splits))
     content = {
         "schema": SCHEMA,
         "objective": objective.what,
@@ -90,9 +99,9 @@ def conclude(
         "settings": {"budget": space.budget, "floor": space.bare.floor, "seed": identity.seed, **identity.settings},
         "counts": _counts(records),
         "reasons": _reasons(records),
-        "best": {"number": best.number, "value": best.value, "influence": best.influence},
+        "best": {"number": best.number, "name": best.name, "value": best.value, "influence": best.influence},
         "chosen": {scale: str(best.params.get(scale, "off")) for scale in SCALES},
-        "left_out": sentences,
+        "left_out": [*space.left_out, *_notes(space, question, best)],
         **measured,
         "warning": _warning(measured["test"], has_test),
         "scales": scale_effects(best.section, space, objective),
@@ -109,6 +118,21 @@ _NOTES: Mapping[str, str] = {
     "validation": "The best was chosen by these rows among all trials, so its number here flatters it.",
     "test": "No trial saw these rows. Paired bootstrap over documents, 95 % intervals.",
 }
+
+
+def _notes(space: Space, question: Question, best: Record) -> list[str]:
+    """What a reader of the comparison has to know of the recipe's own scheme."""
+    notes = []
+    proof = prove(build_scheme(space.recipe, space.base), question)
+    if not proof.proved:
+        start = "; trial 0 is that scheme held to the budget" if space.own_shares is not None else ""
+        notes.append(f"The recipe as written is not proved to keep what was asked ({proof.reason}){start}.")
+    if best.name:
+        notes.append(f"No trial was better than {_WORDS[best.name]}.")
+    return notes
+
+
+_WORDS: Mapping[str, str] = {"recipe": "the recipe's own scheme", "uniform": "uniform weights"}
 
 
 def write_best(space: Space, section: SchemeSection, folder: Path) -> None:

@@ -48,5 +48,8 @@ def prove(scheme: Scheme, question: Question) -> Proof:
     """W-N, W-P, W-B with β ≤ the budget and, with an order, W-S, over the whole feature box. Cost: milliseconds."""
     derived = derive(scheme, question.teachers)
     decisions = {axiom: d for axiom, d in decide(derived, question).items() if axiom not in _NOT_ASKED}
-    open_ = [line for decision in decisions.values() if not decision.proved for line in decision.lines]
-    return Proof(not open_ and all(d.proved for d in decisions.values()), derived.constants.influence, "; ".join(open_))
+    proved = all(decision.proved for decision in decisions.values())
+    lines = [line for decision in decisions.values() if not decision.proved for line in decision.lines]
+    # Of several bounds of one axiom the reason is the one that is crossed.
+    crossed = [line for line in lines if " > " in line or " < " in line]
+    return Proof(proved, derived.constants.influence, "; ".join(crossed or lines))

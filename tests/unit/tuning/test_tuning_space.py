@@ -244,4 +244,5 @@ def test_what_cannot_be_proved_says_why(space: Space) -> None:
     tight = question_of(space)
     proof = prove(scheme(space, wild), tight)
     assert not proof.proved
-    assert "derived influence 6 > 4 asked" in proof.reason
+    assert proof.reason == "W-B: derived influence 6 > 4 asked"
+    assert proof.influence == pytest.approx(6.0)
