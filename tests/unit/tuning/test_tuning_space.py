@@ -52,7 +52,7 @@ def random_features(built: Scheme, rows: int = 64) -> dict[str, torch.Tensor]:
     k = len(built.teachers)
     found = {}
     for name, box in built.ranges.items():
-        value = box.low + (box.high - box.low) * torch.rand(rows, 1 if box.shared else k)
+        value = box.low + (box.high - box.low) * torch.rand(rows, box.width(k))
         found[name] = value.round() if box.integer else value
     # Differences of a few nats besides extreme ones, or the posterior only ever meets its budget.
     if "prefix_log_prob" in found:
