@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from trivium.training.recipe import SchemeSection
-from trivium.tuning.proof import question_of
 from trivium.tuning.records import Record
 from trivium.tuning.search import Limits, search
 from trivium.tuning.space import Space
@@ -51,7 +50,7 @@ def run_search(
 ) -> list[Record]:
     limits = options.pop("limits", Limits(trials))
     made = options.pop("identity", identity(seed))
-    records, _ = search(space, question_of(space), objective or Formula(), made, folder, limits, **options)
+    records, _ = search(space, space.question, objective or Formula(), made, folder, limits, **options)
     return records
 
 

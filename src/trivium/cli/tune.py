@@ -42,7 +42,7 @@ def tune(
     from trivium.report.tuning import write_tuning
     from trivium.training import run
     from trivium.training.recipe import load_recipe
-    from trivium.tuning import Limits, build_space, conclude, question_of, search
+    from trivium.tuning import Limits, build_space, conclude, search
     from trivium.tuning.mixture import MixtureObjective
     from trivium.tuning.outcome import write_trials
     from trivium.tuning.storage import identity_of, load_optuna, refuse_overwrite
@@ -59,7 +59,7 @@ def tune(
     refuse_overwrite(folder, resume)
     names = [name.strip() for name in rules.split(",") if name.strip()] if rules else []
     space = build_space(content, base, goal=objective, budget=budget, floor=floor, rules=names)  # type: ignore[arg-type]
-    question = question_of(space)
+    question = space.question
     screen = console()
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     wanted = ("validation", "test") if objective == "mixture" else ("train", "validation")

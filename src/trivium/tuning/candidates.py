@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from trivium.training.recipe import Recipe, RuleSection
@@ -49,7 +50,7 @@ class Choice:
 
 
 #: How much a score counts. A tenth of the least is uniform for all purposes; beyond the largest the budget decides.
-DOSES = {"strength": Real(0.05, 10.0), "tau": Real(0.02, 2.0)}
+DOSES = {"strength": Real(0.05, 10.0), "alpha": Real(0.05, 10.0), "tau": Real(0.02, 2.0)}
 #: The exponent α of a rule that has no dose of its own.
 EXPONENT = Real(0.1, 4.0)
 #: Fixed weights: teachers up to twenty times apart before the budget.
@@ -105,7 +106,7 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
         elif option == "budget":
             if field.default is not None:
                 fixed[option] = budget
-        elif option == "weights":
+        elif option == "weights" and kind == tuple[float, ...]:
             knobs.update({f"weights.{teacher}": WEIGHT for teacher in recipe.teacher_names})
             dosed = True
         elif option == "teacher_of":
@@ -119,6 +120,21 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             return f"its option {option!r} has no default and no known range; write it in the recipe"
     return Candidate(name, rule.scale, fixed, knobs, exponent=not dosed)
+
+
+def narrowed(candidate: Candidate, fits: Callable[[Candidate], bool]) -> Candidate:
+    """The candidate with those words and switches that fit in some combination; as it is where none does."""
+    words = {n: knob.values for n, knob in candidate.knobs.items() if isinstance(knob, Choice) and "." not in n}
+    fixed = [dict(zip(words, values, strict=True)) for values in product(*words.values())]
+
+    def single(chosen: dict[str, Any]) -> Candidate:
+        return replace(candidate, knobs={**candidate.knobs, **{n: Choice((v,)) for n, v in chosen.items()}})
+
+    good = [chosen for chosen in fixed if fits(single(chosen))]
+    if not good:
+        return candidate
+    kept = {n: Choice(tuple(v for v in values if any(c[n] == v for c in good))) for n, values in words.items()}
+    return replace(candidate, knobs={**candidate.knobs, **kept})
 
 
 def from_file(reference: str, scale: Scale) -> Candidate:

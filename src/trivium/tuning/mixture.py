@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from trivium.data.rows import Rows
+from trivium.errors import require
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.training.build import build_scheme
@@ -67,8 +68,8 @@ def see(scheme: Scheme, source: LogitSource, rows: Rows, validation_loss: Tensor
 class MixtureObjective:
     """Held-out bits per byte of the weighted teachers as a predictor, mean of the domains; nothing is trained.
 
-    With the linear pool the logits are read once and a scheme costs O(rows·T·K). The log pool needs its normalizer,
-    so there a scheme costs a pass over the cached logits.
+    With the linear pool the logits are read once, and once more for a feature that only some options read; then a
+    scheme costs O(rows·T·K). The log pool needs its normalizer, so there a scheme costs a pass over the logits.
     """
 
     what = "mixture"
@@ -93,15 +94,23 @@ class MixtureObjective:
         return mean_bits(self.nats(section, "validation"), self.rows("validation"))
 
     def nats(self, section: SchemeSection, split: Split) -> Tensor:
-        """Nats a row, [N], float64."""
+        """Nats a row, [N], float64.
+
+        Raises:
+            InputError: a scheme that sees the label or the student.
+        """
+        reason = self.measurable(section)
+        require(not reason, "a mixture must be a predictor", reason, "Use --objective student.")
         recipe, base, workshop = self.space.with_section(section), self.space.base, self.workshop
         scheme = build_scheme(recipe, base)
         source, rows = workshop.sources[split], self.rows(split)
-        known = set(scheme.ranges) <= set(self.everything.ranges)
-        if recipe.loss.pool != "linear" or not known:
+        if recipe.loss.pool != "linear":
             return mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool)
         if split not in self._seen:
             self._seen[split] = see(self.everything, source, rows, workshop.validation_loss)
+        if not set(scheme.ranges) <= set(self._seen[split].features):  # an option reads what no default does
+            more = see(scheme, source, rows, workshop.validation_loss)
+            self._seen[split] = replace(more, features={**self._seen[split].features, **more.features})
         return self._seen[split].nats(scheme)
 
     def rows(self, split: Split) -> Rows:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trivium.certify.calculus import derive
+from trivium.certify.question import Question
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection
-from trivium.tuning.candidates import Candidate, Chooser, catalogued, from_file
+from trivium.tuning.candidates import Candidate, Chooser, catalogued, from_file, narrowed
+from trivium.tuning.proof import prove, question_of
 from trivium.weighting import RULES
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES, Scale
 
@@ -60,6 +62,11 @@ class Space:
     own: Mapping[Scale, tuple[RuleSection, ...]]
     own_shares: Mapping[Scale, float] | None
     left_out: tuple[str, ...]
+
+    @property
+    def question(self) -> Question:
+        """What every scheme of the space must be proved to keep."""
+        return question_of(self.recipe.teacher_names, self.bare, self.budget)
 
     def options(self, scale: Scale) -> list[str]:
         """What may stand at a scale, by name."""
@@ -153,10 +160,11 @@ def build_space(
     build_scheme(uniform, base)
     written = {scale: tuple(getattr(section, scale)) for scale in SCALES if getattr(section, scale)}
     build_scheme(recipe, base)
-    found, sentences = _candidates(recipe, base, bare, total, goal, rules)
+    probe = _Probe(recipe, base, bare, total, goal)
+    found, sentences = _candidates(probe, rules)
     own, whole = {}, True
     for scale, entries in written.items():
-        reason = _unfit(recipe, base, bare, scale, entries, goal)
+        reason = probe.unfit(scale, entries)
         if reason:
             whole = False
             sentences.append(f"The recipe's own {scale} rules are left out: {reason}.")
@@ -171,9 +179,35 @@ def build_space(
     return space
 
 
-def _candidates(
-    recipe: Recipe, base: Path, bare: SchemeSection, budget: float, goal: Goal, rules: Sequence[str]
-) -> tuple[dict[Scale, tuple[Candidate, ...]], list[str]]:
+@dataclass(frozen=True)
+class _Probe:
+    """What a rule must pass before it is searched."""
+
+    recipe: Recipe
+    base: Path
+    bare: SchemeSection
+    budget: float
+    goal: Goal
+
+    def unfit(self, scale: Scale, entries: Sequence[RuleSection]) -> str:
+        """Why these rules, alone under the whole budget, cannot be searched; empty where they can."""
+        alone = self.bare.model_copy(update={scale: list(entries), "budget": {scale: self.budget}})
+        try:
+            scheme = build_scheme(self.recipe.model_copy(update={"scheme": alone}), self.base)
+        except TriviumError as error:
+            return str(error).rstrip(".")
+        reads = set(scheme.ranges)
+        if self.goal == "mixture" and reads & NEEDS_LABEL:
+            return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
+        if self.goal == "mixture" and reads & NEEDS_STUDENT:
+            return "it looks at the student, which --objective mixture does not train; --objective student can"
+        proof = prove(scheme, question_of(self.recipe.teacher_names, self.bare, self.budget))
+        return "" if proof.proved else f"it cannot be proved ({proof.reason})"
+
+
+def _candidates(probe: _Probe, rules: Sequence[str]) -> tuple[dict[Scale, tuple[Candidate, ...]], list[str]]:
+    """The candidates by scale, and a sentence for each rule that is none."""
+    recipe = probe.recipe
     files: dict[str, Scale] = {}
     for scale in SCALES:
         files |= {entry.rule: scale for entry in getattr(recipe.scheme, scale) if ".py:" in entry.rule}
@@ -186,31 +220,17 @@ def _candidates(
     for name in [*RULES, *files]:
         if rules and name not in rules:
             continue
-        made = from_file(name, files[name]) if name in files else catalogued(name, recipe, budget)
-        reason = made if isinstance(made, str) else ""
-        if not isinstance(made, str):
-            reason = _unfit(recipe, base, bare, made.scale, [made.entry(_Middle())], goal)
-            if not reason:
-                found[made.scale].append(made)
+        made = from_file(name, files[name]) if name in files else catalogued(name, recipe, probe.budget)
+        if isinstance(made, str):
+            sentences.append(f"{name} is left out: {made}.")
+            continue
+        made = narrowed(made, lambda one: not probe.unfit(one.scale, [one.entry(_Middle())]))
+        reason = probe.unfit(made.scale, [made.entry(_Middle())])
         if reason:
             sentences.append(f"{name} is left out: {reason}.")
+        else:
+            found[made.scale].append(made)
     return {scale: tuple(candidates) for scale, candidates in found.items() if candidates}, sentences
-
-
-def _unfit(
-    recipe: Recipe, base: Path, bare: SchemeSection, scale: Scale, entries: Sequence[RuleSection], goal: Goal
-) -> str:
-    """Why these rules cannot be searched; empty where they can."""
-    alone = bare.model_copy(update={scale: list(entries)})
-    try:
-        reads = set(build_scheme(recipe.model_copy(update={"scheme": alone}), base).ranges)
-    except TriviumError as error:
-        return str(error).rstrip(".")
-    if goal == "mixture" and reads & NEEDS_LABEL:
-        return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
-    if goal == "mixture" and reads & NEEDS_STUDENT:
-        return "it looks at the student, which --objective mixture does not train; --objective student can"
-    return ""
 
 
 def _shares(recipe: Recipe, base: Path, budget: float) -> dict[Scale, float]:

@@ -17,7 +17,8 @@ from trivium.errors import InfeasibleError, InputError
 from trivium.scheme import Scheme
 from trivium.training.build import build_scheme
 from trivium.training.recipe import SchemeSection
-from trivium.tuning.proof import prove, question_of
+from trivium.tuning.candidates import Choice
+from trivium.tuning.proof import prove
 from trivium.tuning.space import OFF, OWN, Space, build_space, default_budget
 from trivium.weighting import RULES
 from trivium.weighting.features import SCALES
@@ -65,7 +66,7 @@ def test_every_scheme_of_the_space_is_proved_and_keeps_its_budget(world: World, 
     space = build_space(world.recipe(), world.folder, budget=budget, goal="student")
     section = space.section(Answers(seed))
     built = scheme(space, section)
-    proof = prove(built, question_of(space))
+    proof = prove(built, space.question)
     assert proof.proved, proof.reason
     assert proof.influence <= budget * (1 + 1e-12)
     if isinstance(section.budget, dict):
@@ -106,8 +107,8 @@ def test_a_start_above_the_budget_is_held_to_it(world: World) -> None:
     space = build_space(recipe, world.folder, budget=3.0)  # as written: 0.5 · 12 + 4 nats
     section = space.section(Answers(0, space.starts()["recipe"]))
     assert section.token == recipe.scheme.token
-    assert prove(scheme(space, section), question_of(space)).proved
-    assert not prove(build_scheme(recipe, world.folder), question_of(space)).proved
+    assert prove(scheme(space, section), space.question).proved
+    assert not prove(build_scheme(recipe, world.folder), space.question).proved
 
 
 def test_a_start_that_is_bounded_by_its_rules_keeps_their_weights(world: World) -> None:
@@ -171,6 +172,25 @@ def test_a_rule_that_sees_the_label_is_left_out_of_the_mixture_with_a_sentence(w
     assert list(student.starts()) == ["recipe", "uniform"]
 
 
+def test_words_under_which_a_rule_does_not_fit_are_not_searched(world: World) -> None:
+    """NeMo-RL's rule sees the label under one of its scores, and without ``per_row`` it breaks W-F."""
+    mixture = build_space(world.recipe(), world.folder, rules=["nemo_rl"])
+    (candidate,) = mixture.candidates["token"]
+    assert candidate.knobs["score_by"] == Choice(("entropy", "max_prob"))
+    assert candidate.knobs["per_row"] == Choice((True,))
+    (candidate,) = build_space(world.recipe(), world.folder, goal="student", rules=["nemo_rl"]).candidates["token"]
+    assert candidate.knobs["score_by"] == Choice(("ce", "entropy", "max_prob"))
+    assert candidate.knobs["per_row"] == Choice((True,))
+
+
+def test_a_catalogued_rule_that_reads_other_rows_is_not_proved(world: World) -> None:
+    coupled = {"token": [{"rule": "nemo_rl", "options": {"score_by": "entropy", "budget": 1.0}}]}
+    space = build_space(world.recipe(scheme=coupled), world.folder)
+    assert OWN not in space.options("token")
+    assert any("own token rules are left out: it cannot be proved (W-F" in sentence for sentence in space.left_out)
+    assert list(space.starts()) == ["uniform"]
+
+
 def test_a_rule_from_a_file_gets_an_exponent(world: World) -> None:
     (world.folder / "own.py").write_text(
         "import torch, trivium as tv\n"
@@ -183,7 +203,7 @@ def test_a_rule_from_a_file_gets_an_exponent(world: World) -> None:
     section = space.section(chosen)
     assert section.token[0].strength == 0.5
     # Nothing is declared by it: the budget around it is what is proved.
-    assert prove(scheme(space, section), question_of(space)).proved
+    assert prove(scheme(space, section), space.question).proved
 
 
 def test_options_of_a_rule_are_asked_only_where_it_stands(space: Space) -> None:
@@ -229,7 +249,7 @@ def test_a_floor_that_no_weights_meet_is_refused(world: World) -> None:
 def test_floor_and_order_are_asked_and_proved(world: World, tmp_path: Path) -> None:
     recipe = world.recipe(scheme={"order": "tales > sums", "margin": 0.1})
     space = build_space(recipe, world.folder, floor=0.1)
-    question = question_of(space)
+    question = space.question
     assert question.axioms == ("W-F", "W-N", "W-P", "W-B", "W-S")
     for seed in range(25):
         built = scheme(space, space.section(Answers(seed)))
@@ -241,7 +261,7 @@ def test_floor_and_order_are_asked_and_proved(world: World, tmp_path: Path) -> N
 
 def test_what_cannot_be_proved_says_why(space: Space) -> None:
     wild = space.bare.model_copy(update={"token": space.own["token"]})  # 0.5 · 12 nats and no budget
-    tight = question_of(space)
+    tight = space.question
     proof = prove(scheme(space, wild), tight)
     assert not proof.proved
     assert proof.reason == "W-B: derived influence 6 > 4 asked"
