@@ -69,7 +69,7 @@ class MixtureObjective:
     """Held-out bits per byte of the weighted teachers as a predictor, mean of the domains; nothing is trained.
 
     With the linear pool the logits are read once, and once more for a feature that only some options read; then a
-    scheme costs O(rows·T·K). The log pool needs its normalizer, so there a scheme costs a pass over the logits.
+    scheme costs O(rows·T·K). Other pools need their normalizer, so there a scheme costs a pass over the logits.
     """
 
     what = "mixture"
@@ -105,7 +105,8 @@ class MixtureObjective:
         scheme = build_scheme(recipe, base)
         source, rows = workshop.sources[split], self.rows(split)
         if recipe.loss.pool != "linear":
-            return mixture_nats(scheme, source, rows, workshop.validation_loss, recipe.loss.pool)
+            pool, exponent = recipe.loss.pool, recipe.loss.exponent
+            return mixture_nats(scheme, source, rows, workshop.validation_loss, pool, exponent=exponent)
         if split not in self._seen:
             self._seen[split] = see(self.everything, source, rows, workshop.validation_loss)
         if not set(scheme.ranges) <= set(self._seen[split].features):  # an option reads what no default does
@@ -122,12 +123,11 @@ class MixtureObjective:
 
 
 def rows_of(workshop: Workshop, split: Split) -> Rows:
-    """Validation or test rows."""
-    if split == "validation":
-        return workshop.tables.validation
-    if workshop.tables.test is None:
+    """Validation or test rows, of text."""
+    table = workshop.tables.validation if split == "validation" else workshop.tables.test
+    if not isinstance(table, Rows):
         raise KeyError(split)
-    return workshop.tables.test
+    return table
 
 
 def mean_bits(nats: Tensor, rows: Rows) -> float:

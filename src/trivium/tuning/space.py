@@ -147,10 +147,11 @@ def build_space(
         rules: only these, besides the recipe's own scheme; none given: all.
 
     Raises:
-        InputError: a budget that is no positive number, an unknown rule, or nothing to choose.
+        InputError: data that are no text, a budget that is no positive number, an unknown rule, or nothing to choose.
         InfeasibleError: a floor, cap and order that no weights meet (T1).
     """
-    section = recipe.scheme
+    section, kind = recipe.scheme, recipe.data.kind
+    require(kind == "text", "a search must be over text", f"data.kind {kind!r}", "Examples cannot be searched yet.")
     total = default_budget(section) if budget is None else budget
     require(math.isfinite(total) and total > 0, "--budget must be a number of nats > 0", total, "4 is a good start.")
     bare = SchemeSection(

@@ -11,6 +11,7 @@ from typing import Any
 
 from trivium.errors import InputError, require
 from trivium.training.run import Workshop
+from trivium.tuning.mixture import rows_of
 from trivium.tuning.space import Space
 
 JOURNAL = "study.journal"
@@ -35,7 +36,7 @@ class Identity:
 
 def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any]) -> Identity:
     """The identity of a search over ``space``."""
-    rows = workshop.tables.validation
+    rows = rows_of(workshop, "validation")
     text = hashlib.sha256(rows.input_ids.contiguous().numpy().tobytes()).hexdigest()[:16]
     teachers = {teacher.name: teacher.fingerprint for teacher in workshop.teachers}
     return Identity(space.recipe.digest(), teachers, text, seed, dict(settings))

@@ -98,6 +98,17 @@ def test_a_recipe_without_test_text_has_no_test_rows(space: Space, workshop: Wor
         MixtureObjective(space, blind).rows("test")
 
 
+def test_a_mixture_under_the_power_pool_has_the_recipes_exponent(world: World, workshop: Workshop) -> None:
+    found = []
+    for exponent in (0.25, 1.0):
+        recipe = world.recipe(loss={"pool": "power", "exponent": exponent})
+        objective = MixtureObjective(build_space(recipe, world.folder), workshop)
+        found.append(objective.nats(recipe.scheme, "validation"))
+    linear = MixtureObjective(build_space(world.recipe(), world.folder), workshop)
+    torch.testing.assert_close(found[1], linear.nats(world.recipe().scheme, "validation"), rtol=1e-5, atol=1e-3)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def student_space(world: World) -> Space:
     return build_space(world.recipe(), world.folder, goal="student", budget=4.0)
@@ -136,9 +147,9 @@ def test_no_trial_of_a_student_sees_the_test_rows(
     asked: list[int] = []
     from trivium.training import run, trainer
 
-    def counted(model: Any, rows: Any) -> torch.Tensor:
+    def counted(model: Any, rows: Any, *score: Any) -> torch.Tensor:
         asked.append(len(rows))
-        return student_nats(model, rows)
+        return student_nats(model, rows, *score)
 
     monkeypatch.setattr(run, "student_nats", counted)
     monkeypatch.setattr(trainer, "student_nats", counted)
