@@ -1,0 +1,136 @@
+"""Command line of the study: fetch, plan, run, summarize. See the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.study import plots, tables
+from benchmarks.study.arms import arms
+from benchmarks.study.catalogue import SETTINGS
+from benchmarks.study.corruption import KINDS
+from benchmarks.study.fetch import NPM, ROOT, WORK, environment, npm
+from benchmarks.study.harness import Work, go, shape_of
+from benchmarks.study.plan import Plan, Shape, fit
+from benchmarks.study.store import Store
+from benchmarks.study.summary import summary, table_of
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
+    parser.add_argument("--fetch", action="store_true", help="packages and teachers' outputs only")
+    parser.add_argument("--minutes", type=float, default=60.0, help="wall-clock time for the cells")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes of one thread each; 0: this one"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="paired seeds at most")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--corruption", choices=KINDS, help="another than each setting's main one")
+    parser.add_argument("--replan", action="store_true", help="forget the plan of an earlier call")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--output", type=Path, default=RESULTS / "study.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.monotonic()
+    if options.fetch:
+        fetch(options.work)
+        return
+    load = Work(options.work)
+    shapes = [shape_of(name, load, options.corruption or "") for name in options.settings]
+    for shape in shapes:
+        print(f"{shape.name}: {len(shape.formulas['clean'])} arms, about {shape.seconds:.1f} s a cell", flush=True)
+    plan = planned(shapes, options)
+    store = Store(options.work / "cells.jsonl")
+    deadline = begun + 60 * options.minutes
+    cells = list(plan.cells(shapes))
+    go(cells, store, load, options.jobs, deadline, lambda line: print(line, flush=True))
+    finished = sum(cell in store for cell in cells)
+    found = [table for shape in shapes if (table := table_of(shape, plan, store, load)) is not None]
+    if not found:
+        raise SystemExit("no block is finished yet; run it again to go on")
+    result = summary(found) | {"run": about(options, shapes, plan, finished, len(cells), load)}
+    write(result, options.output)
+    print(tables.claims(result))
+    print(f"{finished} of {len(cells)} cells; written to {options.output}")
+
+
+def fetch(work: Path) -> None:
+    for package in NPM:
+        print(f"{package}: {npm(package, work).name}", flush=True)
+    print(f"detectors: {environment(work)}", flush=True)
+    for name in SETTINGS:
+        setting = Work(work)(name, "clean", "")
+        print(f"{name}: {', '.join(setting.teachers)}; {len(setting.splits['test'])} test examples", flush=True)
+
+
+def planned(shapes: list[Shape], options: argparse.Namespace) -> Plan:
+    """The plan of an earlier call where there is one, so that going on means the same cells; else one that fits."""
+    path = options.work / "plan.json"
+    kept: dict[str, Any] = {} if options.replan or not path.is_file() else json.loads(path.read_text(encoding="utf-8"))
+    if all(shape.name in kept.get("steps", {}) for shape in shapes) and kept.get("asked") == options.seeds:
+        plan = Plan(kept["steps"], kept["seeds"], kept["seconds"], kept["fits"])
+    else:
+        plan = fit(shapes, 60 * options.minutes * max(options.jobs, 1), options.seeds)
+        kept = {"asked": options.seeds, **plan.__dict__}
+        path.write_text(json.dumps(kept), encoding="utf-8")
+    expected = plan.seconds / 60 / max(options.jobs, 1)
+    print(f"plan: steps {dict(plan.steps)}, seeds {dict(plan.seeds)}, about {expected:.0f} minutes in all", flush=True)
+    if not plan.fits:
+        print("that is more than there is: what is finished in time is reported", flush=True)
+    return plan
+
+
+def about(
+    options: argparse.Namespace, shapes: list[Shape], plan: Plan, finished: int, total: int, load: Work
+) -> dict[str, Any]:
+    """How it was run, in words that fit any machine."""
+    missing = {shape.name: arms(load(shape.name, "clean", options.corruption or ""))[1] for shape in shapes}
+    return {
+        "minutes": options.minutes,
+        "machine": f"{max(options.jobs, 1)} processes of one thread",
+        "steps": {shape.name: plan.steps[shape.name] for shape in shapes},
+        "full_steps": {shape.name: shape.steps for shape in shapes},
+        "seeds": {shape.name: plan.seeds[shape.name] for shape in shapes},
+        "planned": total,
+        "finished": finished,
+        "complete": finished == total,
+        "missing": missing,
+        "interval": "95 % percentile bootstrap over test units within strata and seeds, paired, 2000 draws",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """JSON, Markdown beside it, and the plots."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = short(result)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(tables.page(result), encoding="utf-8")
+    for metric, parts in result["ranks"].items():
+        if parts:
+            path.with_name(f"{path.stem}_ranks_{metric}.svg").write_text(
+                plots.rank_plot(result, metric), encoding="utf-8"
+            )
+    path.with_name(f"{path.stem}_damage.svg").write_text(plots.damage_plot(result), encoding="utf-8")
+
+
+def short(value: Any) -> Any:
+    """Five significant digits are more than the intervals bear."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [short(item) for item in value]
+    return float(f"{float(value):.5g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The settings by name, loaded with or without a corrupted teacher."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from benchmarks.study.corruption import corrupted
+from benchmarks.study.setting import Setting
+from benchmarks.study.settings import digits, language_id, multitask, text
+
+SETTINGS = {"text": text.load, "language_id": language_id.load, "digits": digits.load, "multitask": multitask.load}
+
+
+@lru_cache(maxsize=4)
+def load(name: str, condition: str, work: Path, kind: str | None = None) -> Setting:
+    """The setting; ``condition`` is ``clean`` or ``corrupted``, ``kind`` another corruption than its main one."""
+    if condition == "clean":
+        return SETTINGS[name](work)
+    return corrupted(load(name, "clean", work), kind)

@@ -1,0 +1,213 @@
+"""From finished cells to the numbers that tables quote: means, paired differences, damage, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.study.arms import Arm, arms
+from benchmarks.study.corruption import CONDITIONS, victim_of
+from benchmarks.study.harness import Loader
+from benchmarks.study.plan import Plan, Shape, block
+from benchmarks.study.setting import Setting
+from benchmarks.study.statistics import Draws, Ranks, draw, friedman, interval, mean, replicates
+from benchmarks.study.store import Store, array
+
+CLAIM = "with a corrupted teacher the conforming scheme loses at most a third of what uniform loses"
+CONFORMING, UNIFORM = "three scales, conforming", "uniform"
+#: Metric → what a cell calls it. The loss is nats a label, or bits a byte where the setting is text.
+METRICS = {"loss": "nats", "error": "wrong"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One setting's finished blocks: values [arms, seeds, units] by (condition, metric)."""
+
+    setting: Setting
+    arms: Mapping[str, Arm]
+    names: list[str]
+    seeds: list[int]
+    values: Mapping[tuple[str, str], np.ndarray]
+    lines: Mapping[tuple[str, str, int], dict[str, Any]]
+    failed: Mapping[str, str]
+    drawn: Draws
+
+    @property
+    def metrics(self) -> list[str]:
+        return ["loss"] if self.setting.metric == "bits" else list(METRICS)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        split = self.setting.splits["test"]
+        return split.size.numpy(), split.stratum.numpy()
+
+    def means(self, condition: str, metric: str) -> np.ndarray:
+        """[arms, seeds]."""
+        return mean(self.values[condition, metric], *self.units)
+
+    def draws(self, condition: str, metric: str) -> np.ndarray:
+        """[arms, draws], paired over arms, conditions and metrics."""
+        return replicates(self.values[condition, metric], *self.units, self.drawn)
+
+
+def table_of(shape: Shape, plan: Plan, store: Store, load: Loader) -> Table | None:
+    """The seeds whose blocks are finished in both conditions; None without one."""
+    lines: dict[tuple[str, str, int], dict[str, Any]] = {}
+    seeds = []
+    for seed in range(plan.seeds[shape.name]):
+        cells = [cell for c in CONDITIONS for cell in block(shape, c, seed, plan.steps[shape.name])]
+        if all(cell in store for cell in cells):
+            seeds.append(seed)
+            lines |= {(cell.condition, cell.arm, seed): store[cell] for cell in cells}
+    if not seeds:
+        return None
+    setting = load(shape.name, "clean", shape.corruption)
+    listed = arms(setting)[0]
+    failed = {name: line["failed"] for (_, name, _), line in lines.items() if "failed" in line}
+    both = [name for name in shape.formulas["clean"] if name in shape.formulas["corrupted"] and name not in failed]
+    values = {
+        (condition, metric): np.stack(
+            [[array(lines[condition, name, seed]["student"][what]) for seed in seeds] for name in both]
+        )
+        for condition in CONDITIONS
+        for metric, what in METRICS.items()
+    }
+    drawn = draw(setting.splits["test"].stratum.numpy(), len(seeds))
+    return Table(setting, listed, both, seeds, values, lines, failed, drawn)
+
+
+def summary(tables: list[Table]) -> dict[str, Any]:
+    """Everything the tables need, plain values."""
+    return {
+        "claim": CLAIM,
+        "settings": {table.setting.name: _setting(table) for table in tables},
+        "claims": [line for table in tables for line in _claims(table)],
+        "ranks": {
+            metric: {part: found for part in ("all", *CONDITIONS) if (found := _ranks(tables, metric, part))}
+            for metric in METRICS
+        },
+    }
+
+
+def _setting(table: Table) -> dict[str, Any]:
+    s = table.setting
+    return {
+        "title": s.title,
+        "unit": "bits per byte" if s.metric == "bits" else "nats a label",
+        "teachers": list(s.teachers),
+        "corruption": s.corruption,
+        "corrupted_teacher": s.teachers[victim_of(s)],
+        "seeds": len(table.seeds),
+        "train": len(s.splits["train"]),
+        "validation": len(s.splits["validation"]),
+        "test": len(s.splits["test"]),
+        "units": len(s.splits["test"].size),
+        "failed": dict(table.failed),
+        "arms": {name: _arm(table, row, name) for row, name in enumerate(table.names)},
+    }
+
+
+def _arm(table: Table, row: int, name: str) -> dict[str, Any]:
+    arm, base = table.arms[name], table.names.index(UNIFORM)
+    ours = table.names.index(CONFORMING)
+    found: dict[str, Any] = {"kind": arm.kind, "labels": arm.labels, "formula": arm.scheme.formula()}
+    for condition in CONDITIONS:
+        part: dict[str, Any] = {}
+        for metric in table.metrics:
+            means, drawn = table.means(condition, metric), table.draws(condition, metric)
+            part[metric] = {
+                "mean": means[row].mean(),
+                "interval": interval(drawn[row]),
+                "seeds": means[row].tolist(),
+                "minus_uniform": _difference(means, drawn, row, base),
+                "conforming_minus_this": _difference(means, drawn, ours, row),
+            }
+        part |= _record(table, condition, name)
+        found[condition] = part
+    found["damage"] = {metric: _damage(table, metric, row) for metric in table.metrics}
+    return found
+
+
+def _difference(means: np.ndarray, drawn: np.ndarray, a: int, b: int) -> dict[str, Any]:
+    return {"difference": means[a].mean() - means[b].mean(), "interval": interval(drawn[a] - drawn[b])}
+
+
+def _damage(table: Table, metric: str, row: int) -> dict[str, Any]:
+    means = table.means("corrupted", metric) - table.means("clean", metric)
+    drawn = table.draws("corrupted", metric) - table.draws("clean", metric)
+    return {"mean": means[row].mean(), "interval": interval(drawn[row])}
+
+
+def _record(table: Table, condition: str, name: str) -> dict[str, Any]:
+    lines = [table.lines[condition, name, seed] for seed in table.seeds]
+    broken: dict[str, float] = {}
+    for line in lines:
+        for axiom, residual in line["train"]["broken"].items():
+            broken[axiom] = max(broken.get(axiom, 0.0), residual)
+    found: dict[str, Any] = {
+        "shares": np.mean([line["train"]["shares"] for line in lines], 0).tolist(),
+        "undefined": float(np.mean([line["train"]["undefined"] for line in lines])),
+        "broken": broken,
+    }
+    if "mixture" in lines[0]:  # it has no seed; the first cell has it
+        found["mixture"] = {
+            metric: float(mean(array(lines[0]["mixture"][METRICS[metric]]), *table.units)) for metric in table.metrics
+        }
+    return found
+
+
+def _claims(table: Table) -> list[dict[str, Any]]:
+    """The claim in one setting, a line a metric: D_conforming − D_uniform/3 with its paired interval."""
+    found = []
+    a, b = table.names.index(CONFORMING), table.names.index(UNIFORM)
+    for metric in table.metrics:
+        means = (table.means("corrupted", metric) - table.means("clean", metric)).mean(-1)
+        drawn = table.draws("corrupted", metric) - table.draws("clean", metric)
+        excess = interval(drawn[a] - drawn[b] / 3)
+        harmed = interval(drawn[b])
+        verdict = "holds" if excess[1] <= 0 else "fails" if excess[0] > 0 else "open"
+        if harmed[0] <= 0:
+            verdict += ", uniform itself loses nothing that shows"
+        found.append(
+            {
+                "setting": table.setting.name,
+                "metric": metric,
+                "uniform": {"loss": means[b], "interval": harmed},
+                "conforming": {"loss": means[a], "interval": interval(drawn[a])},
+                "excess": {"value": means[a] - means[b] / 3, "interval": excess},
+                "verdict": verdict,
+            }
+        )
+    return found
+
+
+def _ranks(tables: list[Table], metric: str, part: str) -> dict[str, Any]:
+    """Ranks of the arms that all settings share and that know nothing a rule may not; a failed arm comes last."""
+    used = [table for table in tables if metric in table.metrics]
+    if not used:
+        return {}
+    conditions = CONDITIONS if part == "all" else (part,)
+    common = [
+        name
+        for name, arm in used[0].arms.items()
+        if arm.kind != "reference" and all(name in t.names or name in t.failed for t in used)
+    ]
+    if len(common) < 2:
+        return {}
+    blocks, by_setting = [], []
+    for table in used:
+        for condition in conditions:
+            means = table.means(condition, metric)
+            last = np.full(len(table.seeds), np.inf)
+            rows = np.stack([means[table.names.index(n)] if n in table.names else last for n in common])
+            blocks += list(rows.T)
+            by_setting.append(rows.mean(-1))
+    fine, coarse = friedman(np.stack(blocks)), friedman(np.stack(by_setting))
+    return {"arms": common, "seeds_as_blocks": _plain(fine), "settings_as_blocks": _plain(coarse)}
+
+
+def _plain(ranks: Ranks) -> dict[str, Any]:
+    return ranks._asdict()

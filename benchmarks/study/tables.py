@@ -1,0 +1,158 @@
+"""Markdown from ``study.json``; the README's tables are cut from the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Result = Mapping[str, Any]
+CONDITIONS = ("clean", "corrupted")
+
+
+def page(result: Result) -> str:
+    """The whole page: what was run, the claim, ranks, wins and losses, then each setting."""
+    parts = [
+        "# The catalogue of weighting rules on real settings",
+        _setup(result),
+        "## The claim",
+        f"*{result['claim'][0].upper()}{result['claim'][1:]}* (what the student loses: corrupted − clean).",
+        claims(result),
+    ]
+    for metric, by_part in result["ranks"].items():
+        if by_part:
+            parts += [f"## Average ranks by {metric}", ranks(result, metric)]
+    parts += ["## Wins and losses", wins(result)]
+    for name, setting in result["settings"].items():
+        parts += [f"## {name}: {setting['title']}", _about(setting), one_setting(setting)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _setup(result: Result) -> str:
+    run = result["run"]
+    seeds = ", ".join(f"{name} {s['seeds']}" for name, s in result["settings"].items())
+    steps = ", ".join(f"{name} {count}" for name, count in run["steps"].items())
+    cut = "" if run["complete"] else f" Cells planned: {run['planned']}, finished: {run['finished']}."
+    return (
+        f"Run on {run['machine']}. Paired seeds: {seeds}. Steps: {steps}.{cut} Equal distillation mass (weights that "
+        "do not sum to one are normalized), equal steps, initial weights and batches by seed. Intervals: 95 %, paired "
+        "bootstrap over test examples (documents in `text`) and seeds. They do not cover the choice of data, of "
+        "teachers or of the corruption."
+    )
+
+
+def claims(result: Result) -> str:
+    lines = [
+        "| setting | measured in | uniform loses | conforming loses | conforming − uniform/3 | the claim |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["claims"]:
+        unit = "error" if row["metric"] == "error" else result["settings"][row["setting"]]["unit"]
+        cells = [_with(row[k]["loss"], row[k]["interval"]) for k in ("uniform", "conforming")]
+        cells.append(_with(row["excess"]["value"], row["excess"]["interval"]))
+        lines.append(f"| {row['setting']} | {unit} | {' | '.join(cells)} | {row['verdict']} |")
+    return "\n".join(lines)
+
+
+def ranks(result: Result, metric: str) -> str:
+    """Average rank of each arm over all blocks, best first, and how far apart two must be."""
+    by_part = result["ranks"][metric]
+    whole = by_part["all"]
+    order = sorted(range(len(whole["arms"])), key=lambda k: whole["seeds_as_blocks"]["average"][k])
+    shown = [part for part in ("all", *CONDITIONS) if part in by_part]
+    lines = ["| rule | form | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
+    for k in order:
+        name = whole["arms"][k]
+        cells = []
+        for part in shown:
+            place = by_part[part]["arms"].index(name)
+            cells.append(f"{by_part[part]['seeds_as_blocks']['average'][place]:.1f}")
+        lines.append(f"| {name} | {_kind(result, name)} | {' | '.join(cells)} |")
+    notes = []
+    for part in shown:
+        fine, coarse = by_part[part]["seeds_as_blocks"], by_part[part]["settings_as_blocks"]
+        notes.append(
+            f"{part}: {fine['critical']:.1f} over {fine['blocks']} blocks (Friedman p = {fine['p']:.2g}), "
+            f"{coarse['critical']:.1f} if seeds of one setting count as one ({coarse['blocks']} blocks, "
+            f"p = {coarse['p']:.2g})"
+        )
+    said = "Critical differences at 5 % (Nemenyi), " + "; ".join(notes) + "."
+    return (
+        "\n".join(lines)
+        + f"\n\n{said} Seeds of one setting are no independent evidence about rules: the second is the honest one."
+    )
+
+
+def _kind(result: Result, name: str) -> str:
+    for setting in result["settings"].values():
+        if name in setting["arms"]:
+            arm = setting["arms"][name]
+            return arm["kind"] + (", sees labels" if arm["labels"] else "")
+    return ""
+
+
+def wins(result: Result) -> str:
+    """In how many settings and conditions each arm beats uniform or loses to it, and the conforming scheme each arm."""
+    lines = [
+        "| rule | form | better than uniform | worse | no difference "
+        "| conforming scheme better than it | worse | no difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    names = list(dict.fromkeys(name for s in result["settings"].values() for name in s["arms"]))
+    for name in names:
+        arms = [s["arms"][name] for s in result["settings"].values() if name in s["arms"]]
+        found = [arm[condition]["loss"] for arm in arms for condition in CONDITIONS]
+        cells = [_count([f[key]["interval"] for f in found]) for key in ("minus_uniform", "conforming_minus_this")]
+        lines.append(f"| {name} | {_kind(result, name)} | {' | '.join(cells)} |")
+    return (
+        "By the student's loss, each setting and condition once; a difference counts where its interval excludes "
+        "zero.\n\n" + "\n".join(lines)
+    )
+
+
+def _count(intervals: list[list[float]]) -> str:
+    better, worse = sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)
+    return f"{better} | {worse} | {len(intervals) - better - worse}"
+
+
+def _about(setting: Result) -> str:
+    text = (
+        f"Teachers: {', '.join(setting['teachers'])}; corrupted: {setting['corrupted_teacher']} "
+        f"({setting['corruption']}). {setting['train']} examples to distil on, {setting['validation']} with labels for "
+        f"validation, {setting['test']} to test ({setting['units']} resampled units), {setting['seeds']} seeds. "
+        f"Loss in {setting['unit']}."
+    )
+    for name, why in setting["failed"].items():
+        text += f" **{name} failed**: {why}"
+    return text
+
+
+def one_setting(setting: Result) -> str:
+    """Students' loss (and error), what corruption costs, the mixture's own loss, the corrupted teacher's share."""
+    error = any("error" in arm["clean"] for arm in setting["arms"].values())
+    victim = setting["teachers"].index(setting["corrupted_teacher"])
+    head = ["rule", "clean", "corrupted", "corruption costs"]
+    head += ["error clean", "error corrupted"] if error else []
+    head += ["mixture clean", "mixture corrupted", "share of the corrupted teacher", "undefined rows"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, arm in sorted(setting["arms"].items(), key=lambda item: item[1]["corrupted"]["loss"]["mean"]):
+        cells = [name]
+        for condition in CONDITIONS:
+            cells.append(_with(arm[condition]["loss"]["mean"], arm[condition]["loss"]["interval"], sign=False))
+        cells.append(_with(arm["damage"]["loss"]["mean"], arm["damage"]["loss"]["interval"]))
+        if error:
+            cells += [f"{100 * arm[c]['error']['mean']:.1f} %" for c in CONDITIONS]
+        cells += [f"{arm[c]['mixture']['loss']:.3f}" if "mixture" in arm[c] else "" for c in CONDITIONS]
+        share = "" if name == "hard labels" else " → ".join(f"{arm[c]['shares'][victim]:.3f}" for c in CONDITIONS)
+        lost = " → ".join(f"{100 * arm[c]['undefined']:.2g} %" for c in CONDITIONS)
+        cells += [share, lost if any(arm[c]["undefined"] for c in CONDITIONS) else ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _with(value: float, interval: list[float], sign: bool = True) -> str:
+    show = _signed if sign else "{:.3f}".format
+    return f"{show(value)} [{show(interval[0])}, {show(interval[1])}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")

@@ -1,0 +1,263 @@
+"""The study's harness on a tiny setting: resumption, pairing, statistics, and a page that tells failures."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import friedmanchisquare
+
+from benchmarks.study import corruption, harness, plan, plots, statistics, tables
+from benchmarks.study.__main__ import short
+from benchmarks.study.arms import Arm, arms
+from benchmarks.study.loop import batches, run
+from benchmarks.study.setting import Perceptron, Setting, Split, losses, one_label, seeded
+from benchmarks.study.store import Store, array
+from benchmarks.study.summary import summary, table_of
+from trivium.errors import RuleError
+from trivium.scheme import Scheme, compose
+from trivium.weighting import rule
+
+FOREVER = math.inf
+
+
+def _split(n: int, seed: int) -> Split:
+    draw = np.random.default_rng(seed)
+    y = draw.integers(0, 3, n)
+    x = np.eye(3)[y] + draw.normal(0, 0.4, (n, 3))
+    # Three teachers that read the input with more or less noise.
+    logits = np.stack([3 * (x + draw.normal(0, noise, (n, 3))) for noise in (0.1, 0.5, 1.0)])
+    zero = torch.zeros(n, dtype=torch.long)
+    side = torch.from_numpy((x[:, 0] > 0).astype(np.int64))
+    return one_label(
+        torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y), logits, zero, side, torch.from_numpy(y)
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Setting:
+    return Setting(
+        name="tiny",
+        title="three noisy readers",
+        metric="error",
+        teachers=("sharp", "fair", "dull"),
+        tasks=("label",),
+        domains=("left", "right"),
+        groups=("a", "b", "c"),
+        splits={"train": _split(120, 0), "validation": _split(60, 1), "test": _split(90, 2)},
+        student=seeded(lambda: Perceptron(3, 4, 3)),
+        steps=6,
+        batch_size=16,
+        learning_rate=1e-2,
+        corruption="relabelled",
+    )
+
+
+@pytest.fixture(scope="module")
+def load(tiny: Setting) -> harness.Loader:
+    found = {"clean": tiny, "corrupted": corruption.corrupted(tiny)}
+    return lambda name, condition, kind: found[condition]
+
+
+@pytest.fixture(scope="module")
+def shape(load: harness.Loader) -> plan.Shape:
+    return harness.shape_of("tiny", load, probe=False)
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+def test_what_is_done_is_skipped_and_what_a_kill_left_half_is_run_again(
+    load: harness.Loader, shape: plan.Shape, tmp_path: Path
+) -> None:
+    cells = plan.block(shape, "clean", 0, 6)[:4]
+    store = Store(tmp_path / "cells.jsonl")
+    assert harness.go(cells[:3], store, load, 0, FOREVER, _quiet) == 3
+    text = store.path.read_text()
+    store.path.write_text(text[:-30])  # the last line is cut, as by a kill
+    again = Store(store.path)
+    assert harness.go(cells, again, load, 0, FOREVER, _quiet) == 2
+    whole = Store(store.path)
+    assert all(cell in whole for cell in cells)
+    assert whole[cells[2]]["student"] == store[cells[2]]["student"]  # the same numbers, bit for bit
+    assert harness.go(cells, whole, load, 0, FOREVER, _quiet) == 0
+
+
+def test_no_cell_starts_after_the_deadline(load: harness.Loader, shape: plan.Shape, tmp_path: Path) -> None:
+    store = Store(tmp_path / "cells.jsonl")
+    assert harness.go(plan.block(shape, "clean", 0, 6), store, load, 0, time.monotonic() - 1, _quiet) == 0
+    assert not store.path.exists()
+
+
+def test_another_rule_or_other_data_is_another_cell(shape: plan.Shape) -> None:
+    cell = plan.block(shape, "clean", 0, 6)[0]
+    assert len({cell.key, cell._replace(formula="x").key, cell._replace(data="x").key, cell._replace(steps=7).key}) == 4
+
+
+def test_arms_of_a_seed_share_initial_weights_and_batches(tiny: Setting) -> None:
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    class Spy(torch.nn.Module):
+        def __init__(self, log: list[torch.Tensor]) -> None:
+            super().__init__()
+            self.inner, self.log = Perceptron(3, 4, 3), log
+            log.append(self.inner.head.weight.detach().clone())
+
+        def forward(self, inputs: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+            self.log.append(inputs.clone())
+            return self.inner(inputs, task)
+
+    for name in ("uniform", "three scales, conforming"):
+        log: list[torch.Tensor] = []
+        seen[name] = log
+        run(replace(tiny, student=seeded(lambda log=log: Spy(log))), arms(tiny)[0][name], 3, 5)
+    first, second = seen.values()
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(batches(tiny, 3, 5), batches(tiny, 4, 5))
+    assert len(batches(tiny, 0, 8).flatten()[:120].unique()) == 120  # an epoch sees each example once
+
+
+def test_the_bootstrap_is_a_plain_loop() -> None:
+    draw = np.random.default_rng(0)
+    stratum = np.array([0, 0, 0, 1, 1])
+    size = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    values = draw.random((2, 3, 5))
+    drawn = statistics.draw(stratum, 3, draws=7, seed=1)
+    found = statistics.replicates(values, size, stratum, drawn)
+    assert (drawn.units[:, :3].sum(1) == 3).all()
+    assert (drawn.units[:, 3:].sum(1) == 2).all()
+    assert (drawn.seeds.sum(1) == 3).all()
+    for run_, b in np.ndindex(2, 7):
+        total = 0.0
+        for s in range(3):
+            for part in (0, 1):
+                above = below = 0.0
+                for u in range(5):
+                    if stratum[u] == part:
+                        above += drawn.units[b, u] * values[run_, s, u]
+                        below += drawn.units[b, u] * size[u]
+                total += drawn.seeds[b, s] / 3 * above / below / 2
+        assert found[run_, b] == pytest.approx(total, rel=1e-6)
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    """Means of 60 normal numbers: the 95 % interval holds the truth in 95 of 100 cases, give or take four."""
+    generator = np.random.default_rng(5)
+    stratum, size, hits = np.zeros(60, int), np.ones(60), 0
+    for trial in range(300):
+        values = generator.normal(0.3, 1, (1, 1, 60))
+        low, high = statistics.interval(
+            statistics.replicates(values, size, stratum, statistics.draw(stratum, 1, 400, trial))[0]
+        )
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+# Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), table 5a: q at 5 % and 10 %.
+@pytest.mark.parametrize(
+    ("arms_", "five", "ten"),
+    [(2, 1.960, 1.645), (3, 2.343, 2.052), (4, 2.569, 2.291), (5, 2.728, 2.459), (6, 2.850, 2.589), (10, 3.164, 2.920)],
+)
+def test_nemenyi_constants_are_the_published_ones(arms_: int, five: float, ten: float) -> None:
+    assert statistics.nemenyi(arms_) == pytest.approx(five, abs=2e-3)
+    assert statistics.nemenyi(arms_, 0.1) == pytest.approx(ten, abs=2e-3)
+
+
+def test_friedman_is_scipys_and_ranks_are_averaged_over_ties() -> None:
+    scores = np.random.default_rng(3).integers(0, 4, (12, 5)).astype(float)  # many ties
+    found = statistics.friedman(scores)
+    assert found.chi_square == pytest.approx(friedmanchisquare(*scores.T).statistic)
+    assert statistics.friedman(np.array([[1.0, 1.0, 2.0]])).average == [1.5, 1.5, 3.0]
+    # Demšar's example: 4 arms on 14 sets, CD = 2.569·sqrt(4·5/(6·14)) = 1.25
+    assert statistics.critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
+
+
+def test_the_plan_takes_less_where_the_whole_does_not_fit(shape: plan.Shape) -> None:
+    slow, quick = replace(shape, name="slow", seconds=20.0, steps=100), replace(shape, name="quick", seconds=1.0)
+    runs = sum(map(len, shape.formulas.values()))
+    whole = plan.fit([slow, quick], 5 * 21 * runs)
+    assert (whole.steps["slow"], whole.seeds) == (100, {"slow": 5, "quick": 5})
+    less = plan.fit([slow, quick], (3 * 10 + 5) * runs)
+    assert (less.steps["slow"], less.seeds, less.fits) == (50, {"slow": 3, "quick": 5}, True)
+    assert not plan.fit([slow, quick], 1.0).fits
+    order = [(cell.seed, cell.setting, cell.condition) for cell in less.cells([slow, quick])]
+    assert order == sorted(order, key=lambda key: key[0])
+    assert order[: runs // 2] == [(0, "slow", "clean")] * (runs // 2)
+
+
+@pytest.mark.parametrize("kind", ["relabelled", "overconfident", "misplaced"])
+def test_a_corruption_spoils_the_victim_alone_and_validation_shows_it(tiny: Setting, kind: str) -> None:
+    bad, victim = corruption.corrupted(tiny, kind), corruption.victim_of(tiny)
+    for name, split in tiny.splits.items():
+        same = [torch.equal(a, b) for a, b in zip(split.logits, bad.splits[name].logits, strict=True)]
+        assert same == [k != victim for k in range(3)]
+        assert torch.isfinite(bad.splits[name].logits[victim]).all()
+    before, after = (losses(s.splits["validation"], "task", 1)[0, victim] for s in (tiny, bad))
+    assert after > before + 0.3
+
+
+def test_a_cycle_moves_every_label() -> None:
+    for labels in (2, 3, 24):
+        move = corruption.cycle(labels, 1)
+        assert sorted(move.tolist()) == list(range(labels))
+        assert (move != torch.arange(labels)).all()
+
+
+def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Setting) -> None:
+    class Undefined:
+        """Weights that are NaN where the first teacher is surest, as a published quotient may be."""
+
+        ranges = compose(tiny.teachers).ranges
+
+        def log_weights(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+            weights = torch.full((16, 1, 3), 1 / 3)
+            weights[::4] = math.nan
+            return weights.log()
+
+        def formula(self) -> str:
+            return "0/0 on every fourth row"
+
+    scheme = Scheme(tiny.teachers, {}, Undefined(), None)  # type: ignore[arg-type]
+    found = run(tiny, Arm("undefined", "published", scheme), 1, 4)
+    assert found["train"]["undefined"] == pytest.approx(0.25)
+    assert torch.isfinite(found["student"]["nats"]).all()
+
+    @rule(scale="token", features=["entropy"])
+    def broken(entropy: torch.Tensor) -> torch.Tensor:
+        return entropy * math.nan
+
+    with pytest.raises(RuleError):
+        run(tiny, Arm("broken", "published", compose(tiny.teachers, token=[broken])), 1, 2)
+
+
+def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: plan.Shape, tmp_path: Path) -> None:
+    whole = plan.Plan({"tiny": 6}, {"tiny": 2}, 0.0, True)
+    store = Store(tmp_path / "cells.jsonl")
+    cells = list(whole.cells([shape]))
+    harness.go(cells, store, load, 0, FOREVER, _quiet)
+    half = table_of(shape, whole, store, load)
+    assert half is not None
+    assert half.seeds == [0, 1]
+    run_ = {"machine": "one process", "steps": {"tiny": 6}, "complete": True, "planned": 1, "finished": 1}
+    result = json.loads(json.dumps(short(summary([half]) | {"run": run_})))
+    arm = result["settings"]["tiny"]["arms"]["uniform"]
+    first = [c for c in cells if c.arm == "uniform" and c.condition == "clean"]
+    assert arm["clean"]["loss"]["mean"] == pytest.approx(
+        np.mean([array(store[c]["student"]["nats"]).mean() for c in first]), rel=1e-4
+    )
+    assert arm["clean"]["loss"]["minus_uniform"] == {"difference": 0.0, "interval": [0.0, 0.0]}
+    assert arm["clean"]["shares"] == pytest.approx([1 / 3] * 3, abs=1e-4)
+    assert "oracle" not in result["ranks"]["loss"]["all"]["arms"]
+    assert [row["setting"] for row in result["claims"]] == ["tiny", "tiny"]
+    page = tables.page(result)
+    assert page.count("| three scales, conforming |") >= 3
+    for svg in (plots.rank_plot(result), plots.damage_plot(result)):
+        assert svg.startswith("<svg")
+        assert "three scales, conforming" in svg
