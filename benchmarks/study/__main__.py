@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="paired seeds at most")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--corruption", choices=KINDS, help="another than each setting's main one")
-    parser.add_argument("--replan", action="store_true", help="forget the plan of an earlier call")
+    parser.add_argument("--replan", action="store_true", help="forget the steps an earlier call fixed")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--output", type=Path, default=RESULTS / "study.json")
     options = parser.parse_args()
@@ -48,8 +48,8 @@ def main() -> None:
     shapes = [shape_of(name, load, options.corruption or "") for name in options.settings]
     for shape in shapes:
         print(f"{shape.name}: {len(shape.formulas['clean'])} arms, about {shape.seconds:.1f} s a cell", flush=True)
-    plan = planned(shapes, options)
     store = Store(options.work / "cells.jsonl")
+    plan = planned(shapes, store, options)
     deadline = begun + 60 * options.minutes
     cells = list(plan.cells(shapes))
     go(cells, store, load, options.jobs, deadline, lambda line: print(line, flush=True))
@@ -72,18 +72,16 @@ def fetch(work: Path) -> None:
         print(f"{name}: {', '.join(setting.teachers)}; {len(setting.splits['test'])} test examples", flush=True)
 
 
-def planned(shapes: list[Shape], options: argparse.Namespace) -> Plan:
-    """The plan of an earlier call where there is one, so that going on means the same cells; else one that fits."""
-    path = options.work / "plan.json"
-    kept: dict[str, Any] = {} if options.replan or not path.is_file() else json.loads(path.read_text(encoding="utf-8"))
-    if all(shape.name in kept.get("steps", {}) for shape in shapes) and kept.get("asked") == options.seeds:
-        plan = Plan(kept["steps"], kept["seeds"], kept["seconds"], kept["fits"])
-    else:
-        plan = fit(shapes, 60 * options.minutes * max(options.jobs, 1), options.seeds)
-        kept = {"asked": options.seeds, **plan.__dict__}
-        path.write_text(json.dumps(kept), encoding="utf-8")
-    expected = plan.seconds / 60 / max(options.jobs, 1)
-    print(f"plan: steps {dict(plan.steps)}, seeds {dict(plan.seeds)}, about {expected:.0f} minutes in all", flush=True)
+def planned(shapes: list[Shape], store: Store, options: argparse.Namespace) -> Plan:
+    """A plan that fits into the time, with the steps of an earlier call where there was one."""
+    path = options.work / "steps.json"
+    steps: dict[str, int] = {}
+    if path.is_file() and not options.replan:
+        steps = json.loads(path.read_text(encoding="utf-8"))
+    jobs = max(options.jobs, 1)
+    plan = fit(shapes, 60 * options.minutes * jobs, options.seeds, store, steps)
+    path.write_text(json.dumps(steps | dict(plan.steps)), encoding="utf-8")
+    print(f"plan: steps {plan.steps}, seeds {plan.seeds}, about {plan.seconds / 60 / jobs:.0f} minutes", flush=True)
     if not plan.fits:
         print("that is more than there is: what is finished in time is reported", flush=True)
     return plan

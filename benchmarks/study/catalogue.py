@@ -7,9 +7,15 @@ from pathlib import Path
 
 from benchmarks.study.corruption import corrupted
 from benchmarks.study.setting import Setting
-from benchmarks.study.settings import digits, language_id, multitask, text
+from benchmarks.study.settings import digits, language_id, multitask, spam, text
 
-SETTINGS = {"text": text.load, "language_id": language_id.load, "digits": digits.load, "multitask": multitask.load}
+SETTINGS = {
+    "text": text.load,
+    "language_id": language_id.load,
+    "digits": digits.load,
+    "multitask": multitask.load,
+    "spam": spam.load,
+}
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.study.setting import SPLITS, Setting, losses
+from benchmarks.study.arrays import SPLITS
+from benchmarks.study.setting import Setting, losses
 
 FACTOR, SHARE = 8.0, 0.4
 CONDITIONS = ("clean", "corrupted")

@@ -8,11 +8,13 @@ first the text setting trains for fewer steps, then it has fewer seeds, then all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.study.corruption import CONDITIONS
 from benchmarks.study.store import Cell
+
+Steps = Mapping[str, int] | None
 
 #: (steps of the slow settings, seeds of the slow settings, seeds of all), most wanted first.
 LADDER = ((1.0, 5, 5), (0.75, 5, 5), (0.5, 5, 5), (0.5, 3, 5), (0.5, 3, 3), (0.5, 2, 2), (0.5, 1, 1))
@@ -59,22 +61,32 @@ def block(shape: Shape, condition: str, seed: int, steps: int) -> list[Cell]:
     ]
 
 
-def fit(shapes: list[Shape], available: float, seeds: int = 5) -> Plan:
+def fit(
+    shapes: list[Shape], available: float, seeds: int = 5, store: Container[Cell] = (), steps: Steps = None
+) -> Plan:
     """The first rung of :data:`LADDER` that fits into ``available`` CPU-seconds, else the last.
 
     Args:
         available: wall-clock seconds times processes.
         seeds: at most so many.
+        store: cells that are finished and cost nothing any more.
+        steps: those of an earlier call, which stay: cells of other steps are no use to its own.
     """
+    plan = Plan({}, {}, 0.0, True)
     for share, slow_seeds, all_seeds in LADDER:
-        steps, count, total = {}, {}, 0.0
+        taken, count, total = {}, {}, 0.0
         for shape in shapes:
             slow = shape.seconds > SLOW
-            used = share if slow else 1.0
-            steps[shape.name] = max(1, round(shape.steps * used))
+            taken[shape.name] = (steps or {}).get(shape.name) or max(1, round(shape.steps * (share if slow else 1.0)))
             count[shape.name] = min(seeds, slow_seeds if slow else all_seeds)
-            runs = sum(map(len, shape.formulas.values())) * count[shape.name]
-            total += runs * shape.seconds * used
-        if total <= available:
-            return Plan(steps, count, total, True)
-    return Plan(steps, count, total, False)
+            cells = [
+                cell
+                for seed in range(count[shape.name])
+                for condition in CONDITIONS
+                for cell in block(shape, condition, seed, taken[shape.name])
+            ]
+            total += sum(cell not in store for cell in cells) * shape.seconds * taken[shape.name] / shape.steps
+        plan = Plan(taken, count, total, total <= available)
+        if plan.fits:
+            break
+    return plan

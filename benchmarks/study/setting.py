@@ -6,14 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-SPLITS = ("train", "validation", "test")
 
 #: A student maps (inputs [B, …], task [B]) to logits [B, T, V].
 Student = Callable[[int], nn.Module]
@@ -142,23 +139,6 @@ def seeded(make: Callable[[], nn.Module]) -> Student:
         return make()
 
     return build
-
-
-def cached(path: Path, build: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays at ``path``, built where there are none; written beside and moved, so never half."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, **build())
-        part.replace(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def log_probabilities(p: np.ndarray, least: float = 1e-4) -> np.ndarray:
-    """log of probabilities mixed with ``least`` of uniform: hard classifiers give zeros, and a KL needs mass."""
-    p = p / p.sum(-1, keepdims=True)
-    return np.log((1 - least) * p + least / p.shape[-1]).astype(np.float32)
 
 
 LN2 = math.log(2)

