@@ -10,14 +10,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from benchmarks.study.setting import Setting, losses
+from trivium.errors import TriviumError
 from trivium.scheme import Conform, Product, Scheme, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
+from trivium.training.collect import Batch, collect_features
 from trivium.training.recipe import LossSection
 from trivium.weighting import RULES, DomainMap, Entropy, PrefixPosterior, Rule, Skill, Static, rule
 from trivium.weighting.base import Operator
@@ -82,19 +84,37 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
     for entry in _catalogue():
         if entry.name in OWN:
             continue
-        if setting.splits["train"].labels.shape[-1] == 1 and "prefix_log_prob" in entry.operator.ranges:
-            missing[entry.key] = "one label an example has no prefix: the rule is uniform"
-            continue
         try:
-            operator = for_teachers(entry.operator, len(setting.teachers))
-            constants = getattr(operator, "constants", None)
-            if constants is not None:
-                constants(len(setting.teachers))
+            operator = for_teachers(entry.operator, setting)
             scheme = Scheme(setting.teachers, {entry.scale: operator}, operator, None)
+            missing[entry.key] = _unfit(setting, scheme)
+        except TriviumError as error:  # a row of the catalogue may be about three teachers; that is its right
+            missing[entry.key] = str(error)
+        if not missing[entry.key]:
+            del missing[entry.key]
             found[entry.key] = Arm(entry.key, entry.form, scheme)
-        except Exception as error:  # a row of the catalogue may be about three teachers; that is its right
-            missing[entry.key] = f"{type(error).__name__}: {error}"
     return found, missing
+
+
+def _unfit(setting: Setting, scheme: Scheme) -> str:
+    """Why a rule cannot be run in a setting; empty if it can."""
+    labels = setting.splits["train"].labels
+    if labels.shape[-1] == 1 and "prefix_log_prob" in scheme.ranges:
+        return "one label an example has no prefix: the rule is uniform"
+    vocabulary = setting.splits["train"].logits[0].shape[-1]
+    if "logits" in scheme.ranges and vocabulary * (1 + len(setting.teachers)) > 1000:
+        return "it reads all logits at once, and learns through three steps of the student: too slow for two cores"
+    lacking = set(scheme.ranges) - set(available(setting, scheme))
+    return f"training does not give it {', '.join(sorted(lacking))}" if lacking else ""
+
+
+def available(setting: Setting, scheme: Scheme) -> dict[str, torch.Tensor]:
+    """The features that training collects for a scheme, on two examples."""
+    split, validation = setting.splits["train"], setting.splits["validation"]
+    logits = [z[:2] for z in split.logits]
+    columns = {"context_loss": losses(validation, "domain", len(setting.domains))[split.domain[:2]]}
+    batch = Batch(split.labels[:2], logits, split.domain[:2], split.task[:2], columns)
+    return collect_features(scheme, batch, logits[0].float(), losses(validation, "task", len(setting.tasks)))
 
 
 HARD_LABELS = LossSection(distillation=0.0, label=1.0)
@@ -108,18 +128,27 @@ def _catalogue() -> tuple:
     return ENTRIES
 
 
-def for_teachers(operator: Operator, teachers: int) -> Operator:
-    """The operator of a catalogue row for another number of teachers: bounds of its projection, if any, restated."""
+def for_teachers(operator: Operator, setting: Setting) -> Operator:
+    """The operator of a catalogue row with the setting's sizes: bounds restated, learned rules in their first state."""
+    teachers = len(setting.teachers)
     if isinstance(operator, Conform):
         c = operator.conforming
-        floor = min(c.floor, 0.5 / teachers)
-        bounds = ConformingSet(teachers, floor, max(c.cap, 1.5 / teachers) if teachers > 1 else 1.0)
-        return Conform(for_teachers(operator.part, teachers), bounds)
+        bounds = ConformingSet(teachers, min(c.floor, 0.5 / teachers), max(c.cap, min(1.0, 1.5 / teachers)))
+        return Conform(for_teachers(operator.part, setting), bounds)
     if isinstance(operator, Product):
-        return Product(tuple(for_teachers(part, teachers) for part in operator.parts))
-    if dataclasses.is_dataclass(operator) and hasattr(operator, "part"):
-        return dataclasses.replace(operator, part=for_teachers(operator.part, teachers))
-    return operator
+        return Product(tuple(for_teachers(part, setting) for part in operator.parts))
+    if not dataclasses.is_dataclass(operator):
+        return operator
+    sizes: dict[str, Any] = {
+        "teachers": teachers,
+        "tasks": len(setting.tasks),
+        "classes": setting.splits["train"].logits[0].shape[-1],
+    }
+    names = {field.name for field in dataclasses.fields(operator)}
+    changed = {name: size for name, size in sizes.items() if name in names}
+    if "part" in names:
+        changed["part"] = for_teachers(operator.part, setting)
+    return dataclasses.replace(operator, **changed) if changed else operator
 
 
 def _mean_loss(setting: Setting) -> torch.Tensor:

@@ -6,8 +6,10 @@ what a benchmark needs. Arms that share a seed share initial weights, batches an
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from trivium.training.evaluate import is_predictor
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.recipe import MonitorSection
 from trivium.training.step import distillation_step
+from trivium.weighting import Operator
 from trivium.weighting.features import NEEDS_STUDENT
 
 WARMUP, CLIP = 20, 1.0
@@ -79,20 +82,24 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     validation = setting.splits["validation"]
     validation_loss = losses(validation, "task", len(setting.tasks))
     columns = {"context_loss": losses(validation, "domain", len(setting.domains))}
+    # A copy: rules that learn start from their first state in every cell.
+    scheme = copy.deepcopy(arm.scheme)
+    learners = [part for part in parts(scheme.root) if hasattr(part, "learn")]
     student = setting.student(seed)
     watch = Watch(Monitor(Bounds.of(arm.scheme, MonitorSection()), "record"))
     optimizer = torch.optim.AdamW(student.parameters(), lr=setting.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
     train = setting.splits["train"]
-    for index in batches(setting, seed, steps):
+    for step, index in enumerate(batches(setting, seed, steps), start=1):
         batch = batch_of(train, index, arm, columns)
         logits = student(train.inputs[index], batch.task)
-        output = distillation_step(logits, batch, arm.scheme, arm.loss, validation_loss, watch)
-        # A rule that learns while the student does is updated here, from this batch, once its room offers the call.
+        output = distillation_step(logits, batch, scheme, arm.loss, validation_loss, watch)
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), CLIP)
         optimizer.step()
+        for learned in learners:
+            learned.learn(lesson(setting, student, index, step, schedule.get_last_lr()[0]))
         schedule.step()
     test = setting.splits["test"]
     result: dict[str, Any] = {"train": watch.record()}
@@ -104,8 +111,8 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
             def mixture(index: Tensor) -> Tensor:
                 batch = batch_of(test, index, arm, columns)
                 logits = student(test.inputs[index], batch.task) if _looks(arm) else None
-                features = collect_features(arm.scheme, batch, logits, validation_loss)
-                weights = arm.scheme.log_weights(features).expand(*batch.labels.shape, len(setting.teachers))
+                features = collect_features(scheme, batch, logits, validation_loss)
+                weights = scheme.log_weights(features).expand(*batch.labels.shape, len(setting.teachers))
                 weights = watch.watch(weights, batch.mask).flatten(0, 1)
                 log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in batch.teacher_logits]
                 return POOLS["linear"].pool(log_p, weights).view(*batch.labels.shape, -1)
@@ -113,6 +120,31 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
             result["mixture"] = measured(test, mixture)
             result["test"] = watch.record()
     return result | {"seconds": time.process_time() - start}
+
+
+def parts(operator: Operator) -> Iterator[Operator]:
+    """An operator and all that it is made of."""
+    yield operator
+    inner = getattr(operator, "parts", None) or [p for p in [getattr(operator, "part", None)] if p is not None]
+    for part in inner:
+        yield from parts(part)
+
+
+def lesson(setting: Setting, student: nn.Module, rows: Tensor, step: int, rate: float) -> Any:
+    """What a learned rule may look at after an optimizer step."""
+    from trivium.weighting.learned import Lesson
+
+    train = setting.splits["train"]
+    return Lesson(
+        step=step,
+        rows=rows,
+        learning_rate=rate,
+        parameters=dict(student.named_parameters()),
+        student_logits=lambda p, i: torch.func.functional_call(student, dict(p), (train.inputs[i], train.task[i])),
+        teacher_logits=lambda i: [z[i] for z in train.logits],
+        labels=lambda i: train.labels[i],
+        task=lambda i: train.task[i],
+    )
 
 
 def _looks(arm: Arm) -> bool:

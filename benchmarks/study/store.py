@@ -39,7 +39,8 @@ class Store:
         self.done: dict[str, dict[str, Any]] = {}
         if path.is_file():
             for line in self._lines():
-                self.done[line["key"]] = line
+                if "failed" not in line:  # failing costs nothing, and what failed may have been mended since
+                    self.done[line["key"]] = line
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         for line in self.path.read_text(encoding="utf-8").splitlines():
