@@ -27,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test lint types imports doctest index teachers bench docs clean
+.PHONY: help install demo test lint types imports doctest index teachers bench study docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,10 @@ teachers: $(VENV)/.runtime  ## train again the teachers that the package ships
 bench: $(VENV)/.runtime  ## run again the benchmarks that the README quotes
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python benchmarks/first_light.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/monitor.py
+
+MINUTES ?= 60
+study: $(VENV)/.dev  ## compare the catalogue's rules on five real settings (MINUTES=60); resumes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.study --minutes $(MINUTES)
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs  ## build the documentation into site/

@@ -6,6 +6,7 @@ Every number between two markers comes from ``benchmarks/results/``; a test fail
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,23 @@ def tables() -> dict[str, str]:
     return {"first_light": first_light(result), "scales": scales(result), "monitor": monitor(watched)}
 
 
+def study() -> dict[str, str]:
+    """The tables of ``benchmarks/study``, which a README may quote: the claim, ranks by loss, wins and losses."""
+    path = RESULTS / "study.json"
+    if not path.is_file():
+        return {}
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))  # the study is a package of its own, beside this folder
+    from benchmarks.study.tables import claims, ranks, wins
+
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return {"study_claims": claims(result), "study_ranks": ranks(result, "loss"), "study_wins": wins(result)}
+
+
 def filled(text: str) -> str:
     """The README's text with every marked part replaced."""
-    for name, table in tables().items():
+    quoted = {name: table for name, table in study().items() if BEGIN.format(name) in text}
+    for name, table in (tables() | quoted).items():
         begin, end = BEGIN.format(name), END.format(name)
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)

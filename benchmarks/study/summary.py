@@ -20,6 +20,8 @@ CLAIM = "with a corrupted teacher the conforming scheme loses at most a third of
 CONFORMING, UNIFORM = "three scales, conforming", "uniform"
 #: Metric → what a cell calls it. The loss is nats a label, or bits a byte where the setting is text.
 METRICS = {"loss": "nats", "error": "wrong"}
+#: What is ranked: all rules on all blocks, on those of one condition, and those rules that see no training label.
+PARTS = ("all", *CONDITIONS, "without labels")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ def summary(tables: list[Table]) -> dict[str, Any]:
         "settings": {table.setting.name: _setting(table) for table in tables},
         "claims": [line for table in tables for line in _claims(table)],
         "ranks": {
-            metric: {part: found for part in ("all", *CONDITIONS) if (found := _ranks(tables, metric, part))}
-            for metric in METRICS
+            metric: {part: found for part in PARTS if (found := _ranks(tables, metric, part))} for metric in METRICS
         },
     }
 
@@ -189,11 +190,13 @@ def _ranks(tables: list[Table], metric: str, part: str) -> dict[str, Any]:
     used = [table for table in tables if metric in table.metrics]
     if not used:
         return {}
-    conditions = CONDITIONS if part == "all" else (part,)
+    conditions = (part,) if part in CONDITIONS else CONDITIONS
     common = [
         name
         for name, arm in used[0].arms.items()
-        if arm.kind != "reference" and all(name in t.names or name in t.failed for t in used)
+        if arm.kind != "reference"
+        and not (arm.labels and part == "without labels")
+        and all(name in t.names or name in t.failed for t in used)
     ]
     if len(common) < 2:
         return {}

@@ -58,14 +58,15 @@ def ranks(result: Result, metric: str) -> str:
     by_part = result["ranks"][metric]
     whole = by_part["all"]
     order = sorted(range(len(whole["arms"])), key=lambda k: whole["seeds_as_blocks"]["average"][k])
-    shown = [part for part in ("all", *CONDITIONS) if part in by_part]
+    shown = [part for part in ("all", *CONDITIONS, "without labels") if part in by_part]
     lines = ["| rule | form | " + " | ".join(shown) + " |", "|---|---|" + "---|" * len(shown)]
     for k in order:
         name = whole["arms"][k]
         cells = []
         for part in shown:
-            place = by_part[part]["arms"].index(name)
-            cells.append(f"{by_part[part]['seeds_as_blocks']['average'][place]:.1f}")
+            listed = by_part[part]["arms"]
+            average = by_part[part]["seeds_as_blocks"]["average"]
+            cells.append(f"{average[listed.index(name)]:.1f}" if name in listed else "")
         lines.append(f"| {name} | {_kind(result, name)} | {' | '.join(cells)} |")
     notes = []
     for part in shown:

@@ -261,3 +261,38 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
     for svg in (plots.rank_plot(result), plots.damage_plot(result)):
         assert svg.startswith("<svg")
         assert "three scales, conforming" in svg
+
+
+def test_learned_rules_are_taught_and_start_anew_in_every_cell(tiny: Setting) -> None:
+    taught: list[int] = []
+
+    class Teachable:
+        """Counts its lessons: a cell that began with another's state would count on."""
+
+        ranges = compose(tiny.teachers).ranges
+        lessons = 0
+
+        def log_weights(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+            return torch.full((3,), -math.log(3))
+
+        def learn(self, lesson: object) -> None:
+            self.lessons += 1
+            taught.append(self.lessons)
+            logits = lesson.student_logits(lesson.parameters, lesson.rows)  # type: ignore[attr-defined]
+            assert logits.shape == (16, 1, 3)
+            assert logits.requires_grad
+
+    arm = Arm("teachable", "published", Scheme(tiny.teachers, {}, Teachable(), None))  # type: ignore[arg-type]
+    run(tiny, arm, 1, 3)
+    run(tiny, arm, 2, 3)
+    assert taught == [1, 2, 3, 1, 2, 3]
+
+
+def test_catalogue_rows_take_the_settings_sizes_or_say_why_not(tiny: Setting) -> None:
+    found, missing = arms(tiny)
+    assert not found.keys() & missing.keys()
+    assert all(missing.values())
+    assert "prefix" in missing["prefix_posterior"]
+    assert {"uniform", "oracle", "three scales, conforming", "ebkd", "ca_mkd, conforming"} <= found.keys()
+    assert found["ca_mkd"].labels
+    assert not found["ebkd"].labels
