@@ -21,7 +21,7 @@ from trivium.teachers.huggingface import Teacher, load_model, load_teachers, loa
 from trivium.training.configs import fresh_config
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.window import require_window
-from trivium.weighting import RULES, Operator, Rule
+from trivium.weighting import RULES, Learned, Operator, Rule
 from trivium.weighting.features import BUILT_IN, Scale
 from trivium.weighting.loading import load_rule
 
@@ -90,6 +90,9 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         options.setdefault("scale", scale)
     if "map" in options and "teacher_of" in fields:
         options["teacher_of"] = _teacher_of(options.pop("map"), recipe)
+    for name, size in _sizes(recipe).items():
+        if issubclass(rule, Learned) and name in fields:
+            options.setdefault(name, size)
     for name, value in list(options.items()):
         if name not in fields:
             raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
@@ -98,6 +101,17 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     built = _validated(rule, entry.rule, options, fields)
     built.constants(len(recipe.teachers))  # a list as long as K, an index that exists, a budget ≥ 0: checked there
     return built
+
+
+def _sizes(recipe: Recipe) -> dict[str, int]:
+    """What a learned rule may need to know of a run. The classes of text are its vocabulary, which the rule's options
+    must tell."""
+    data = recipe.data
+    if data.kind == "examples":
+        classes = {"classes": sum(len(names) for names in data.tasks.values()), "tasks": max(1, len(data.tasks))}
+    else:
+        classes = {"tasks": len(dict.fromkeys(domain.task for domain in data.domains))}
+    return {"teachers": len(recipe.teachers), **classes}
 
 
 def _validated(rule: type[Rule], name: str, options: Mapping[str, Any], fields: set[str]) -> Rule:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.errors import AxiomViolation
+from trivium.errors import AxiomViolation, InputError
 from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
 from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
+from trivium.weighting.meta import joined_logits
 from trivium.weighting.statistics import sequence_loss, token_statistics
 
 
@@ -83,6 +84,10 @@ def collect_features(
         features["validation_loss"] = validation_loss[batch.task].unsqueeze(1)
     if "domain" in wanted:
         features["domain"] = batch.domain.float().view(-1, 1, 1)
+    if "task" in wanted:
+        features["task"] = batch.task.float().view(-1, 1, 1)
+    if "logits" in wanted:
+        features["logits"] = joined_logits(batch.teacher_logits, _needed(student_logits))
     for name in wanted - set(BUILT_IN):
         features[name] = batch.columns[name].unsqueeze(1)
     if batch.serving is not None:
@@ -92,12 +97,18 @@ def collect_features(
     return features
 
 
+def _needed(student_logits: Tensor | None) -> Tensor:
+    if student_logits is None:
+        raise InputError("'logits' are those of teachers and student", "no student's logits")
+    return student_logits
+
+
 def _stand_in(features: dict[str, Tensor], scheme: Scheme, serving: Tensor) -> None:
     """Give every absent teacher the features of its stand-in."""
     own = stand_ins(serving).unsqueeze(1)
     for name, value in features.items():
         interval, teachers = scheme.ranges.get(name), len(scheme.teachers)
-        if interval is None or interval.shared:
+        if interval is None or interval.shared or interval.numbers:
             continue
         index = own
         if interval.pairwise:

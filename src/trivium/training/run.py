@@ -208,11 +208,14 @@ def distill(
     trainer.add_callback(recorder)
     if checkpoint is None:
         recorder.evaluate(0)
+    else:
+        trainer.teaching.restore(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student = trainer.accelerator.unwrap_model(trainer.model)
     nats = _final_nats(recipe, scheme, workshop, student)
     if is_main():
         student.save_pretrained(folder / "student")
+        trainer.teaching.save(folder)
         if workshop.tokenizer is not None:
             workshop.tokenizer.save_pretrained(folder / "student")
         if isinstance(rows := workshop.held_out[0], Examples):

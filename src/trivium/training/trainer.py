@@ -20,6 +20,7 @@ from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
 from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct, student_nats
+from trivium.training.learning import Teaching
 from trivium.training.monitor import Monitor
 from trivium.training.processes import is_main
 from trivium.training.recipe import Recipe
@@ -80,6 +81,8 @@ class DistillationTrainer(Trainer):
         self.scalars: dict[str, float] = {}
         super().__init__(model=model, args=training_arguments(recipe, folder), train_dataset=RowNumbers(rows))
         self.validation_loss = validation_loss.to(self.args.device)
+        self.teaching = Teaching(scheme, model, rows, source, self.args.world_size)
+        self.index = torch.arange(0)  # rows of the last batch
         # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
         self.model_accepts_loss_kwargs = True
 
@@ -91,7 +94,7 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
-        index = inputs["row"].cpu()
+        index = self.index = inputs["row"].cpu()
         outputs = model(**self.rows.arguments(index, self.args.device))
         batch = batch_of(self.rows, index, self.source, self.args.device)
         vocabulary = batch.teacher_logits[0].shape[-1]
@@ -184,6 +187,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, train, step = self.trainer, self.trainer.recipe.train, state.global_step
+        trainer.teaching.lesson(step, trainer.index, float(kwargs["lr_scheduler"].get_last_lr()[0]))
         for violation in trainer.monitor.take_violations():
             trainer.trace.write("violation", step, **violation)
         if step % train.log_every == 0 or step % train.save_every == 0 or step == train.steps:
@@ -212,4 +216,6 @@ class Recorder(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own
         if is_main():
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self.trainer.teaching.save(folder)
+            mark_complete(folder)
