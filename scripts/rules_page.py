@@ -1,6 +1,7 @@
 """Ask every axiom of every rule in the catalogue; write ``assets/catalogue.json`` and ``docs/rules.md``.
 
-``python scripts/rules_page.py`` asks and writes both; ``--page`` writes the page alone, from the record.
+``python scripts/rules_page.py`` asks and writes both; ``--row NAME`` asks one row and keeps what is recorded of the
+others; ``--page`` writes the page alone, from the record.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def told(row: dict[str, Any]) -> str:
+    """One line for who waits."""
+    return f"{row['key']}: " + ", ".join(f"{axiom} {cell['verdict']}" for axiom, cell in row["cells"].items())
+
+
 def escape(text: str) -> str:
     r"""Text in which Markdown sees no markup.
 
@@ -51,12 +57,12 @@ def escape(text: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="write the page from the record, without asking again")
-    if not parser.parse_args(arguments).page:
-        rows = []
-        for row in table.compute():
-            print(row["key"], {axiom: cell["verdict"] for axiom, cell in row["cells"].items()}, file=sys.stderr)
-            rows.append(row)
-        table.write(rows)
+    parser.add_argument(
+        "--row", action="append", help="ask this row alone (its key; may be given again), keep the rest"
+    )
+    given = parser.parse_args(arguments)
+    if not given.page:
+        table.write(list(table.compute(only=given.row, progress=lambda row: print(told(row), file=sys.stderr))))
     PAGE.write_text(page(table.read()), encoding="utf-8")
     return 0
 

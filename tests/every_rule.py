@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trivium.catalogue import ENTRIES
 from trivium.scheme import Limit
+from trivium.scheme.tree import leaves
 from trivium.weighting import (
     AMTSS,
     CAMKD,
@@ -80,7 +82,11 @@ def rule_of(operator: Operator) -> Rule:
     return inner
 
 
-#: One instance of each class, the conforming one where there is one.
-ONE_OF_EACH: dict[str, Operator] = {
-    rule_of(op).name: op for op in reversed([*CONFORMING, *(p.rule for p in PUBLISHED if p.form is not None)])
-}
+def _each() -> dict[str, Operator]:
+    listed = [*CONFORMING, *(published.rule for published in PUBLISHED if published.form is not None)]
+    rows = [entry.operator for entry in ENTRIES if len(list(leaves(entry.operator))) == 1]
+    return {next(leaves(operator)).name: operator for operator in reversed([*listed, *rows])}
+
+
+#: One instance of each class, the conforming one where there is one; of a rule that is not listed here its row's.
+ONE_OF_EACH: dict[str, Operator] = _each()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from trivium.catalogue import ENTRIES
 from trivium.catalogue.cells import SECONDS, Cell, cells
 from trivium.catalogue.entry import Entry
 from trivium.certify.question import STATEMENTS, Witness
+from trivium.errors import nearest, require
 
 FILE = Path(str(files("trivium") / "assets" / "catalogue.json"))
 #: One sign a verdict, for tables; a word is spelt out in the details.
@@ -23,11 +24,28 @@ SIGNS: Mapping[str, str] = {
 }
 
 
-def compute(seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
-    """Every row, asked now: :mod:`trivium.catalogue.cells` for each entry, about two seconds each."""
+def compute(
+    only: Collection[str] | None = None,
+    seconds: float = SECONDS,
+    progress: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Iterator[dict[str, Any]]:
+    """Every row, asked now: :mod:`trivium.catalogue.cells` for each entry, about two seconds each.
+
+    Args:
+        only: keys of rows to ask; the others come from the record. A key that is no row's is refused.
+    """
+    keys = [entry.key for entry in ENTRIES]
+    for key in only or ():
+        require(key in keys, "a row must be in the catalogue", repr(key), nearest(key, keys))
+    recorded = {row["key"]: row for row in read()} if only is not None else {}
     for entry in ENTRIES:
+        if only is not None and entry.key not in only and entry.key in recorded:
+            yield recorded[entry.key]
+            continue
         found = cells(entry, seconds)
-        yield {**identity(entry), "cells": {axiom: cell.to_json() for axiom, cell in found.items()}}
+        row = {**identity(entry), "cells": {axiom: cell.to_json() for axiom, cell in found.items()}}
+        progress(row)
+        yield row
 
 
 def identity(entry: Entry) -> dict[str, Any]:
