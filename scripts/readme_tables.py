@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trivium.catalogue import table as catalogue
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- begin {} -->", "<!-- end {} -->"
@@ -111,7 +113,8 @@ def tables() -> dict[str, str]:
     """Every generated table by its marker's name."""
     result = json.loads((RESULTS / "first_light.json").read_text(encoding="utf-8"))
     watched = json.loads((RESULTS / "monitor.json").read_text(encoding="utf-8"))
-    return {"first_light": first_light(result), "scales": scales(result), "monitor": monitor(watched)}
+    found = {"first_light": first_light(result), "scales": scales(result), "monitor": monitor(watched)}
+    return found | {"catalogue": catalogue.markdown(catalogue.read())}
 
 
 def study() -> dict[str, str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivium.aggregation.claims import claims
 from trivium.catalogue import table
-from trivium.cli.rules import explained
+from trivium.cli.rules import explained, sign_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rules.md"
 INTRO = """\
@@ -22,6 +24,12 @@ Written by `scripts/rules_page.py` from what the certifier finds; `trivium rules
 `trivium rules --check` asks everything again. A rule stands here *as published*, flaws included, and *conforming*:
 under an influence budget or a projection. *proved* and *verified* hold at every point of the feature box, *searched*
 means that a stated search found nothing, and every *broken* has an input that replays.
+"""
+POOLS = """\
+## Aggregators and softening operators
+
+*holds* is proved on paper (the reason stands in the line) and attacked by tests; every *broken* is numbers that the
+axiom's residual judges. The axioms are stated in `trivium.axioms.aggregation` and `trivium.axioms.softening`.
 """
 
 
@@ -35,7 +43,25 @@ def page(rows: list[dict[str, Any]]) -> str:
             note = f": {escape(cell['note'])}" if cell["note"] else ""
             lines.append(f"- {axiom} {cell['verdict']}{note}")
         lines.append("")
+    lines += [POOLS]
+    for title, claimed in zip(("aggregator", "softening"), claims(), strict=True):
+        lines += [*pooled(title, claimed.to_json()), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def pooled(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of aggregators or of softening operators, then each with its reasons."""
+    axioms = list(rows[0]["cells"])
+    lines = [f"| {title} | {' | '.join(axioms)} |", "|---|" + "---|" * len(axioms)]
+    for row in rows:
+        signs = [sign_of(row["cells"][axiom]["verdict"]) for axiom in axioms]
+        lines.append(f"| `{row['name']}` | " + " | ".join(f"**{s}**" if s == "broken" else s for s in signs) + " |")
+    for row in rows:
+        lines += ["", f"### {title}: {row['name']}", "", f"`{row['formula']}`. Source: {escape(row['source'])}.", ""]
+        for axiom, cell in row["cells"].items():
+            domain = f" ({escape(cell['domain'])})" if cell["domain"] else ""
+            lines.append(f"- {axiom} {sign_of(cell['verdict'])}{domain}: {escape(cell['note'])}")
+    return lines
 
 
 def told(row: dict[str, Any]) -> str:

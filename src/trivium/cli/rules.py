@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,54 +11,75 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-STYLES = {"proved": "bold green", "verified": "green", "searched": "yellow", "broken": "bold red"}
+STYLES = {
+    "proved": "bold green",
+    "holds": "bold green",
+    "verified": "green",
+    "searched": "yellow",
+    "broken": "bold red",
+}
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="A rule, for its formula, source, cost and each axiom.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A rule or pool, for all that is known of it.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Ask every axiom again and replay every witness.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the rows here, with the witnesses.")] = None,
 ) -> None:
-    """Print every weighting rule, as published and as conforming: what it keeps and what it breaks.
+    """Print every weighting rule, as published and as conforming, every pool and every softening operator: what each
+    keeps and what it breaks.
 
     Exit code 0: printed, and with --check everything came out as recorded. 1: something did not. 2: bad input.
     """
+    from rich.text import Text
+
+    from trivium.aggregation.claims import claims
     from trivium.catalogue import table
     from trivium.cli.console import console
     from trivium.errors import InputError, nearest
 
     rows, screen = table.read(), console()
+    aggregation = [row for claimed in claims() for row in claimed.to_json()]
     if name is not None:
+        others = [row for row in aggregation if name in (row["name"], row["name"].split(",")[0])]
         chosen = [row for row in rows if name in (row["name"], row["key"])]
-        if not chosen:
-            known = [row["name"] for row in rows]
-            raise InputError("a rule must be in the catalogue", repr(name), nearest(name, known))
+        if not chosen and not others:
+            known = [row["name"] for row in [*rows, *aggregation]]
+            raise InputError("a rule or pool must be in the catalogue", repr(name), nearest(name, known))
         rows = chosen
-        for row in rows:
+        for row in [*chosen, *others]:
             _details(row, screen)
     else:
-        _table(rows, screen)
+        _table(rows, ("name", "form", "scale"), screen)
+        screen.print(Text(explained(), style="dim"), soft_wrap=True)
+        for title, claimed in zip(("aggregator", "softening"), claims(), strict=True):
+            screen.print()
+            _table(claimed.to_json(), ("name", "formula"), screen, title)
     if json is not None:
         table.write(rows, json)
-    if check and not _check({row["key"] for row in rows}, screen):
+    if check and rows and not _check({row["key"] for row in rows}, screen):
         raise typer.Exit(1)
 
 
-def _table(rows: list[dict[str, Any]], screen: Console) -> None:
+def _table(rows: Sequence[Mapping[str, Any]], told: Sequence[str], screen: Console, title: str = "rule") -> None:
+    """One line a row: what is ``told`` of it, then a sign for each axiom."""
     from rich.table import Table
     from rich.text import Text
 
-    from trivium.catalogue.table import SIGNS
-
     axioms = list(rows[0]["cells"])
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("rule", "form", "scale", *axioms):
-        shown.add_column(title, no_wrap=True)
+    for heading in (title, *told[1:], *axioms):
+        shown.add_column(heading, no_wrap=True)
     for row in rows:
-        signs = [SIGNS[row["cells"][axiom]["verdict"]] for axiom in axioms]
-        shown.add_row(row["name"], row["form"], row["scale"], *(Text(sign, style=STYLES[sign]) for sign in signs))
+        signs = [sign_of(row["cells"][axiom]["verdict"]) for axiom in axioms]
+        shown.add_row(*(row[name] for name in told), *(Text(sign, style=STYLES[sign]) for sign in signs))
     screen.print(shown)
-    screen.print(Text(explained(), style="dim"), soft_wrap=True)
+
+
+def sign_of(verdict: str) -> str:
+    """One word for a table. What is claimed of pools is proved on paper and attacked by tests: *holds*."""
+    from trivium.catalogue.table import SIGNS
+
+    return {"HOLDS": "holds", "BROKEN": "broken", **SIGNS}[verdict]
 
 
 def explained() -> str:
@@ -72,17 +94,18 @@ def explained() -> str:
     )
 
 
-def _details(row: dict[str, Any], screen: Console) -> None:
+def _details(row: Mapping[str, Any], screen: Console) -> None:
     from rich.text import Text
 
-    from trivium.catalogue.table import SIGNS
-
-    screen.print(Text(f"{row['key']} ({row['form']}, {row['scale']} scale)", style="bold"))
+    place = f" ({row['form']}, {row['scale']} scale)" if "form" in row else ""
+    screen.print(Text(f"{row.get('key', row['name'])}{place}", style="bold"))
     for label in ("formula", "source", "cost"):
         screen.print(Text(f"  {label:<8} {row[label]}"), soft_wrap=True)
     for axiom, cell in row["cells"].items():
-        style = STYLES[SIGNS[cell["verdict"]]]
-        screen.print(Text.assemble(f"  {axiom}      ", (f"{cell['verdict']:<14}", style), cell["note"]), soft_wrap=True)
+        domain = f" ({cell['domain']})" if cell.get("domain") else ""
+        style = STYLES[sign_of(cell["verdict"])]
+        line = Text.assemble(f"  {axiom:<8} ", (f"{cell['verdict']:<14}", style), cell["note"], domain)
+        screen.print(line, soft_wrap=True)
     screen.print()
 
 
