@@ -8,6 +8,7 @@ from trivium.catalogue import ENTRIES
 from trivium.scheme import Limit
 from trivium.scheme.tree import leaves
 from trivium.weighting import (
+    AEKD,
     AMTSS,
     CAMKD,
     EBKD,
@@ -28,6 +29,7 @@ from trivium.weighting import (
     Scores,
     Skill,
     Static,
+    TorchJD,
 )
 
 
@@ -56,6 +58,8 @@ CONFORMING: list[Operator] = [
     *(NemoRL(score, per_row=True, budget=2.0) for score in ("ce", "entropy", "max_prob")),
     Skill(strength=0.5, budget=2.0),
     Static((3.0, 2.0, 1.0)),
+    Limit(AEKD(), 2.0),
+    Limit(TorchJD("upgrad"), 2.0),
     PrefixPosterior(tau=0.5, budget=2.0, prior=(0.5, 0.3, 0.2)),
     DomainMap((2, 0, -1, 1), budget=2.0),
     AvgCE(),
@@ -70,6 +74,8 @@ PUBLISHED: list[Published] = [
     Published(NemoRL("entropy"), frozenset({"W-F", "W-B"})),
     Published(NemoRL("max_prob"), frozenset({"W-F"})),
     Published(MMKD(3, 1, seed=1), frozenset({"W-B"})),
+    Published(AEKD(), frozenset({"W-P", "W-B", "W-R"})),
+    Published(TorchJD("upgrad", raw=True), frozenset({"W-N", "W-B", "W-R"})),
     Published(MinCE(), frozenset({"W-P", "W-B", "W-R"}), Scores({"sequence_loss": -2.0}, 2.0, "context")),
     Published(MOPD((2, 0, 1)), frozenset({"W-P", "W-B", "W-R"}), DomainMap((2, 0, 1), 2.0)),
 ]

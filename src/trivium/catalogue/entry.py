@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.certify.question import Question
 from trivium.errors import require
 from trivium.simplex.order import Order
-from trivium.weighting.base import Features, Operator, UserRule
+from trivium.weighting.base import Features, Operator, RawRule
 from trivium.weighting.features import Scale
 
 Form = Literal["ours", "published", "conforming"]
@@ -82,11 +82,12 @@ class Entry:
 
     @property
     def question(self) -> Question:
-        """Every axiom, for three teachers a, b, c with the safety order a > b > c."""
-        return Question(TEACHERS, influence=self.influence, lipschitz=self.lipschitz, order=Order(((0,), (1,), (2,))))
+        """Every axiom, for three teachers a, b, c with the safety order a > b > c; W-C where gradients are read."""
+        order, gradients = Order(((0,), (1,), (2,))), "gram" in self.operator.ranges
+        return Question(TEACHERS, influence=self.influence, lipschitz=self.lipschitz, order=order, pareto=gradients)
 
     def weights(self, features: Features) -> Tensor:
         """What the operator gives, normalized or not, as the published formula has it."""
-        if isinstance(self.operator, UserRule):
+        if isinstance(self.operator, RawRule):
             return self.operator.weights(features)
         return self.operator.log_weights(features).exp()

@@ -79,15 +79,25 @@ def cell_of(row: Mapping[str, Any], axiom: str) -> Cell:
     return Cell(data["verdict"], data["note"], witness)
 
 
+def columns(rows: list[dict[str, Any]]) -> list[str]:
+    """The axioms that some row was asked, in their order."""
+    return [axiom for axiom in STATEMENTS if any(axiom in row["cells"] for row in rows)]
+
+
+def sign_of(row: Mapping[str, Any], axiom: str) -> str:
+    """The sign of a cell; empty where the axiom was not asked."""
+    return SIGNS[row["cells"][axiom]["verdict"]] if axiom in row["cells"] else ""
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table of rule × axiom: what is kept, with its bound, and what is broken."""
-    axioms = [axiom for axiom in STATEMENTS if axiom in rows[0]["cells"]]
+    axioms = columns(rows)
     lines = [
         "| rule | form | scale | " + " | ".join(axioms) + " |",
         "|---|---|---|" + "---|" * len(axioms),
     ]
     for row in rows:
-        signs = [SIGNS[row["cells"][axiom]["verdict"]] for axiom in axioms]
+        signs = [sign_of(row, axiom) for axiom in axioms]
         shown = [f"**{sign}**" if sign == "broken" else sign for sign in signs]
         lines.append(f"| `{row['name']}` | {row['form']} | {row['scale']} | " + " | ".join(shown) + " |")
     return "\n".join(lines)

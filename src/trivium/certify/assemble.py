@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from trivium.axioms import ParetoCompatibility
 from trivium.certify.around import derive_around, verified_around
 from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
@@ -26,7 +27,8 @@ from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
 from trivium.simplex.constants import Constants
 from trivium.simplex.rounding import log_slack, weight_slack
-from trivium.weighting.base import Operator, Rule, UserRule
+from trivium.weighting.base import Operator, RawRule, Rule
+from trivium.weighting.features import BUILT_IN
 
 
 def certify(
@@ -124,7 +126,8 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
     >>> asked.influence, asked.lipschitz
     (1.0, 2.0)
     """
-    constants = derive(operator, teachers).constants
+    derived = derive(operator, teachers)
+    constants = derived.constants
     influence = constants.influence if known(operator, teachers) is not None else math.inf
     root = operator.root if isinstance(operator, Scheme) else operator
     goal = root.conforming if isinstance(root, Conform) else None
@@ -138,6 +141,7 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
         lipschitz=constants.lipschitz if constants.lipschitz < math.inf else None,
         order=goal.order if goal is not None else None,
         margin=goal.margin if goal is not None else 0.0,
+        pareto=bool(derived.pareto),
     )
 
 
@@ -148,7 +152,7 @@ def _try(operator: Operator, teachers: int) -> None:
         middle = (interval.low + interval.high) / 2
         middle = float(round(middle)) if interval.integer else middle
         features[name] = torch.full((2, interval.width(teachers)), middle)
-    evaluate = operator.weights if isinstance(operator, UserRule) else operator.log_weights
+    evaluate = operator.weights if isinstance(operator, RawRule) else operator.log_weights
     try:
         evaluate(features)
     except TriviumError:
@@ -181,6 +185,8 @@ def _word(derived: Derived, question: Question, decision: Decision, found: Findi
 
 def _tolerance(axiom: str, teachers: int) -> float:
     """A proof is about real numbers; this is what weights computed in float32 may add."""
+    if axiom == "W-C":
+        return ParetoCompatibility().tolerance_of_gram(torch.float32, teachers, BUILT_IN["gram"].high)
     return log_slack(torch.float32) if axiom in ("W-R", "W-S") else weight_slack(torch.float32, teachers)
 
 

@@ -43,6 +43,7 @@ class Derived:
         culprits: leaves because of which ``normalized`` or ``pure`` is not known.
         proper: rows can be normalized wherever the unknown leaves return numbers, one of them positive. Two parts that
             may each be zero somewhere can leave nothing when multiplied, and zero to the power zero is no number.
+        pareto: why W-C holds, a line of proof; empty where it is not known. No wrapper keeps it.
     """
 
     constants: Constants
@@ -52,6 +53,7 @@ class Derived:
     unknown: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
     proper: bool = True
+    pareto: str = ""
 
     @property
     def informative(self) -> bool:
@@ -121,11 +123,15 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     catalogued = type(rule) in RULES.values()
     by_softmax = isinstance(rule, ScoreRule) and type(rule).log_weights is ScoreRule.log_weights
     normalized = catalogued or by_softmax
-    lines = ["W-N, W-P: it ends in a log-softmax of finite scores"] if normalized else []
+    held = "W-N, W-P: it ends in a log-softmax of finite scores"
+    if not math.isfinite(declared.influence):
+        held = "W-N: it divides by the sum of its weights, of which some may be zero"
+    lines = [held] if normalized else []
     text = f"{escape(rule.formula())}: {describe(declared)} (declared by the rule)"
     pure = catalogued and rule.row_local
     culprits = () if pure else (rule.formula(),)
-    return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits)
+    pareto = rule.pareto(teachers) if catalogued else ""
+    return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits, pareto=pareto)
 
 
 def vacuous(operator: Operator, teachers: int) -> Constants:
@@ -141,4 +147,5 @@ def _nothing_known(operator: Operator, teachers: int) -> Derived:
 
 def escape(text: str) -> str:
     """Text that ``str.format`` leaves as it is."""
+
     return text.replace("{", "{{").replace("}", "}}")

@@ -24,7 +24,15 @@ class Decision:
 
 def decide(derived: Derived, question: Question) -> dict[str, Decision]:
     """One :class:`Decision` an axiom that ``question`` asks. Not proved is not refuted: a bound may be loose."""
-    rules = {"W-F": _function, "W-N": _normal, "W-P": _positive, "W-B": _within, "W-R": _regular, "W-S": _ordered}
+    rules = {
+        "W-F": _function,
+        "W-N": _normal,
+        "W-P": _positive,
+        "W-B": _within,
+        "W-R": _regular,
+        "W-S": _ordered,
+        "W-C": _pareto,
+    }
     return {axiom: rules[axiom](derived, question) for axiom in question.axioms}
 
 
@@ -92,3 +100,11 @@ def _ordered(derived: Derived, question: Question) -> Decision:
     text, relation = question.order.text(question.names), "≥" if holds else "<"
     line = f"W-S: least gap over the pairs of {text} is {least(known)} {relation} {question.margin:g} asked"
     return Decision(holds, question.margin - known, (line,))
+
+
+def _pareto(derived: Derived, question: Question) -> Decision:
+    if derived.pareto:
+        return Decision(True, 0.0, (derived.pareto,))
+    if question.teachers == 1 and derived.positive:
+        return Decision(True, 0.0, ("W-C: one teacher of weight one: ⟨g, g⟩ ≥ 0",))
+    return Decision(False, None, ("W-C: no step is known to follow the teachers' gradients",))

@@ -143,7 +143,7 @@ def _mixture(share: float, constants: Constants, teachers: int) -> list[str]:
 
 def _extend(part: Derived, head: str, lines: Sequence[str], constants: Constants, normalized: bool) -> Derived:
     step = Step(head, tuple(lines), (1,))
-    return replace(part, constants=constants, steps=(*part.steps, step), normalized=normalized)
+    return replace(part, constants=constants, steps=(*part.steps, step), normalized=normalized, pareto="")
 
 
 def _union(groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

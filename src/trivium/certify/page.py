@@ -39,7 +39,7 @@ def rows(certificate: Certificate) -> list[Row]:
     ]
     for axiom in STATEMENTS:
         if axiom not in question.axioms:
-            why = "needs the gradients of a run" if axiom == "W-C" else ""
+            why = "asked with --pareto, and of runs that read gradients" if axiom == "W-C" else ""
             table.append(Row(axiom, "not asked", "", "", why))
     return table
 

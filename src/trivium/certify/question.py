@@ -55,6 +55,8 @@ class Question:
         lipschitz: L in d_H(w(u), w(u')) ≤ L·max over features f of ‖u_f − u'_f‖_∞, each in its own units (W-R).
         order: from safest to least safe, with ``margin`` nats between tiers (W-S).
         influence: a budget in nats on log(max w / min w) (W-B).
+        pareto: no teacher's loss may rise to first order, whatever the Gram matrix of their gradients (W-C). Of an
+            operator that does not read the feature ``gram`` it is asked with any gradients beside its features.
 
     Raises:
         InputError: K < 1, names that are not K different ones, a negative or non-finite parameter, a margin
@@ -73,6 +75,7 @@ class Question:
     order: Order | None = None
     margin: float = 0.0
     influence: float | None = None
+    pareto: bool = False
 
     def __post_init__(self) -> None:
         require(self.teachers >= 1, "the number of teachers must be at least one", self.teachers)
@@ -94,7 +97,7 @@ class Question:
 
     @property
     def axioms(self) -> tuple[str, ...]:
-        """The ids asked, in the order of the table. W-C needs gradients and is never among them."""
+        """The ids asked, in the order of the table."""
         asked = ["W-F", "W-N", "W-P"]
         if not self.floor == self.cap == self.influence is None:
             asked.append("W-B")
@@ -102,6 +105,8 @@ class Question:
             asked.append("W-R")
         if self.order is not None:
             asked.append("W-S")
+        if self.pareto:
+            asked.append("W-C")
         return tuple(asked)
 
 

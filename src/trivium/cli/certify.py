@@ -22,6 +22,7 @@ def certify(
     lipschitz: Annotated[float | None, typer.Option(help="Nats a unit of the features (W-R).")] = None,
     order: Annotated[str | None, typer.Option(help='Safest first: "a>b=c" (W-S).')] = None,
     margin: Annotated[float, typer.Option(help="Nats between two tiers of the order.")] = 0.0,
+    pareto: Annotated[bool, typer.Option("--pareto", help="No teacher's loss rises to first order (W-C).")] = False,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, an argument of a built-in rule.")] = None,
     run: Annotated[Path | None, typer.Option(help="A run folder: add what its monitor saw.")] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="Time for the search.")] = 5.0,
@@ -41,7 +42,7 @@ def certify(
     from trivium.cli.table import show
 
     subject = resolve(target, parse_options(param or []))
-    question = _question(subject, teachers, names, floor, cap, influence, lipschitz, order, margin)
+    question = _question(subject, teachers, names, floor, cap, influence, lipschitz, order, margin, pareto)
     seen = None if run is None else read_run(run)
     certificate = assemble.certify(
         subject.operator, question, seconds=seconds, seed=seed, source=subject.source, name=subject.name
@@ -71,6 +72,7 @@ def _question(
     lipschitz: float | None,
     order: str | None,
     margin: float,
+    pareto: bool,
 ) -> Question:
     """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
     from trivium.certify.assemble import claims
@@ -99,4 +101,5 @@ def _question(
         lipschitz=own.lipschitz if lipschitz is None else lipschitz,
         order=own.order if order is None else Order.parse(order, labels),
         margin=own.margin if order is None and own.order is not None else margin,
+        pareto=pareto or own.pareto,
     )

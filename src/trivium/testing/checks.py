@@ -120,6 +120,7 @@ def checks(
     lipschitz: float | None = None,
     order: str | Order | None = None,
     margin: float = 0.0,
+    pareto: bool = False,
     seconds: float = 1.0,
     seed: int = 0,
     at_least: Verdict = "NOT FALSIFIED",
@@ -141,7 +142,7 @@ def checks(
         if isinstance(rule, GradientRule):
             made.append(Check(name, "W-C", None, rule, teachers or 3, at_least))
             continue
-        question = _question(rule, teachers, floor, cap, influence, lipschitz, order, margin)
+        question = _question(rule, teachers, floor, cap, influence, lipschitz, order, margin, pareto)
         subject = Subject(rule, question, seconds, seed)
         asked_of_it = [*question.axioms, CONSTANTS] if known(rule, question.teachers) is not None else question.axioms
         made += [Check(name, axiom, subject, rule, question.teachers, at_least) for axiom in asked_of_it]
@@ -171,6 +172,7 @@ def _question(
     lipschitz: float | None,
     order: str | Order | None,
     margin: float,
+    pareto: bool,
 ) -> Question:
     """As ``trivium certify`` asks it."""
     own_names = rule.teachers if isinstance(rule, Scheme) else ()
@@ -190,4 +192,5 @@ def _question(
         lipschitz=own.lipschitz if lipschitz is None else lipschitz,
         order=own.order if asked_order is None else asked_order,
         margin=margin if asked_order is not None or own.order is None else own.margin,
+        pareto=pareto or own.pareto,
     )

@@ -25,6 +25,7 @@ def parametrize_with_axioms(
     lipschitz: float | None = None,
     order: str | Order | None = None,
     margin: float = 0.0,
+    pareto: bool = False,
     seconds: float = 1.0,
     seed: int = 0,
     at_least: Verdict = "NOT FALSIFIED",
@@ -41,6 +42,7 @@ def parametrize_with_axioms(
         lipschitz: L of W-R in nats a unit of the features; the rule's own where left out, if it declares one.
         order: from safest to least safe, ``"a>b=c"`` in the teachers' names, letters by position; W-S.
         margin: nats between tiers.
+        pareto: whether W-C is asked; a rule that claims it is asked in any case.
         seconds: of search a rule, about.
         seed: of the search.
         at_least: the weakest verdict that passes; ``"PROVED"`` for rules whose constants are to prove everything.
@@ -60,6 +62,7 @@ def parametrize_with_axioms(
         lipschitz=lipschitz,
         order=order,
         margin=margin,
+        pareto=pareto,
         seconds=seconds,
         seed=seed,
         at_least=at_least,

@@ -13,6 +13,7 @@ from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
 from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
+from trivium.weighting.gram import gradient_gram
 from trivium.weighting.meta import joined_logits
 from trivium.weighting.statistics import sequence_loss, token_statistics
 
@@ -64,8 +65,12 @@ def collect_features(
 ) -> dict[str, Tensor]:
     """The features that ``scheme`` reads, each [B, T, K] or broadcastable to it, float32, no gradient (T15).
 
+    ``gram`` is one matrix for the batch, [1, 1, K·K]: that of the rows given here. With accumulation or several
+    processes each micro-batch therefore has its own, and a scheme that reads it gives other weights than one large
+    batch would.
+
     Args:
-        student_logits: [B, T, V], needed by ``gap`` alone.
+        student_logits: [B, T, V], needed by ``gap`` and ``gram``.
         validation_loss: teachers' losses a task, [tasks, K], nats a token.
 
     Raises:
@@ -82,6 +87,15 @@ def collect_features(
         features["sequence_loss"] = sequence_loss(features["label_log_prob"], batch.mask)
     if "validation_loss" in wanted:
         features["validation_loss"] = validation_loss[batch.task].unsqueeze(1)
+    if "gram" in wanted:
+        if student_logits is None:
+            raise InputError("'gram' compares the teachers with the student", "no student_logits")
+        features["gram"] = gradient_gram(
+            student_logits.detach().flatten(0, 1),
+            [logits.flatten(0, 1) for logits in batch.teacher_logits],
+            _counting(batch),
+            teacher_names=scheme.teachers,
+        ).view(1, 1, -1)
     if "domain" in wanted:
         features["domain"] = batch.domain.float().view(-1, 1, 1)
     if "task" in wanted:
@@ -113,7 +127,15 @@ def _stand_in(features: dict[str, Tensor], scheme: Scheme, serving: Tensor) -> N
         index = own
         if interval.pairwise:
             index = (own.unsqueeze(-1) * teachers + own.unsqueeze(-2)).flatten(-2)
-        features[name] = value.gather(-1, index.expand(*value.shape[:-1], -1))
+        wide = value.expand(len(serving), -1, -1)  # what is one for the batch differs by row from here
+        features[name] = wide.gather(-1, index.expand(*wide.shape[:-1], -1))
+
+
+def _counting(batch: Batch) -> Tensor:
+    """Which positions count [B·T], or for which teachers [B·T, K] where some do not serve a row."""
+    if batch.serving is None:
+        return batch.mask.flatten()
+    return (batch.mask.unsqueeze(-1) & batch.serving.unsqueeze(1)).flatten(0, 1)
 
 
 def _statistics(names: set[str], scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> dict[str, Tensor]:

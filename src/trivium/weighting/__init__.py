@@ -3,16 +3,18 @@
 One rule a file, under ``token/``, ``task/`` and ``context/``; :data:`RULES` is the catalogue.
 """
 
-from trivium.weighting.base import Features, Operator, Rule, ScoreRule, UserRule, rule
+from trivium.weighting.base import Features, Operator, RawRule, Rule, ScoreRule, UserRule, rule
 from trivium.weighting.context.avg_ce import AvgCE
 from trivium.weighting.context.domain_map import DomainMap
 from trivium.weighting.context.min_ce import MinCE
 from trivium.weighting.context.mopd import MOPD
 from trivium.weighting.context.posterior import PrefixPosterior
 from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.task.aekd import AEKD
 from trivium.weighting.task.amtss import AMTSS
 from trivium.weighting.task.skill import Skill
 from trivium.weighting.task.static import Static
+from trivium.weighting.task.torchjd import TorchJD
 from trivium.weighting.token.ca_mkd import CAMKD
 from trivium.weighting.token.disagreement import Disagreement
 from trivium.weighting.token.ebkd import EBKD
@@ -29,12 +31,13 @@ RULES: dict[str, type[Rule]] = {
     rule_class.name: rule_class
     for rule_class in (
         *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL, MMKD),
-        *(Skill, Static, AMTSS),
+        *(Skill, Static, AEKD, TorchJD, AMTSS),
         *(PrefixPosterior, DomainMap, MOPD, MinCE, AvgCE),
     )
 }
 
 __all__ = [
+    "AEKD",
     "AMTSS",
     "CAMKD",
     "EBKD",
@@ -55,11 +58,13 @@ __all__ = [
     "NemoRL",
     "Operator",
     "PrefixPosterior",
+    "RawRule",
     "Rule",
     "ScoreRule",
     "Scores",
     "Skill",
     "Static",
+    "TorchJD",
     "UserRule",
     "rule",
 ]

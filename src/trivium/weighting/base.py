@@ -64,6 +64,10 @@ class Rule(Operator):
         """Influence, regularity and order gaps that the rule declares for K teachers; None declares nothing."""
         return None
 
+    def pareto(self, teachers: int) -> str:
+        """Why W-C holds at every Gram matrix of K gradients, a line of proof; empty where it is not claimed."""
+        return ""
+
     def admit(self, features: Features) -> dict[str, Tensor]:
         """The rule's own features, clipped to their ranges; pairwise ones made symmetric positive semidefinite.
 
@@ -84,6 +88,14 @@ class Rule(Operator):
             clipped = value.clamp(interval.low, interval.high)
             admitted[name] = nearest_psd(clipped) if interval.pairwise else clipped
         return admitted
+
+
+class RawRule(Rule):
+    """A rule that gives weights themselves, not their logs: they may be zero, negative or of another sum than one."""
+
+    @abstractmethod
+    def weights(self, features: Features) -> Tensor:
+        """Weights [..., K] as they come; ``log_weights`` takes a negative one for zero."""
 
 
 class ScoreRule(Rule):
@@ -138,7 +150,7 @@ class ScoreRule(Rule):
 
 
 @dataclass(eq=False)
-class UserRule(Rule):
+class UserRule(RawRule):
     """A plain function as a rule; made by :func:`rule`. It declares no constants, so it must be searched."""
 
     function: Callable[..., Tensor]
@@ -158,7 +170,7 @@ class UserRule(Rule):
         """What the function returns, unchanged but for a check of its shape and type."""
         admitted = self.admit(features)
         weights = self.function(**admitted)
-        shape = torch.broadcast_shapes(*(v.shape for v in admitted.values()))
+        shape = torch.broadcast_shapes(*(self._one_a_teacher(name, v) for name, v in admitted.items()))
         shared = all(interval.shared for interval in self.features.values())
         if shared and isinstance(weights, Tensor) and weights.ndim > 0:
             shape = torch.Size((*shape[:-1], *weights.shape[-1:]))  # K is then known to the function alone
@@ -168,6 +180,11 @@ class UserRule(Rule):
                 f"rule {self.name!r} must return weights of shape {tuple(shape)}", received, "Reduce over dim=-1 only."
             )
         return weights
+
+    def _one_a_teacher(self, name: str, value: Tensor) -> torch.Size:
+        """The shape of weights that a feature alone would give: K for K·K numbers."""
+        wide = self.features[name].pairwise
+        return torch.Size((*value.shape[:-1], math.isqrt(value.shape[-1]))) if wide else value.shape
 
     def log_weights(self, features: Features) -> Tensor:
         weights = self.weights(features)

@@ -28,6 +28,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
+from torch import Tensor
+
 from trivium.errors import InputError, nearest, require
 
 Scale = Literal["token", "task", "context"]
@@ -75,8 +77,23 @@ BUILT_IN: dict[str, Range] = {
 #: Features computed at every position from the teachers' distributions by ``token_statistics``.
 FROM_DISTRIBUTIONS = ("entropy", "max_prob", "margin", "disagreement", "gap", "label_log_prob")
 #: Features that cannot be known before the token they weight: no predictor may use them.
-NEEDS_LABEL = frozenset({"label_log_prob", "sequence_loss"})
+#: ``gram`` averages over the whole batch: distributions further on in the text have read the token.
+NEEDS_LABEL = frozenset({"label_log_prob", "sequence_loss", "gram"})
 NEEDS_STUDENT = frozenset({"gap", "gram", "logits"})
+
+
+def count_teachers(features: Mapping[str, Tensor]) -> int:
+    """K, for a rule that reads nothing to learn it from: the last axis of ``teachers``, which every scheme gives; else
+    the longest last axis of the features that are not known to be pairwise.
+
+    >>> import torch
+    >>> count_teachers({"gram": torch.zeros(9), "teachers": torch.zeros(3)})
+    3
+    """
+    if "teachers" in features:
+        return features["teachers"].shape[-1]
+    pairwise = {name for name, interval in BUILT_IN.items() if interval.pairwise}
+    return max(value.shape[-1] for name, value in features.items() if name not in pairwise)
 
 
 def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]) -> dict[str, Range]:

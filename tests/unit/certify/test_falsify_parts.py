@@ -179,7 +179,7 @@ def test_climbing_reaches_a_corner() -> None:
         lambda x: -(x - target).abs().sum(-1), points.uniform(4), points, generations=60, children=24, probe=probe
     )
     assert float((reached - target).abs().amax(dim=-1).min()) < 0.05
-    visited = ascend(lambda w, log_w: w[:, 1], points.uniform(4), probe, steps=12)
+    visited = ascend(lambda _, w, log_w: w[:, 1], points.uniform(4), probe, steps=12)
     assert float(probe(visited)[0][:, 1].max()) > 0.99
 
 
@@ -189,7 +189,7 @@ def test_gradients_are_optional() -> None:
         return torch.softmax(-entropy.detach(), dim=-1)
 
     box = Box.of(detached, 2)
-    visited = ascend(lambda w, log_w: w[:, 0], Points(box, 0).uniform(4), Probe(detached, box), steps=3)
+    visited = ascend(lambda _, w, log_w: w[:, 0], Points(box, 0).uniform(4), Probe(detached, box), steps=3)
     assert len(visited) == 0
 
 
@@ -264,13 +264,13 @@ def test_worst_keeps_the_highest_beyond_rounding() -> None:
 
 def test_not_a_number_is_a_matter_of_normalization_alone() -> None:
     weights = torch.tensor([[math.nan, 1.0]], dtype=F64)
-    values = {o.axiom: float(o.value(weights, weights)[0]) for o in objectives(Question(2, floor=0.1))}
+    values = {o.axiom: float(o.value(weights, weights, weights)[0]) for o in objectives(Question(2, floor=0.1))}
     assert values == {"W-N": math.inf, "W-P": -math.inf, "W-B": -math.inf}
 
 
 def test_negative_weights_that_sum_to_one_break_positivity_alone() -> None:
     weights = torch.tensor([[1.5, -0.5]], dtype=F64)
-    values = {o.axiom: float(o.value(weights, weights.clamp(min=0).log())[0]) for o in objectives(Question(2))}
+    values = {o.axiom: float(o.value(weights, weights, weights.clamp(min=0).log())[0]) for o in objectives(Question(2))}
     assert values == {"W-N": 0.0, "W-P": 0.5}
 
 

@@ -200,7 +200,14 @@ def test_formulas_read_as_the_source_does():
 
 def test_the_catalogue_holds_every_built_in_rule_by_its_own_name():
     exported = [getattr(weighting, name) for name in weighting.__all__ if isinstance(getattr(weighting, name), type)]
-    abstract = {weighting.Operator, weighting.Rule, weighting.ScoreRule, weighting.UserRule, weighting.Learned}
+    abstract = {
+        weighting.Operator,
+        weighting.Rule,
+        weighting.RawRule,
+        weighting.ScoreRule,
+        weighting.UserRule,
+        weighting.Learned,
+    }
     assert set(RULES.values()) == {cls for cls in exported if issubclass(cls, Rule)} - abstract
     for name, cls in RULES.items():
         made = rule_of(ONE_OF_EACH[name])

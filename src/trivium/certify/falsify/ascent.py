@@ -9,10 +9,12 @@ from torch import Tensor
 
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
-from trivium.weighting.base import UserRule
+from trivium.weighting.base import RawRule
 
 #: A batch of points [N, D] to the value to climb [N]; what it evaluates it also observes.
 Climb = Callable[[Tensor], Tensor]
+#: Points [N, D], w and log w [N, K] to the value to climb [N].
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def climb(value: Climb, parents: Tensor, points: Points, *, generations: int, children: int, probe: Probe) -> Tensor:
@@ -61,8 +63,8 @@ def _mutate(parents: Tensor, points: Points, children: int) -> Tensor:
     return torch.where((kind > 0.92) & (kind < 1.0), tied, offspring)
 
 
-def ascend(score: Callable[[Tensor, Tensor], Tensor], parents: Tensor, probe: Probe, *, steps: int) -> Tensor:
-    """Every point visited while following the gradient of a score of (w, log w) by autograd, [M · steps, D].
+def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int) -> Tensor:
+    """Every point visited while following the gradient of a score by autograd, [M · steps, D].
 
     Normalized steps of 2^−t of the span, so flat stretches are crossed as well as steep ones. Empty where the
     operator cannot be differentiated: the other searches do not need it.
@@ -80,20 +82,20 @@ def ascend(score: Callable[[Tensor, Tensor], Tensor], parents: Tensor, probe: Pr
     return torch.cat(visited) if visited else parents[:0]
 
 
-def _gradient(score: Callable[[Tensor, Tensor], Tensor], points: Tensor, probe: Probe) -> Tensor | None:
+def _gradient(score: Score, points: Tensor, probe: Probe) -> Tensor | None:
     """∂ score/∂ point [M, D] with NaN as zero, or None."""
     leaf = points.clone().requires_grad_(True)
     operator, box = probe.operator, probe.box
     try:
         with torch.enable_grad():
             features = box.split(leaf, torch.float64)
-            if isinstance(operator, UserRule):
+            if isinstance(operator, RawRule):
                 weights = operator.weights(features)
                 log_weights = weights.clamp(min=1e-300).log()
             else:
                 log_weights = operator.log_weights(features).expand(len(points), box.teachers)
                 weights = log_weights.exp()
-            (gradient,) = torch.autograd.grad(score(weights, log_weights).sum(), leaf)
+            (gradient,) = torch.autograd.grad(score(leaf, weights, log_weights).sum(), leaf)
     except Exception:  # not differentiable, whatever the reason
         return None
     probe.rows += len(points)

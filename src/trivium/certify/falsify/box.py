@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trivium.simplex.semidefinite import nearest_psd
 from trivium.weighting.base import Operator
 from trivium.weighting.features import Range
 
@@ -73,6 +74,22 @@ class Box:
         features = {name: part.clone() for name, part in zip(self.ranges, cast.split(widths, dim=-1), strict=True)}
         features["teachers"] = cast.new_zeros((*points.shape[:-1], self.teachers))
         return features
+
+    @property
+    def has_gram(self) -> bool:
+        """Whether the inner products of the teachers' gradients are among the features."""
+        return self.ranges.get("gram", Range(0.0, 1.0)).pairwise
+
+    @property
+    def gram_places(self) -> Tensor:
+        """The coordinates of ``gram``."""
+        return self.groups[list(self.ranges).index("gram")]
+
+    def gram(self, points: Tensor) -> Tensor:
+        """The Gram matrices [N, K, K] that a rule sees at points [N, D]: the nearest positive semidefinite ones."""
+        interval = self.ranges["gram"]
+        flat = points[:, self.gram_places].clamp(interval.low, interval.high)
+        return nearest_psd(flat).view(-1, self.teachers, self.teachers)
 
     def nested(self, points: Tensor, dtype: torch.dtype) -> dict[str, list[list[float]]]:
         """Rows as lists of floats, which JSON keeps to the bit; the values are those that ``dtype`` holds."""

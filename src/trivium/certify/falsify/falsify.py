@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from trivium.certify.falsify.findings import Findings
+from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import quiet
 from trivium.certify.falsify.search import Search
 from trivium.certify.question import Finding, Question
@@ -49,6 +52,13 @@ def falsify(
     >>> found["W-N"].verdict, found["W-R"].verdict
     ('NOT FALSIFIED', 'VIOLATED')
     """
+    if question.pareto and with_gradients(operator) is not operator:
+        rest = dataclasses.replace(question, pareto=False)
+        found = falsify(operator, rest, seconds=seconds, seed=seed, constants=constants, other_teachers=other_teachers)
+        alone = Question(question.teachers, question.names, pareto=True)
+        brief = min(seconds, 0.25)  # almost any gradients break it
+        beside = falsify(with_gradients(operator), alone, seconds=brief, seed=seed, other_teachers=False)
+        return {**found, "W-C": beside["W-C"]}
     with quiet(seed):
         search = Search(operator, question, seconds, seed, constants)
         search.run(other_teachers)

@@ -10,6 +10,7 @@ from torch import Tensor
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.function import MANY
 from trivium.certify.falsify.objectives import Candidate, Objective, Worst
+from trivium.certify.falsify.pareto import said_gram
 from trivium.certify.falsify.probe import DTYPES, Probe
 from trivium.certify.falsify.regularity import Pairs
 from trivium.certify.falsify.search import Search
@@ -46,7 +47,7 @@ class Findings:
         return found
 
     def pointwise(self, axiom: str) -> Finding:
-        """W-N, W-P, W-B, W-S and declared influence and gaps."""
+        """W-N, W-P, W-B, W-S, W-C and declared influence and gaps."""
         if axiom == "W-N" and (raising := self._raising()) is not None:
             return raising
         sources = [(self.box, self.probe, self.ground.worst)]
@@ -70,8 +71,9 @@ class Findings:
 
         def alone(rows: Tensor) -> tuple[float, float, Tensor]:
             weights, log_weights = probe.alone(rows[0], dtype)
-            slack = float(objective.slack(log_weights.nan_to_num(nan=0.0), rounded)[0])
-            return float(objective.value(weights, log_weights)[0]), slack, weights
+            seen = rows[:1].to(dtype).double()  # as the rule sees it, and as a witness keeps it
+            slack = float(objective.slack(seen, log_weights.nan_to_num(nan=0.0), rounded)[0])
+            return float(objective.value(seen, weights, log_weights)[0]), slack, weights
 
         seen = [alone(candidate.point[None]) for _ in range(_CONFIRMATIONS)]
         if any(residual <= slack for residual, slack, _ in seen):
@@ -86,7 +88,8 @@ class Findings:
         rows = shrink(candidate.point[None], box, holds)
         final, slack, weights = alone(rows)
         features = box.nested(rows, dtype)
-        note = self._sentence(objective, weights[0], final, box) + self._in(dtype)
+        said = said_gram(box.gram(rows)[0]) if objective.axiom == "W-C" else ""
+        note = self._sentence(objective, weights[0], final, box) + said + self._in(dtype)
         witness = Witness(objective.axiom, features, None, _NAMES[dtype], box.teachers, final, note, 0, self.question)
         where = self._where(rows[0], box, dtype)
         return Finding(objective.axiom, "VIOLATED", residual, max(0.0, slack), where, search=self.text, witness=witness)
@@ -208,6 +211,7 @@ class Findings:
         said = {
             "W-N": f"the weights{at} sum to {float(weights.sum()):.9g}",
             "W-P": f"the smallest weight is {float(weights.min()):.6g}",
+            "W-C": f"to first order a teacher's loss rises by {residual:.6g}",
         }.get(objective.axiom, f"{objective.name} is missed by {residual:.6g}")
         return f"{said}: ({values})"
 

@@ -62,7 +62,7 @@ class Ground:
         if constants is not None:
             allowances.append(Allowance.declared(constants, box))
         pairs = [Pairs(allowance, box, dtype) for allowance in allowances]
-        worst = Worst(objectives(question, constants, scale))
+        worst = Worst(objectives(question, constants, scale, box))
         ground = cls(probe, Points(box, seed), worst, pairs, dtype, min(20.0, max(0.05, seconds / 5)))
         ground._pace()
         ground._read_precision()

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, Positivity
+from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, ParetoCompatibility, Positivity
+from trivium.certify.falsify.box import Box
 from trivium.certify.question import Question
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import influence
@@ -26,26 +27,31 @@ class Objective:
     Attributes:
         axiom: id of the axiom, or of the declared constant, that it belongs to.
         name: what it measures, in words.
-        residual: (w, log w) [N, K] float64 → [N]; NaN weights give −inf except for W-N, where they are the breach.
+        residual: points [N, D], w and log w [N, K], float64 → [N]; NaN weights give −inf except for W-N, where they
+            are the breach.
         in_logs: whether it is a difference of log weights, whose rounding grows with their magnitude.
         strict: whether zero is a breach.
         scale: magnitude of the features, in their units: a score as large is rounded by as many eps.
+        rounding: (points, dtype) → [N] where neither says how much of a residual may be rounding.
     """
 
     axiom: str
     name: str
-    residual: Callable[[Tensor, Tensor], Tensor]
+    residual: Callable[[Tensor, Tensor, Tensor], Tensor]
     in_logs: bool = False
     strict: bool = False
     scale: float = 0.0
+    rounding: Callable[[Tensor, torch.dtype], Tensor] | None = None
 
-    def value(self, weights: Tensor, log_weights: Tensor) -> Tensor:
+    def value(self, points: Tensor, weights: Tensor, log_weights: Tensor) -> Tensor:
         """The residual [N] with NaN replaced."""
         nothing = math.inf if self.axiom == "W-N" else -math.inf
-        return self.residual(weights, log_weights).nan_to_num(nan=nothing, posinf=math.inf, neginf=-math.inf)
+        return self.residual(points, weights, log_weights).nan_to_num(nan=nothing, posinf=math.inf, neginf=-math.inf)
 
-    def slack(self, log_weights: Tensor, dtype: torch.dtype) -> Tensor:
+    def slack(self, points: Tensor, log_weights: Tensor, dtype: torch.dtype) -> Tensor:
         """The residual that rounding in ``dtype`` alone may cause, [N]."""
+        if self.rounding is not None:
+            return self.rounding(points, dtype)
         if self.strict:
             return log_weights.new_full(log_weights.shape[:-1], -math.ulp(0.0))
         if not self.in_logs:
@@ -56,38 +62,59 @@ class Objective:
         return 2 * torch.finfo(dtype).eps * (scale.clamp(min=16.0) + 4)
 
 
-def _normalization(weights: Tensor, log_weights: Tensor) -> Tensor:
+def _normalization(points: Tensor, weights: Tensor, log_weights: Tensor) -> Tensor:
     # Of the weights themselves: the logs of a user's weights cannot show a negative one.
     return torch.where(weights.amin(dim=-1) < 0, (weights.sum(dim=-1) - 1).abs(), Normalization().residual(log_weights))
 
 
-def _positivity(weights: Tensor, log_weights: Tensor) -> Tensor:
+def _positivity(points: Tensor, weights: Tensor, log_weights: Tensor) -> Tensor:
     least = weights.amin(dim=-1)
     return torch.where(least < 0, -least, Positivity().residual(log_weights))
 
 
-def objectives(question: Question, constants: Constants | None = None, scale: float = 0.0) -> list[Objective]:
-    """One for each part of each pointwise axiom asked, and of the declared constants when given."""
+def _pareto(box: Box) -> Objective:
+    axiom, teachers = ParetoCompatibility(), box.teachers
+
+    def residual(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
+        return axiom.residual_of_gram(w, box.gram(points))
+
+    def rounding(points: Tensor, dtype: torch.dtype) -> Tensor:
+        # A projected matrix is rounded like the one it was projected from, which may be far larger.
+        largest = torch.maximum(box.gram(points).flatten(1).abs().amax(-1), points[:, box.gram_places].abs().amax(-1))
+        return largest * axiom.tolerance_of_gram(dtype, teachers, 1.0) + torch.finfo(torch.float64).tiny
+
+    return Objective("W-C", "Pareto compatibility", residual, rounding=rounding)
+
+
+def objectives(
+    question: Question, constants: Constants | None = None, scale: float = 0.0, box: Box | None = None
+) -> list[Objective]:
+    """One for each part of each pointwise axiom asked, and of the declared constants when given.
+
+    ``box``: of the points; W-C is asked where it holds gradients.
+    """
     asked = [
         Objective("W-N", "normalization", _normalization, scale=scale),
         Objective("W-P", "positivity", _positivity, strict=True),
     ]
     if question.floor is not None:
         floor = BoundedInfluence(floor=question.floor)
-        asked.append(Objective("W-B", "floor", lambda w, log_w: floor.floor - w.amin(dim=-1), scale=scale))
+        asked.append(Objective("W-B", "floor", lambda _, w, log_w: floor.floor - w.amin(dim=-1), scale=scale))
     if question.cap is not None:
         cap = BoundedInfluence(cap=question.cap)
-        asked.append(Objective("W-B", "cap", lambda w, log_w: w.amax(dim=-1) - cap.cap, scale=scale))
+        asked.append(Objective("W-B", "cap", lambda _, w, log_w: w.amax(dim=-1) - cap.cap, scale=scale))
     if question.influence is not None:
         asked.append(_influence("W-B", question.influence))
     if question.order is not None:
         order = OrdinalSafety(question.order, question.margin)
-        asked.append(Objective("W-S", "safety order", lambda w, log_w: order.residual(log_w), in_logs=True))
+        asked.append(Objective("W-S", "safety order", lambda _, w, log_w: order.residual(log_w), in_logs=True))
+    if question.pareto and box is not None and box.has_gram:
+        asked.append(_pareto(box))
     if constants is not None:
         asked.append(_influence("constants.influence", constants.influence))
         gap = constants.gap
 
-        def below(w: Tensor, log_w: Tensor) -> Tensor:
+        def below(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
             lead = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
             return (gap - lead).diagonal_scatter(torch.zeros_like(log_w), dim1=-2, dim2=-1).amax(dim=(-1, -2))
 
@@ -96,7 +123,7 @@ def objectives(question: Question, constants: Constants | None = None, scale: fl
 
 
 def _influence(axiom: str, budget: float) -> Objective:
-    return Objective(axiom, "influence", lambda w, log_w: influence(log_w) - budget, in_logs=True)
+    return Objective(axiom, "influence", lambda _, w, log_w: influence(log_w) - budget, in_logs=True)
 
 
 def jump_slack(dtype: torch.dtype, log_u: Tensor, log_v: Tensor) -> Tensor:
@@ -131,8 +158,8 @@ class Worst:
         if len(points) == 0:
             return
         for index, objective in enumerate(self.objectives):
-            residual = objective.value(weights, log_weights)
-            excess = residual - objective.slack(log_weights, rounded)
+            residual = objective.value(points, weights, log_weights)
+            excess = residual - objective.slack(points, log_weights, rounded)
             top = excess.topk(min(3, len(excess)))
             kept = self.best.setdefault(index, [])
             # A residual that rounding may explain in bfloat16 must not hide one that it cannot in float64.

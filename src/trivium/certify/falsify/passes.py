@@ -61,7 +61,7 @@ def scan_lines(ground: Ground, pool: Tensor) -> None:
     if len(start) == 0:
         return
     # Without gradients there are no operations to trace either, so lines are all there is to find a spike.
-    opaque = len(ascend(lambda w, log_w: log_w[:, 0], bases, ground.probe, steps=1)) == 0
+    opaque = len(ascend(lambda _, w, log_w: log_w[:, 0], bases, ground.probe, steps=1)) == 0
     count = max(512, min(2**17, int(ground.effort * (2.4e6 if opaque else 6e5) / len(start))))
     low, high = scan(start, end, count, ground.see, ground.probe)
     for pairs in ground.pairs:
@@ -89,7 +89,7 @@ def _evolve(ground: Ground, objective: Objective, index: int, dtype: torch.dtype
     if known is None or ground.box.dimension == 0:
         return
     climb(
-        lambda batch: objective.value(*ground.see(batch, dtype)),
+        lambda batch: objective.value(batch, *ground.see(batch, dtype)),
         torch.cat([known, ground.points.uniform(8), ground.points.picks(8)]),
         ground.points,
         generations=int(8 + 16 * ground.effort),

@@ -15,7 +15,7 @@ from torch import Tensor
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.clock import Clock
 from trivium.errors import RuleError
-from trivium.weighting.base import Operator, UserRule
+from trivium.weighting.base import Operator, RawRule
 
 DTYPES: Final = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 #: Rows a call: large enough to amortize a call, small enough to stay in a cache.
@@ -33,7 +33,7 @@ def raw(operator: Operator, features: dict[str, Tensor], teachers: int) -> tuple
         Exception: whatever the operator raises.
     """
     shape = (*features["teachers"].shape[:-1], teachers)
-    if isinstance(operator, UserRule):
+    if isinstance(operator, RawRule):
         returned = operator.weights(features).detach()
         weights = returned.double()
         log_weights = torch.where(weights.isnan(), math.nan, weights.clamp(min=0.0).log())
@@ -97,7 +97,7 @@ class Probe:
         try:
             return self.call(points, dtype)
         except Exception as error:  # a black box may raise anything
-            if len(points) == 1 or len(self.raised) >= _FAILURES:
+            if len(points) <= 1 or len(self.raised) >= _FAILURES:
                 if len(points) == 1:
                     self.raised.append((points[0].clone(), one_line(error), dtype))
                 nothing = torch.full((len(points), self.box.teachers), math.nan, dtype=torch.float64)

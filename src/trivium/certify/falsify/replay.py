@@ -7,6 +7,7 @@ import math
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.function import Changes
 from trivium.certify.falsify.objectives import objectives
+from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import DTYPES, Probe, quiet
 from trivium.certify.falsify.regularity import Allowance, Pairs
 from trivium.certify.question import Witness
@@ -34,6 +35,7 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
     """
     if witness.question is None:
         raise InputError("a witness must hold the question it answers", "none", "Write the certificate again.")
+    operator = with_gradients(operator) if witness.axiom == "W-C" else operator
     box = Box.of(operator, witness.teachers)
     if set(box.ranges) != set(witness.features):
         raise InputError(
@@ -59,6 +61,7 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
             pairs = Pairs(allowance, box, dtype)
             log_u, log_v = probe.alone(points[0], dtype)[1], probe.alone(other[0], dtype)[1]
             return float(pairs.residual(points[:1], other[:1], log_u, log_v)[0])
-        weights, log_weights = probe.alone(points[witness.row], dtype)
-    asked = [o for o in objectives(witness.question, constants) if o.axiom == witness.axiom]
-    return max((float(o.value(weights, log_weights)[0]) for o in asked), default=-math.inf)
+        row = points[witness.row : witness.row + 1]
+        weights, log_weights = probe.alone(row[0], dtype)
+    asked = [o for o in objectives(witness.question, constants, box=box) if o.axiom == witness.axiom]
+    return max((float(o.value(row, weights, log_weights)[0]) for o in asked), default=-math.inf)

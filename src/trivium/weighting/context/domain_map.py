@@ -13,7 +13,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Features, Rule
-from trivium.weighting.features import BUILT_IN, Range, Scale
+from trivium.weighting.features import BUILT_IN, Range, Scale, count_teachers
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DomainMap(Rule):
     def log_weights(self, features: Features) -> Tensor:
         domain = self.admit(features)["domain"].squeeze(-1)
         index = domain.round().long().clamp_max(len(self.teacher_of) - 1)
-        teachers = max(value.shape[-1] for value in features.values())
+        teachers = count_teachers(features)
         rows = self._rows(teachers).to(domain if domain.is_floating_point() else domain.to(torch.get_default_dtype()))
         return rows.index_select(0, index.flatten()).view(*index.shape, teachers)
 

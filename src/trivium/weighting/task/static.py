@@ -13,7 +13,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.simplex.constants import Constants, fixed, uniform
 from trivium.weighting.base import Features, Rule
-from trivium.weighting.features import Range, Scale
+from trivium.weighting.features import Range, Scale, count_teachers
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Static(Rule):
     def log_weights(self, features: Features) -> Tensor:
         like = next(iter(features.values()))
         like = like if like.is_floating_point() else like.to(torch.get_default_dtype())
-        teachers = max(value.shape[-1] for value in features.values())
+        teachers = count_teachers(features)
         if not self.weights:
             return like.new_full((teachers,), -math.log(teachers))
         self._check(teachers)
