@@ -49,6 +49,9 @@ class Watch:
         self.share = summed if self.share is None else self.share + summed
         return used
 
+    def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None:
+        self.monitor.watch_gradients(log_weights, mask, gram)
+
     def record(self) -> dict[str, Any]:
         """Shares of the teachers, share of undefined rows, and the worst residual of each broken axiom."""
         broken: dict[str, float] = {}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, Positivity
+from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, ParetoCompatibility, Positivity
 from trivium.axioms.base import Axiom
 from trivium.errors import AxiomViolation
 from trivium.scheme import Scheme
@@ -21,6 +21,8 @@ from trivium.simplex.projection import conforming_projection
 from trivium.training.recipe import MonitorSection
 
 Action = Literal["raise", "repair", "record"]
+#: What a breach of W-C does. No projection of weights mends it, so it is not repaired.
+OnPareto = Literal["record", "raise", "off"]
 _PAST = {"repair": "repaired", "record": "recorded"}
 
 
@@ -47,7 +49,7 @@ class Bounds:
 
 
 class Monitor:
-    """Evaluates W-N, W-P, W-B and W-S on the weights of every batch.
+    """Evaluates W-N, W-P, W-B and W-S on the weights of every batch, and W-C where the scheme reads gradients.
 
     On a violation it raises, repairs (the conforming projection, T6) or records, as the recipe says. In every case
     weights that are no distribution never reach the optimizer: under ``record`` they are normalized, and a NaN,
@@ -56,9 +58,9 @@ class Monitor:
     Cost: a few passes over B·T·K numbers, none over the vocabulary.
     """
 
-    def __init__(self, bounds: Bounds, on_violation: Action) -> None:
+    def __init__(self, bounds: Bounds, on_violation: Action, pareto: OnPareto = "record") -> None:
         c = bounds.conforming
-        self.conforming, self.on_violation = c, on_violation
+        self.conforming, self.on_violation, self.pareto = c, on_violation, pareto
         self.axioms: dict[str, Axiom] = {"W-N": Normalization(), "W-P": Positivity()}
         if c.floor > 0.0 or c.cap < 1.0:
             self.axioms["W-B"] = BoundedInfluence(c.floor, c.cap)
@@ -95,6 +97,38 @@ class Monitor:
         if "W-N" in broken:
             return log_normalize(log_weights)
         return log_weights
+
+    @torch.no_grad()
+    def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None:
+        """W-C of the batch: −min_k ⟨ḡ_k, Σ_j w̄_j ḡ_j⟩ for the mean weights w̄ over its predicted positions.
+
+        Where weights vary by position this is W-C of their mean, not of the direction that they take together.
+
+        Args:
+            log_weights: [B, T, K], those that are used.
+            mask: [B, T].
+            gram: the feature, K·K numbers.
+
+        Raises:
+            AxiomViolation: under ``pareto: raise``.
+        """
+        chosen = log_weights[mask]
+        if self.pareto == "off" or chosen.numel() == 0:
+            return
+        axiom, teachers = ParetoCompatibility(), chosen.shape[-1]
+        inner = gram.reshape(teachers, teachers)
+        weights = chosen.double().exp().mean(0).to(gram.dtype)
+        residual = float(axiom.residual_of_gram(weights, inner))
+        self.worst[axiom.id] = max(self.worst.get(axiom.id, -math.inf), residual)
+        if residual <= axiom.tolerance_of_gram(gram.dtype, teachers, float(inner.diagonal().max())):
+            return
+        if self.pareto == "raise":
+            raise AxiomViolation(
+                f"the weights must keep {axiom.id}, {axiom.name}",
+                f"a residual of {residual:.3g}",
+                "Set monitor.pareto to record to go on; aekd with cap 1 keeps it by itself.",
+            )
+        self.violations.append({"axiom": axiom.id, "residual": residual, "action": _PAST["record"]})
 
     def _judge(self, chosen: Tensor) -> Mapping[str, float]:
         # All that is asked of the batch is read at once: on a GPU each number read by itself waits for the queue.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, nearest
@@ -148,6 +148,15 @@ class MonitorSection(Section):
     floor: float | None = Field(None, description="W-B to watch; null: what the scheme promises")
     cap: float | None = Field(None, description="likewise")
     order: str | None = Field(None, description="W-S to watch; null: what the scheme promises")
+    pareto: Literal["record", "raise", "off"] = Field(
+        "record", description="W-C, watched where the scheme reads gradients; nothing repairs it"
+    )
+
+    @field_validator("pareto", mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        return "off" if value is False else value
 
 
 class Recipe(Section):

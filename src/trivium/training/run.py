@@ -92,7 +92,7 @@ def prepare(
     disable_progress_bar()  # the caller shows progress; the bars of single files would stand between its lines
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
-    Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)  # T1 before anything is computed
+    Bounds.of(scheme, recipe.monitor)  # T1 before anything is computed
     tokenizer, teachers, tables = _materials(recipe, scheme, base)
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
@@ -187,7 +187,7 @@ def distill(
         _check_student(student, workshop)
         if (note := window_note(student, recipe.data.window)) is not None:
             progress(note, 1, 1)
-    monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation)
+    monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation, recipe.monitor.pareto)
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     trainer = DistillationTrainer(
         student,

@@ -53,6 +53,8 @@ def distillation_step(
     weights = monitor.watch(weights, batch.mask)
     # Judged before they are restricted to the teachers that serve a row: what holds of all holds of some (see there).
     weights = batch.restricted(weights)
+    if "gram" in features:
+        monitor.watch_gradients(weights, batch.mask, features["gram"])
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
     flat = student_logits.reshape(-1, vocabulary)
