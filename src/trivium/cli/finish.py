@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from trivium.certify import add_run, certify, claims
 from trivium.cli.console import console
 from trivium.cli.subject import resolve
 from trivium.cli.table import show
-from trivium.report import write_report
+from trivium.report import accuracy_table, write_report
 from trivium.teachers.huggingface import load_model
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe
@@ -38,4 +39,6 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
         write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
     write_report(folder)
     show(certificate, console(), derivation=False)
+    if recipe.data.kind == "examples":
+        console().print(accuracy_table(json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))))
     return bool(certificate.violated)

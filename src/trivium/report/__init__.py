@@ -3,7 +3,7 @@
 A report reads the files of a run folder and nothing else, so it can be written again at any time, on any machine.
 """
 
-from trivium.report.console import comparison_table, difference_table
+from trivium.report.console import accuracy_table, comparison_table, difference_table
 from trivium.report.write import write_report
 
-__all__ = ["comparison_table", "difference_table", "write_report"]
+__all__ = ["accuracy_table", "comparison_table", "difference_table", "write_report"]

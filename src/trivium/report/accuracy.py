@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trivium.report.folder import RunFolder
-from trivium.report.numbers import NOTHING, decimal, finite
+from trivium.report.numbers import decimal, percent
 from trivium.report.section import Section
 
 
@@ -34,10 +34,5 @@ def _row(row: Mapping[str, Any], groups: list[tuple[str, str]]) -> dict[str, Any
     return {
         "name": name if what == "teacher" else what,
         "teacher": what == "teacher",
-        "cells": [{"accuracy": _percent(cell.get("accuracy")), "nats": decimal(cell.get("nats"))} for cell in cells],
+        "cells": [{"accuracy": percent(cell.get("accuracy")), "nats": decimal(cell.get("nats"))} for cell in cells],
     }
-
-
-def _percent(value: Any) -> str:
-    number = finite(value)
-    return NOTHING if number is None else f"{100 * number:.1f} %"

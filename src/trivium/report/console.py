@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trivium.report.comparison import groups, side_by_side
 from trivium.report.curves import SCALES as ALL_SCALES
-from trivium.report.numbers import NOTHING, decimal, interval, reading
+from trivium.report.numbers import NOTHING, decimal, interval, percent, reading
 
 SCALES = ALL_SCALES[:3]
 
@@ -36,6 +36,26 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
                 values = [*cell["domains"], cell["mean"], cell["interval"]]
             name = Text(row["label"] if index == 0 else "")
             table.add_row(name, what, *values, end_section=index == len(whats) - 1)
+    return table
+
+
+def accuracy_table(accuracy: Mapping[str, Any]) -> Table:
+    """Accuracy and nats an example of each predictor, over all held-out examples and in each domain.
+
+    Args:
+        accuracy: the content of an accuracy.json.
+    """
+    domains = [str(domain) for domain in accuracy.get("domains") or []]
+    table = Table(title="held-out accuracy and nats an example", title_justify="left")
+    table.add_column("predictor", no_wrap=True)
+    shown = domains if len(domains) > 1 else []
+    for heading in ["all", *shown]:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for row in accuracy.get("rows") or []:
+        teacher = "teacher " if row.get("what") == "teacher" else ""
+        parts = [row, *((row.get("domains") or {}).get(domain) or {} for domain in shown)]
+        cells = [f"{percent(part.get('accuracy'))}  {decimal(part.get('nats'))}" for part in parts]
+        table.add_row(Text(f"{teacher}{row.get('name')}"), *cells)
     return table
 
 

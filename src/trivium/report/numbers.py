@@ -40,6 +40,16 @@ def decimal(value: Any, *, sign: bool = False) -> str:
     return format(number, ("+" if sign and number != 0 else "") + form).replace("-", "−")
 
 
+def percent(value: Any) -> str:
+    """A share with one decimal.
+
+    >>> percent(0.98765), percent(None)
+    ('98.8 %', '–')
+    """
+    number = finite(value)
+    return NOTHING if number is None else f"{100 * number:.1f} %"
+
+
 def bounds(value: Any) -> tuple[float, float] | None:
     """An interval as two finite ends, or None."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:

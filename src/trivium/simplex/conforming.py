@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +71,15 @@ class ConformingSet:
     def element(self) -> Tensor:
         """log of w_k = e^{m·r_k}/S [K] float64: the element from the proof of T1, uniform where m = 0."""
         return torch.log_softmax(self.margin * torch.tensor(self.ranks, dtype=torch.float64), dim=-1)
+
+    def among(self, teachers: Sequence[int]) -> ConformingSet:
+        """A set that holds the restriction (:func:`trivium.simplex.restrict`) of every element to these m teachers.
+
+        Floor a, cap b/(b + (m − 1)·a), the order among them with the same margin; it is not empty when this is not.
+        """
+        m, b, a = len(teachers), self.cap, self.floor
+        order = None if self.order is None else self.order.among(teachers)
+        return ConformingSet(m, a, b / (b + (m - 1) * a), order, self.margin)
 
     def contains(self, log_w: Tensor) -> Tensor:
         """Whether each row of log weights [..., K] is an element, up to the rounding of its dtype: bool [...].

@@ -92,6 +92,16 @@ class Order:
                 rank[teacher] = height
         return tuple(rank)
 
+    def among(self, teachers: Sequence[int]) -> Order:
+        """The order of some of the teachers, renumbered 0, 1, … as they are listed.
+
+        >>> Order(((2,), (0, 3), (1,))).among([1, 3]).tiers
+        ((1,), (0,))
+        """
+        place = {teacher: number for number, teacher in enumerate(teachers)}
+        kept = (tuple(place[teacher] for teacher in tier if teacher in place) for tier in self.tiers)
+        return Order(tuple(tier for tier in kept if tier))
+
     def text(self, names: Sequence[str]) -> str:
         """The inverse of :meth:`parse`, for example ``"a>b=c"``."""
         require(len(names) == self.teachers, f"this safety order is over {self.teachers} teachers", len(names))

@@ -18,6 +18,7 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.geometry import log_normalize
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
+from trivium.simplex.restriction import restrict
 from trivium.training.recipe import MonitorSection
 
 Action = Literal["raise", "repair", "record"]
@@ -55,7 +56,10 @@ class Monitor:
     weights that are no distribution never reach the optimizer: under ``record`` they are normalized, and a NaN,
     which nothing can repair, raises.
 
-    Cost: a few passes over B·T·K numbers, none over the vocabulary.
+    Where a row is served by some teachers alone, its weights are restricted to those and judged among them: against
+    the set into which restriction maps the one above, so that an absent teacher's weight, zero or not, is no matter.
+
+    Cost: a few passes over B·T·K numbers, none over the vocabulary; as many for each set of serving teachers.
     """
 
     def __init__(self, bounds: Bounds, on_violation: Action, pareto: OnPareto = "record") -> None:
@@ -68,22 +72,52 @@ class Monitor:
             self.axioms["W-S"] = OrdinalSafety(c.order, c.margin)
         self.worst: dict[str, float] = {}
         self.violations: list[dict[str, Any]] = []
+        self.parts: dict[tuple[int, ...], Monitor] = {}
 
     @torch.no_grad()
-    def watch(self, log_weights: Tensor, mask: Tensor) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
         """The weights to use, [B, T, K]: those given, or repaired ones.
 
         Args:
             log_weights: [B, T, K].
             mask: [B, T], the positions that count; others are not judged.
+            serving: bool [B, K], the teachers that serve each row; others get −inf. None: all serve.
 
         Raises:
-            AxiomViolation: under ``raise``, and for NaN always.
+            AxiomViolation: under ``raise``, and for NaN, or no weight at all on the teachers that serve, always.
         """
+        if serving is None:
+            return self._watch(log_weights, mask, self.axioms)
+        # That the rules' weights sum to one is asked before they are restricted, which would hide it.
+        self._watch(log_weights, mask, {"W-N": self.axioms["W-N"]})
+        restricted = restrict(log_weights, serving.unsqueeze(1))
+        if bool(restricted[mask].isnan().any()):
+            raise AxiomViolation(
+                "the teachers that serve a row must have weight (W-P)", "none on all of them", "Certify the scheme."
+            )
+        found = torch.full_like(log_weights, -torch.inf)
+        patterns, which = serving.unique(dim=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            rows, present = (which == number).nonzero().squeeze(-1), pattern.nonzero().squeeze(-1)
+            part = self._among(tuple(present.tolist()))
+            block = found[rows]
+            block[..., present] = part.watch(restricted[rows][..., present], mask[rows])
+            found[rows] = block
+            for axiom, worst in part.take_worst().items():
+                self.worst[axiom] = max(self.worst.get(axiom, -math.inf), worst)
+            self.violations += part.take_violations()
+        return found
+
+    def _among(self, teachers: tuple[int, ...]) -> Monitor:
+        if teachers not in self.parts:
+            self.parts[teachers] = Monitor(Bounds(self.conforming.among(teachers)), self.on_violation)
+        return self.parts[teachers]
+
+    def _watch(self, log_weights: Tensor, mask: Tensor, axioms: Mapping[str, Axiom]) -> Tensor:
         chosen = log_weights[mask]
         if chosen.numel() == 0:
             return log_weights
-        broken = self._judge(chosen)
+        broken = self._judge(chosen, axioms)
         for axiom, residual in broken.items():
             if self.on_violation == "raise":
                 raise AxiomViolation(
@@ -130,17 +164,17 @@ class Monitor:
             )
         self.violations.append({"axiom": axiom.id, "residual": residual, "action": _PAST["record"]})
 
-    def _judge(self, chosen: Tensor) -> Mapping[str, float]:
+    def _judge(self, chosen: Tensor, axioms: Mapping[str, Axiom]) -> Mapping[str, float]:
         # All that is asked of the batch is read at once: on a GPU each number read by itself waits for the queue.
         asked = [chosen.isnan().any().double()]
-        for axiom in self.axioms.values():
+        for axiom in axioms.values():
             residual = axiom.residual(chosen)  # type: ignore[attr-defined]
             asked += [residual.max().double(), axiom.holds(residual, chosen.shape[-1]).all().double()]
         undefined, *answers = torch.stack(asked).tolist()
         if undefined:
             raise AxiomViolation("the weights must be numbers (W-N)", "NaN", "Run `trivium certify` on the scheme.")
         broken = {}
-        for name, worst, holds in zip(self.axioms, answers[::2], answers[1::2], strict=True):
+        for name, worst, holds in zip(axioms, answers[::2], answers[1::2], strict=True):
             self.worst[name] = max(self.worst.get(name, -math.inf), worst)
             if not holds:
                 broken[name] = worst

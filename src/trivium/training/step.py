@@ -50,9 +50,7 @@ def distillation_step(
     # 2. How much each teacher counts at each position, watched and, if the recipe says so, repaired.
     rows, positions, vocabulary = student_logits.shape
     weights = scheme.log_weights(features).expand(rows, positions, len(scheme.teachers))
-    weights = monitor.watch(weights, batch.mask)
-    # Judged before they are restricted to the teachers that serve a row: what holds of all holds of some (see there).
-    weights = batch.restricted(weights)
+    weights = monitor.watch(weights, batch.mask, batch.serving)
     if "gram" in features:
         monitor.watch_gradients(weights, batch.mask, features["gram"])
     # 3. The pooled target and its divergence from the student, streamed over positions.

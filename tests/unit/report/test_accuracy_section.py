@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from trivium.report.accuracy import accuracy
 from trivium.report.comparison import side_by_side
+from trivium.report.console import accuracy_table
 from trivium.report.curves import learning
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.text import text
@@ -92,3 +94,23 @@ def test_a_comparison_of_examples_is_in_nats() -> None:
     row = {"name": "a", "what": "student", "nats": {"en": 0.25}, "mean": 0.25, "interval": [0.2, 0.3]}
     [shown] = side_by_side({"domains": ["en"], "rows": [row]})
     assert shown["cells"] == [{"domains": ["0.250"], "mean": "0.250", "interval": "[0.200, 0.300]"}]
+
+
+def test_the_terminal_shows_it_too() -> None:
+    from rich.console import Console
+
+    def shown(domains: list[str]) -> list[list[str]]:
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(accuracy_table(content(domains, ["mood"])))
+        return [line.split("│")[1:-1] for line in console.export_text().splitlines() if "│" in line]
+
+    student, teacher = shown(["en", "de"])
+    assert [cell.split() for cell in student] == [
+        ["student"],
+        *(c.split() for c in ("87.5 % 0.300", *["90.0 % 0.250"] * 2)),
+    ]
+    assert [cell.split() for cell in teacher] == [
+        ["teacher", "<b>"],
+        *(c.split() for c in ("100.0 % –", "100.0 % 0.000", "– –")),
+    ]
+    assert [len(row) for row in shown(["en"])] == [2, 2]

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trivium.errors import InputError
-from trivium.simplex import hilbert, influence, restrict
+from trivium.errors import InfeasibleError, InputError
+from trivium.simplex import ConformingSet, Order, conforming_projection, hilbert, influence, restrict
 from trivium.simplex.restriction import stand_ins
 
 
@@ -89,3 +89,41 @@ def test_a_stand_in_serves_and_is_oneself_where_one_serves(case: tuple[Tensor, T
     found = stand_ins(serving.unsqueeze(0))[0].tolist()
     first = serving.tolist().index(True)
     assert found == [k if s else first for k, s in enumerate(serving.tolist())]
+
+
+@st.composite
+def feasible(draw: st.DrawFn) -> tuple[ConformingSet, Tensor, list[int]]:
+    """A conforming set with an element of it, and some of its teachers."""
+    k = draw(st.integers(1, 6))
+    present = draw(st.lists(st.integers(0, k - 1), min_size=1, max_size=k, unique=True).map(sorted))
+    floor, cap = draw(st.floats(0, 1)) / (2 * k), 1 / k + draw(st.floats(0.01, 1)) * (1 - 1 / k)
+    tiers = draw(st.permutations(range(k)))
+    cut = draw(st.integers(0, k))
+    order = Order(tuple(tuple(tier) for tier in (tiers[:cut], tiers[cut:]) if tier)) if draw(st.booleans()) else None
+    margin = 0.0 if order is None else draw(st.sampled_from([0.0, 0.01]))
+    try:
+        found = ConformingSet(k, floor, cap, order, margin)
+    except InfeasibleError:
+        found = ConformingSet(k, 0.0, 1.0, order, margin)
+    scores = torch.tensor(draw(st.lists(st.floats(-8, 8), min_size=k, max_size=k)), dtype=torch.float64)
+    return found, conforming_projection(scores.log_softmax(-1), found), present
+
+
+@given(feasible())
+def test_restriction_maps_a_conforming_set_into_that_of_the_serving_teachers(
+    case: tuple[ConformingSet, Tensor, list[int]],
+) -> None:
+    conforming, w, present = case
+    among = conforming.among(present)
+    assert among.teachers == len(present)
+    serving = torch.tensor([k in present for k in range(conforming.teachers)])
+    assert bool(among.contains(restrict(w, serving)[present]))
+
+
+def test_the_order_among_some_keeps_their_tiers() -> None:
+    order = Order.parse("d > a = c > b", ["a", "b", "c", "d"])
+    assert list(order.among([0, 1, 3]).pairs()) == [(2, 0), (2, 1), (0, 1)]
+    assert order.among([2]).tiers == ((0,),)
+    assert ConformingSet(4, 0.1, 0.5, order, 0.2).among([1, 2]) == ConformingSet(
+        2, 0.1, 0.5 / 0.6, Order(((1,), (0,))), 0.2
+    )
