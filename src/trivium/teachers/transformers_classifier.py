@@ -30,12 +30,14 @@ class TransformersClassifier(torch.nn.Module):
     Args:
         model: has ``config`` and returns ``logits`` [B, classes].
         tokenizer: None for a model that is given tensors.
-        window: the tokens that a text is cut to.
+        window: the tokens that a text is cut to, at most; the model's and the tokenizer's own limits are kept too.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, window: int = 256) -> None:
         super().__init__()
-        self.model, self.tokenizer, self.window = model, tokenizer, window
+        limits = (getattr(model.config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
+        self.model, self.tokenizer = model, tokenizer
+        self.window = min([window, *(limit for limit in limits if limit)])
 
     def forward(self, *single: Any, **values: Any) -> Tensor:
         for value in single:

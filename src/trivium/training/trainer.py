@@ -21,6 +21,7 @@ from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
 from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct, student_nats
 from trivium.training.learning import Teaching
+from trivium.training.learner import Learner
 from trivium.training.monitor import Monitor
 from trivium.training.processes import is_main
 from trivium.training.recipe import Recipe
@@ -120,6 +121,17 @@ class DistillationTrainer(Trainer):
         if num_items_in_batch is not None:  # gradients are averaged over processes, tokens were summed over them
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """A checkpoint of a student that is no model of transformers, tied weights included: the file format refuses
+        tensors that share memory, so those that do are copied."""
+        if isinstance(self.model, Learner) and state_dict is None:
+            seen: set[int] = set()
+            state_dict = {}
+            for name, value in self.model.state_dict().items():
+                state_dict[name] = value.clone() if value.data_ptr() in seen else value.contiguous()
+                seen.add(value.data_ptr())
+        super()._save(output_dir, state_dict)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trackers get each teacher's share with the rest. Not by a callback: the trackers' own come before it."""

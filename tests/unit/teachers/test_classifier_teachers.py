@@ -245,6 +245,28 @@ def test_an_image_classifier_reads_pixels(tmp_path: Path) -> None:
     assert loaded.identity() != load_classifier(tmp_path / "m", ["cat", "dog"], "it", window=8).identity()
 
 
+def test_a_text_is_cut_to_the_shortest_limit(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, BertConfig
+
+    from tiny_world import make_tokenizer
+
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = "<end>"
+    config = BertConfig(
+        vocab_size=300, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=12,
+    )  # fmt: skip
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    long = "the cat sees a dog. " * 20
+    for window in (256, 8):
+        loaded = load_classifier(tmp_path / "m", ["a", "b"], "it", window)
+        assert loaded.window == min(window, 12)
+        assert loaded([long, "a dog."]).shape == (2, 2)
+    cut = tokenizer.decode(tokenizer(long)["input_ids"][:8])
+    torch.testing.assert_close(loaded([long]), loaded([cut]))
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig
 

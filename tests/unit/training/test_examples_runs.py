@@ -110,6 +110,26 @@ def test_resumed_equals_uninterrupted(
     assert kept[0] == kept[1]
 
 
+def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Path) -> None:
+    (small.folder / "tied.py").write_text(
+        "import torch\n"
+        "def student():\n"
+        "    first, second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)\n"
+        "    second.weight = first.weight\n"
+        "    return torch.nn.Sequential(first, torch.nn.Tanh(), second, torch.nn.Linear(4, 3).requires_grad_(False))\n"
+    )
+    content = small.one_task()
+    content["student"] = {"model": "tied.py:student"}
+    content["train"] |= {"steps": 6, "save_every": 3}
+    recipe = parse_recipe(content)
+    workshop = small.workshop(recipe)
+    whole = distill(recipe, workshop, tmp_path / "run")["student"]
+    for path in (tmp_path / "run").glob("checkpoint-6"):
+        path.rename(tmp_path / "gone")
+    resumed = distill(recipe, workshop, tmp_path / "run", resume=True)["student"]
+    assert torch.equal(resumed, whole)
+
+
 def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:
     for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
         train = {"batch_size": size, "accumulation": parts, "steps": 5}
