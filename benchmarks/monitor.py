@@ -49,7 +49,7 @@ Times = dict[str, dict[str, list[float]]]  # seconds: part of a step â†’ clock â
 class Blind(Monitor):
     """No monitor: the weights as they come."""
 
-    def watch(self, log_weights: Tensor, mask: Tensor) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
         return log_weights
 
 

@@ -39,12 +39,12 @@ class Watch:
     def __init__(self, monitor: Monitor) -> None:
         self.monitor, self.rows, self.undefined, self.share = monitor, 0, 0, None
 
-    def watch(self, log_weights: Tensor, mask: Tensor) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
         bad = torch.isnan(log_weights).any(-1, keepdim=True) & mask.unsqueeze(-1)
         self.rows += int(mask.sum())
         self.undefined += int(bad.sum())
         log_weights = torch.where(bad, -math.log(log_weights.shape[-1]), log_weights)
-        used = self.monitor.watch(log_weights, mask)
+        used = self.monitor.watch(log_weights, mask, serving)
         summed = used[mask].exp().double().sum(0)
         self.share = summed if self.share is None else self.share + summed
         return used
