@@ -86,7 +86,7 @@ def read_examples(reference: str, base: Path, columns: Columns, load: Callable[[
     else:
         found = _from_records(location, base, columns)
     if part:
-        place = Path(location).as_posix()
+        place = Path(location).name  # however the file is reached, as for texts
         kept = [n for n, name in enumerate(found.names) if split_of(place, name) == part]
         found = _kept(found, kept)
     require(len(found) > 0, "a domain must not be empty", f"no example in {reference!r}", "Give it at least one.")

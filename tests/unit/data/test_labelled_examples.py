@@ -114,6 +114,8 @@ def test_parts_by_name_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
     seen = [name for part in parts.values() for name in part.names]
     assert len(seen) == len(set(seen)) == 200
     assert 110 < len(parts["train"]) < 170
+    above = read_examples(f"../{tmp_path.name}/{whole}#test", tmp_path, Columns(), unused)
+    assert above.names == parts["test"].names  # however the file is reached
     for part in parts.values():  # everything of an example stays together
         assert [int(text) for text in part.inputs["text"]] == list(part.columns["n"])
         assert [f"w.jsonl:{n + 1}" for n in part.columns["n"]] == list(part.names)
