@@ -82,9 +82,9 @@ class Entry:
 
     @property
     def question(self) -> Question:
-        """Every axiom, for three teachers a, b, c with the safety order a > b > c; W-C where gradients are read."""
-        order, gradients = Order(((0,), (1,), (2,))), "gram" in self.operator.ranges
-        return Question(TEACHERS, influence=self.influence, lipschitz=self.lipschitz, order=order, pareto=gradients)
+        """Every axiom, for three teachers a, b, c with the safety order a > b > c and whatever gradients they have."""
+        order = Order(((0,), (1,), (2,)))
+        return Question(TEACHERS, influence=self.influence, lipschitz=self.lipschitz, order=order, pareto=True)
 
     def weights(self, features: Features) -> Tensor:
         """What the operator gives, normalized or not, as the published formula has it."""

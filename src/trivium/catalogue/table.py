@@ -11,7 +11,7 @@ from typing import Any
 from trivium.catalogue import ENTRIES
 from trivium.catalogue.cells import SECONDS, Cell, cells
 from trivium.catalogue.entry import Entry
-from trivium.certify.question import STATEMENTS, Witness
+from trivium.certify.question import Witness
 from trivium.errors import nearest, require
 
 FILE = Path(str(files("trivium") / "assets" / "catalogue.json"))
@@ -79,25 +79,15 @@ def cell_of(row: Mapping[str, Any], axiom: str) -> Cell:
     return Cell(data["verdict"], data["note"], witness)
 
 
-def columns(rows: list[dict[str, Any]]) -> list[str]:
-    """The axioms that some row was asked, in their order."""
-    return [axiom for axiom in STATEMENTS if any(axiom in row["cells"] for row in rows)]
-
-
-def sign_of(row: Mapping[str, Any], axiom: str) -> str:
-    """The sign of a cell; empty where the axiom was not asked."""
-    return SIGNS[row["cells"][axiom]["verdict"]] if axiom in row["cells"] else ""
-
-
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table of rule × axiom: what is kept, with its bound, and what is broken."""
-    axioms = columns(rows)
+    axioms = list(rows[0]["cells"])
     lines = [
         "| rule | form | scale | " + " | ".join(axioms) + " |",
         "|---|---|---|" + "---|" * len(axioms),
     ]
     for row in rows:
-        signs = [sign_of(row, axiom) for axiom in axioms]
+        signs = [SIGNS[row["cells"][axiom]["verdict"]] for axiom in axioms]
         shown = [f"**{sign}**" if sign == "broken" else sign for sign in signs]
         lines.append(f"| `{row['name']}` | {row['form']} | {row['scale']} | " + " | ".join(shown) + " |")
     return "\n".join(lines)

@@ -65,15 +65,13 @@ def _table(rows: Sequence[Mapping[str, Any]], told: Sequence[str], screen: Conso
     from rich.table import Table
     from rich.text import Text
 
-    from trivium.catalogue.table import columns
-
-    axioms = columns(rows)
+    axioms = list(rows[0]["cells"])
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for heading in (title, *told[1:], *axioms):
         shown.add_column(heading, no_wrap=True)
     for row in rows:
-        signs = [sign_of(row["cells"][axiom]["verdict"]) if axiom in row["cells"] else "" for axiom in axioms]
-        shown.add_row(*(row[name] for name in told), *(Text(sign, style=STYLES.get(sign, "")) for sign in signs))
+        signs = [sign_of(row["cells"][axiom]["verdict"]) for axiom in axioms]
+        shown.add_row(*(row[name] for name in told), *(Text(sign, style=STYLES[sign]) for sign in signs))
     screen.print(shown)
 
 
@@ -91,7 +89,7 @@ def explained() -> str:
     return (
         f"Asked of all, for {TEACHERS} teachers: influence of at most {INFLUENCE:g} nats (W-B), "
         f"{LIPSCHITZ:g} nats a unit of the features (W-R), "
-        "the safety order a > b > c (W-S; only a projection is told it); of those that read gradients, W-C. "
+        "the safety order a > b > c (W-S; only a projection is told it), whatever gradients the teachers have (W-C). "
         "`trivium rules NAME` shows formula, source, bounds and what each witness does."
     )
 

@@ -20,8 +20,8 @@ from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
 from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct, student_nats
-from trivium.training.learning import Teaching
 from trivium.training.learner import Learner
+from trivium.training.learning import Teaching
 from trivium.training.monitor import Monitor
 from trivium.training.processes import is_main
 from trivium.training.recipe import Recipe

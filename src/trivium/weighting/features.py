@@ -84,7 +84,7 @@ NEEDS_STUDENT = frozenset({"gap", "gram", "logits"})
 
 def count_teachers(features: Mapping[str, Tensor]) -> int:
     """K, for a rule that reads nothing to learn it from: the last axis of ``teachers``, which every scheme gives; else
-    the longest last axis of the features that are not known to be pairwise.
+    the longest last axis of the features that are not known to be of another length.
 
     >>> import torch
     >>> count_teachers({"gram": torch.zeros(9), "teachers": torch.zeros(3)})
@@ -92,8 +92,8 @@ def count_teachers(features: Mapping[str, Tensor]) -> int:
     """
     if "teachers" in features:
         return features["teachers"].shape[-1]
-    pairwise = {name for name, interval in BUILT_IN.items() if interval.pairwise}
-    return max(value.shape[-1] for name, value in features.items() if name not in pairwise)
+    others = {name for name, interval in BUILT_IN.items() if interval.pairwise or interval.numbers}
+    return max(value.shape[-1] for name, value in features.items() if name not in others)
 
 
 def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]) -> dict[str, Range]:

@@ -34,15 +34,23 @@ def test_a_catalogued_rule_is_proved(check: Check) -> None:
     check()
 
 
+OWN = [entry.operator for entry in ENTRIES if entry.form != "published"]
+
+
+@parametrize_with_axioms(OWN, teachers=TEACHERS, influence=INFLUENCE, seconds=0.2, at_least="PROVED")
+def test_a_row_that_is_not_as_published_is_proved(check: Check) -> None:
+    check()
+
+
 @parametrize_with_axioms(
-    [entry.operator for entry in ENTRIES if entry.form != "published"],
+    # A weighting that solves a quadratic program jumps where gradients cancel, whatever budget is around it.
+    [operator for operator in OWN if "gram" not in operator.ranges],
     teachers=TEACHERS,
-    influence=INFLUENCE,
     lipschitz=LIPSCHITZ,
     seconds=0.2,
     at_least="PROVED",
 )
-def test_a_row_that_is_not_as_published_is_proved(check: Check) -> None:
+def test_a_row_without_gradients_is_regular(check: Check) -> None:
     check()
 
 

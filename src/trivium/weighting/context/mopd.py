@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trivium.errors import require
 from trivium.weighting.base import Features, Rule
-from trivium.weighting.features import BUILT_IN, Range, Scale
+from trivium.weighting.features import BUILT_IN, Range, Scale, count_teachers
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class MOPD(Rule):
 
     def log_weights(self, features: Features) -> Tensor:
         domain = self.admit(features)["domain"].squeeze(-1)
-        teachers = max(value.shape[-1] for value in features.values())
+        teachers = count_teachers(features)
         self._check(teachers)
         index = domain.round().long().clamp_max(len(self.teacher_of) - 1)
         chosen = torch.tensor(self.teacher_of, device=domain.device)[index].unsqueeze(-1)
