@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.study.setting import Setting, losses
-from trivium.errors import TriviumError
 from trivium.scheme import Conform, Product, Scheme, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
@@ -88,8 +87,8 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
             operator = for_teachers(entry.operator, setting)
             scheme = Scheme(setting.teachers, {entry.scale: operator}, operator, None)
             missing[entry.key] = _unfit(setting, scheme)
-        except TriviumError as error:  # a row of the catalogue may be about three teachers; that is its right
-            missing[entry.key] = str(error)
+        except Exception as error:  # a row may be about the catalogue's three teachers; the others go on
+            missing[entry.key] = f"{type(error).__name__}: {error}"
         if not missing[entry.key]:
             del missing[entry.key]
             found[entry.key] = Arm(entry.key, entry.form, scheme)

@@ -18,11 +18,12 @@ from benchmarks.study.loop import run
 from benchmarks.study.plan import Shape
 from benchmarks.study.setting import Setting
 from benchmarks.study.store import Cell, Store
-from trivium.errors import TriviumError
 
 #: (name, condition, corruption) → setting.
 Loader = Callable[[str, str, str], Setting]
 Say = Callable[[str], None]
+#: Seconds between two lines of progress.
+EVERY = 15.0
 
 
 def fingerprint(setting: Setting) -> str:
@@ -65,7 +66,7 @@ def evaluate(cell: Cell, load: Loader) -> dict[str, Any]:
     arm = arms(setting)[0][cell.arm]
     try:
         return run(setting, arm, cell.seed, cell.steps)
-    except TriviumError as error:
+    except Exception as error:  # whatever a rule raises is about the rule, and the others go on
         return {"failed": f"{type(error).__name__}: {error}", "seconds": 0.0}
 
 
@@ -77,14 +78,17 @@ def go(cells: Iterable[Cell], store: Store, load: Loader, jobs: int, deadline: f
     """
     waiting = [cell for cell in cells if cell not in store]
     total, begun, done = len(waiting), time.monotonic(), 0
+    spoken = begun
     say(f"{total} cells to run, {len(store.done)} on file")
 
     def finish(cell: Cell, result: dict[str, Any]) -> None:
-        nonlocal done
+        nonlocal done, spoken
         store.add(cell, result)
         done += 1
-        passed = time.monotonic() - begun
-        if done % 20 == 0 or done == total or "failed" in result:
+        now = time.monotonic()
+        passed = now - begun
+        if now - spoken > EVERY or done == total or "failed" in result:
+            spoken = now
             left = min(passed / done * (total - done), max(0.0, deadline - time.monotonic()))
             note = f", {result['failed'][:90]}" if "failed" in result else ""
             where = f"{cell.setting}, {cell.condition}, seed {cell.seed}, {cell.arm}{note}"
