@@ -7,7 +7,7 @@ hold is left out with its reason. What needs the setting's own numbers (routing,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from trivium.training.recipe import LossSection
 from trivium.weighting import RULES, DomainMap, Entropy, PrefixPosterior, Rule, Skill, Static, rule
 from trivium.weighting.base import Operator
 from trivium.weighting.features import NEEDS_LABEL
+from trivium.weighting.learned import Learned
 
 Kind = Literal["baseline", "reference", "ours", "published", "conforming"]
 
@@ -31,6 +32,14 @@ BUDGETS: Mapping[str, float] = {"token": 1.5, "task": 1.5, "context": 4.0}
 FLOOR, CAP = 0.0005, 0.999
 #: Catalogue rows whose numbers belong to the catalogue's three teachers; the study has its own of them.
 OWN = frozenset({"uniform", "static", "domain_map", "mopd", "three scales"})
+
+
+def parts(operator: Operator) -> Iterator[Operator]:
+    """An operator and all that it is made of."""
+    yield operator
+    inner = getattr(operator, "parts", None) or [p for p in [getattr(operator, "part", None)] if p is not None]
+    for part in inner:
+        yield from parts(part)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class Arm:
 
     @property
     def labels(self) -> bool:
-        return self.loss.label > 0 or bool(set(self.scheme.ranges) & NEEDS_LABEL) or self.by_group
+        taught = any(isinstance(part, Learned) for part in parts(self.scheme.root))
+        return self.loss.label > 0 or bool(set(self.scheme.ranges) & NEEDS_LABEL) or self.by_group or taught
 
 
 @rule(scale="context", features={"context_loss": (0.0, 12.0)})

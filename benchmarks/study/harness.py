@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.study.arms import arms
 from benchmarks.study.corruption import CONDITIONS
-from benchmarks.study.loop import run
+from benchmarks.study.loop import VERSION, run
 from benchmarks.study.plan import Shape
 from benchmarks.study.setting import Setting
 from benchmarks.study.store import Cell, Store
@@ -27,13 +27,14 @@ EVERY = 15.0
 
 
 def fingerprint(setting: Setting) -> str:
-    """Of the teachers' outputs and labels on the validation data, and of the size of the rest, 12 hex digits."""
+    """Of what a cell depends on besides its key: validation data, sizes, student, optimizer and loop; 12 hex digits."""
     digest = hashlib.sha256()
     split = setting.splits["validation"]
     for value in (split.labels, *split.logits):
         digest.update(value.contiguous().numpy().tobytes())
     digest.update(str([len(s) for s in setting.splits.values()]).encode())
-    digest.update(str([setting.batch_size, setting.learning_rate]).encode())
+    shapes = {name: list(value.shape) for name, value in setting.student(0).state_dict().items()}
+    digest.update(str([VERSION, setting.batch_size, setting.learning_rate, shapes]).encode())
     return digest.hexdigest()[:12]
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.study.arms import Arm
+from benchmarks.study.arms import Arm, parts
 from benchmarks.study.setting import Setting, Split, losses
 from trivium.aggregation import POOLS
 from trivium.training.collect import Batch, collect_features
@@ -23,10 +22,12 @@ from trivium.training.evaluate import is_predictor
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.recipe import MonitorSection
 from trivium.training.step import distillation_step
-from trivium.weighting import Operator
 from trivium.weighting.features import NEEDS_STUDENT
+from trivium.weighting.learned import Learned, Lesson
 
 WARMUP, CLIP = 20, 1.0
+#: Raised when a change here changes what a cell comes to: cells on file are then run again.
+VERSION = 1
 
 
 class Watch:
@@ -87,7 +88,7 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     columns = {"context_loss": losses(validation, "domain", len(setting.domains))}
     # A copy: rules that learn start from their first state in every cell.
     scheme = copy.deepcopy(arm.scheme)
-    learners = [part for part in parts(scheme.root) if hasattr(part, "learn")]
+    learners = [part for part in parts(scheme.root) if isinstance(part, Learned)]
     student = setting.student(seed)
     watch = Watch(Monitor(Bounds.of(arm.scheme, MonitorSection()), "record"))
     optimizer = torch.optim.AdamW(student.parameters(), lr=setting.learning_rate, weight_decay=0.01)
@@ -125,18 +126,8 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     return result | {"seconds": time.process_time() - start}
 
 
-def parts(operator: Operator) -> Iterator[Operator]:
-    """An operator and all that it is made of."""
-    yield operator
-    inner = getattr(operator, "parts", None) or [p for p in [getattr(operator, "part", None)] if p is not None]
-    for part in inner:
-        yield from parts(part)
-
-
 def lesson(setting: Setting, student: nn.Module, rows: Tensor, step: int, rate: float) -> Any:
     """What a learned rule may look at after an optimizer step."""
-    from trivium.weighting.learned import Lesson
-
     train = setting.splits["train"]
     return Lesson(
         step=step,

@@ -120,15 +120,20 @@ class Perceptron(nn.Module):
 
 
 class Bag(nn.Module):
-    """Hashed n-grams (index 0 pads) → mean embedding → labels."""
+    """Hashed n-grams (index 0 pads) → mean embedding → labels.
+
+    Not ``EmbeddingBag``: rules that learn through the student differentiate it twice.
+    """
 
     def __init__(self, buckets: int, hidden: int, labels: int) -> None:
         super().__init__()
-        self.bag = nn.EmbeddingBag(buckets, hidden, mode="mean", padding_idx=0)
+        self.embedding = nn.Embedding(buckets, hidden, padding_idx=0)
         self.head = nn.Linear(hidden, labels)
 
     def forward(self, inputs: Tensor, task: Tensor) -> Tensor:
-        return self.head(torch.relu(self.bag(inputs.long()))).unsqueeze(1)
+        count = (inputs > 0).sum(-1, keepdim=True).clamp_min(1)
+        mean = self.embedding(inputs.long()).sum(-2) / count
+        return self.head(torch.relu(mean)).unsqueeze(1)
 
 
 def seeded(make: Callable[[], nn.Module]) -> Student:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from benchmarks.study import corruption, harness, plan, plots, statistics, table
 from benchmarks.study.__main__ import short
 from benchmarks.study.arms import Arm, arms
 from benchmarks.study.loop import batches, run
-from benchmarks.study.setting import Perceptron, Setting, Split, losses, one_label, seeded
+from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
 from benchmarks.study.store import Store, array
 from benchmarks.study.summary import summary, table_of
 from trivium.errors import RuleError
 from trivium.scheme import Scheme, compose
-from trivium.weighting import rule
+from trivium.weighting import Features, rule
+from trivium.weighting.features import Range
+from trivium.weighting.learned import Learned, Lesson
 
 FOREVER = math.inf
 
@@ -203,6 +207,17 @@ def test_a_corruption_spoils_the_victim_alone_and_validation_shows_it(tiny: Sett
     assert after > before + 0.3
 
 
+def test_students_can_be_differentiated_twice() -> None:
+    """MMKD learns through three steps of the student."""
+    student = Bag(8, 4, 3)
+    inputs, task = torch.tensor([[1, 2, 0, 0], [3, 4, 5, 0]], dtype=torch.int16), torch.zeros(2, dtype=torch.long)
+    loss = student(inputs, task).logsumexp(-1).sum()
+    first = torch.autograd.grad(loss, student.embedding.weight, create_graph=True)[0]
+    second = torch.autograd.grad(first.square().sum(), student.embedding.weight)[0]
+    assert bool((second != 0).any())
+    assert torch.equal(student(inputs, task)[0], student(inputs[:, :2], task)[0])  # padding adds nothing
+
+
 def test_a_cycle_moves_every_label() -> None:
     for labels in (2, 3, 24):
         move = corruption.cycle(labels, 1)
@@ -266,23 +281,35 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
 def test_learned_rules_are_taught_and_start_anew_in_every_cell(tiny: Setting) -> None:
     taught: list[int] = []
 
-    class Teachable:
+    class Teachable(Learned):
         """Counts its lessons: a cell that began with another's state would count on."""
 
-        ranges = compose(tiny.teachers).ranges
+        name = "teachable"
+        scale = "task"
+        ranges: ClassVar[dict[str, Range]] = {}
         lessons = 0
 
-        def log_weights(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        def log_weights(self, features: Features) -> torch.Tensor:
             return torch.full((3,), -math.log(3))
 
-        def learn(self, lesson: object) -> None:
+        def formula(self) -> str:
+            return "taught"
+
+        def learn(self, lesson: Lesson) -> None:
             self.lessons += 1
             taught.append(self.lessons)
-            logits = lesson.student_logits(lesson.parameters, lesson.rows)  # type: ignore[attr-defined]
+            logits = lesson.student_logits(lesson.parameters, lesson.rows)
             assert logits.shape == (16, 1, 3)
             assert logits.requires_grad
 
-    arm = Arm("teachable", "published", Scheme(tiny.teachers, {}, Teachable(), None))  # type: ignore[arg-type]
+        def state(self) -> dict[str, Any]:
+            return {"lessons": self.lessons}
+
+        def restore(self, state: Mapping[str, Any]) -> None:
+            self.lessons = state["lessons"]
+
+    arm = Arm("teachable", "published", compose(tiny.teachers, task=[Teachable()]))
+    assert arm.labels
     run(tiny, arm, 1, 3)
     run(tiny, arm, 2, 3)
     assert taught == [1, 2, 3, 1, 2, 3]
