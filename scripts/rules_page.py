@@ -35,7 +35,7 @@ axiom's residual judges. The axioms are stated in `trivium.axioms.aggregation` a
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The whole page."""
-    lines = [INTRO, table.markdown(rows), "", explained(), ""]
+    lines = [INTRO, table.markdown(rows, ("formula", "cost", "source")), "", explained(), ""]
     for row in rows:
         lines += [f"## {row['key']}", "", f"`{row['formula']}`", ""]
         lines += [f"- {row['form']}, {row['scale']} scale. Source: {row['source']}. Cost: {row['cost']}."]

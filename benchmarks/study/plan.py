@@ -3,7 +3,7 @@
 A block is one setting, one condition and one seed with all its arms: what is compared within a block shares initial
 weights and batches. Blocks go seed by seed through all settings and conditions, so that whenever time runs out the
 finished ones cover everything alike. When the whole does not fit, less is planned, in steps that the result tells:
-first the text setting trains for fewer steps, then it has fewer seeds, then all have.
+first a slow setting, which text is, trains for fewer steps and has fewer seeds, then all have fewer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from benchmarks.study.store import Cell
 Steps = Mapping[str, int] | None
 
 #: (steps of the slow settings, seeds of the slow settings, seeds of all), most wanted first.
-LADDER = ((1.0, 5, 5), (0.75, 5, 5), (0.5, 5, 5), (0.5, 3, 5), (0.5, 3, 3), (0.5, 2, 2), (0.5, 1, 1))
+LADDER = (
+    *((1.0, 5, 5), (0.75, 5, 5), (0.5, 5, 5), (0.5, 3, 5), (0.25, 3, 5), (0.125, 3, 5), (0.125, 1, 5)),
+    *((0.125, 1, 3), (0.125, 1, 2), (0.125, 1, 1)),
+)
 #: A setting is slow if a cell takes longer than this, in seconds.
 SLOW = 15.0
 

@@ -53,7 +53,7 @@ def rules(
         screen.print(Text(explained(), style="dim"), soft_wrap=True)
         for title, claimed in zip(("aggregator", "softening"), claims(), strict=True):
             screen.print()
-            _table(claimed.to_json(), ("name", "formula"), screen, title)
+            _table(claimed.to_json(), ("name",), screen, title)
     if json is not None:
         table.write(rows, json)
     if check and rows and not _check({row["key"] for row in rows}, screen):
@@ -61,18 +61,22 @@ def rules(
 
 
 def _table(rows: Sequence[Mapping[str, Any]], told: Sequence[str], screen: Console, title: str = "rule") -> None:
-    """One line a row: what is ``told`` of it, then a sign for each axiom."""
-    from rich.table import Table
+    """Two lines a row: what is ``told`` of it with a sign for each axiom; then its formula, cost and source."""
     from rich.text import Text
 
     axioms = list(rows[0]["cells"])
-    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in (title, *told[1:], *axioms):
-        shown.add_column(heading, no_wrap=True)
-    for row in rows:
-        signs = [sign_of(row["cells"][axiom]["verdict"]) for axiom in axioms]
-        shown.add_row(*(row[name] for name in told), *(Text(sign, style=STYLES[sign]) for sign in signs))
-    screen.print(shown)
+    table = [(title, *told[1:], *axioms)]
+    table += [(*(row[n] for n in told), *(sign_of(row["cells"][a]["verdict"]) for a in axioms)) for row in rows]
+    widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
+    for line, row in zip(table, (None, *rows), strict=True):
+        cells = [
+            (cell.ljust(width), "bold" if row is None else STYLES.get(cell, ""))
+            for cell, width in zip(line, widths, strict=True)
+        ]
+        screen.print(Text(" ").join(Text(*cell) for cell in cells), soft_wrap=True)
+        if row is not None:
+            rest = " · ".join(row[name] for name in ("formula", "cost", "source"))
+            screen.print(Text(f"    {rest}", style="dim"), soft_wrap=True)
 
 
 def sign_of(verdict: str) -> str:
