@@ -88,14 +88,7 @@ def collect_features(
     if "validation_loss" in wanted:
         features["validation_loss"] = validation_loss[batch.task].unsqueeze(1)
     if "gram" in wanted:
-        if student_logits is None:
-            raise InputError("'gram' compares the teachers with the student", "no student_logits")
-        features["gram"] = gradient_gram(
-            student_logits.detach().flatten(0, 1),
-            [logits.flatten(0, 1) for logits in batch.teacher_logits],
-            _counting(batch),
-            teacher_names=scheme.teachers,
-        ).view(1, 1, -1)
+        features["gram"] = batch_gram(scheme, batch, student_logits)
     if "domain" in wanted:
         features["domain"] = batch.domain.float().view(-1, 1, 1)
     if "task" in wanted:
@@ -109,6 +102,21 @@ def collect_features(
     if not features:
         features["teachers"] = validation_loss.new_zeros(len(scheme.teachers))
     return features
+
+
+def batch_gram(scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> Tensor:
+    """The Gram matrix of the batch, [1, 1, K·K], each teacher's gradient a mean over the positions that it serves.
+
+    It is the feature ``gram`` itself, except where a teacher does not serve a row: its stand-in's entries are there.
+    """
+    if student_logits is None:
+        raise InputError("'gram' compares the teachers with the student", "no student_logits")
+    return gradient_gram(
+        student_logits.detach().flatten(0, 1),
+        [logits.flatten(0, 1) for logits in batch.teacher_logits],
+        _counting(batch),
+        teacher_names=scheme.teachers,
+    ).view(1, 1, -1)
 
 
 def _needed(student_logits: Tensor | None) -> Tensor:

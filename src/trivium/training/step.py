@@ -10,7 +10,7 @@ from torch import Tensor
 from trivium.data.rows import IGNORE
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
-from trivium.training.collect import Batch, collect_features
+from trivium.training.collect import Batch, batch_gram, collect_features
 from trivium.training.monitor import Monitor
 from trivium.training.recipe import LossSection
 
@@ -52,7 +52,8 @@ def distillation_step(
     weights = scheme.log_weights(features).expand(rows, positions, len(scheme.teachers))
     weights = monitor.watch(weights, batch.mask, batch.serving)
     if "gram" in features:
-        monitor.watch_gradients(weights, batch.mask, features["gram"])
+        gram = features["gram"] if batch.serving is None else batch_gram(scheme, batch, student_logits)
+        monitor.watch_gradients(weights, batch.mask, gram)
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
     flat = student_logits.reshape(-1, vocabulary)

@@ -18,7 +18,7 @@ from trivium.errors import AxiomViolation, InputError, VocabularyError
 from trivium.scheme import compose
 from trivium.training.build import build_scheme
 from trivium.training.classify import build_learner, label_space
-from trivium.training.collect import collect_features
+from trivium.training.collect import batch_gram, collect_features
 from trivium.training.compare import bootstrap, comparison
 from trivium.training.evaluate import batch_of, mixture_nats, nats_and_correct, student_nats, teacher_nats
 from trivium.training.recipe import Recipe, parse_recipe
@@ -319,6 +319,35 @@ def test_a_rule_that_leaves_the_serving_teachers_nothing_stops_the_run(
     recipe = small.recipe(scheme=scheme, monitor={"on_violation": "record"})
     with pytest.raises(AxiomViolation, match="the teachers that serve a row must have weight"):
         distill(recipe, shop, tmp_path / "run")
+
+
+def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
+    small: ExamplesWorld, shop: Workshop, tmp_path: Path
+) -> None:
+    """Each teacher's mean gradient is over the rows that it serves; its weight is zero on the others."""
+    scheme = {"token": [], "task": [{"rule": "aekd"}], "budget": None, "floor": 0.0, "cap": 1.0}
+    recipe = small.recipe(scheme=scheme, train={"steps": 1, "log_every": 1}, monitor={"pareto": "record"})
+    distill(recipe, shop, tmp_path / "run")
+    [seen] = [row for row in read_trace(tmp_path / "run" / "metrics.jsonl") if row["kind"] == "step"]
+    rows = rows_of(shop)
+    index = torch.arange(0, 96, 4)  # of both tasks
+    batch = batch_of(rows, index, shop.sources["train"])
+    logits = build_learner(recipe, small.folder)(**rows.arguments(index)).logits
+    built = build_scheme(recipe, small.folder)
+    assert batch.serving is not None
+    means = []
+    for k, teacher in enumerate(batch.teacher_logits):
+        served = [n for n in range(24) if bool(batch.serving[n, k])]
+        means.append(
+            torch.stack([logits[n, 0].softmax(-1) - teacher[n, 0].float().softmax(-1) for n in served]).mean(0)
+        )
+    expected = torch.stack(means) @ torch.stack(means).T
+    torch.testing.assert_close(batch_gram(built, batch, logits).view(3, 3), expected.detach(), atol=1e-5, rtol=1e-4)
+    found = collect_features(built, batch, logits, shop.validation_loss)["gram"].view(24, 3, 3)
+    for n in range(24):
+        stand = [k if bool(batch.serving[n, k]) else BOTH for k in range(3)]
+        torch.testing.assert_close(found[n], expected.detach()[stand][:, stand], atol=1e-5, rtol=1e-4)
+    assert math.isfinite(seen["axioms"]["W-C"])
 
 
 def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, tmp_path: Path) -> None:
