@@ -27,7 +27,9 @@ def apply(hunk: str, path: Path) -> None:
 
 
 def run(copy: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
+    # Coverage of the copy would count every file of the package twice.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment |= {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True, timeout=500, check=False
     )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trivium.certify.calculus import derive
 from trivium.certify.decisions import decide
 from trivium.certify.question import Question
 from trivium.scheme import Scheme
+from trivium.scheme.tree import leaves
 from trivium.simplex.order import Order
 from trivium.training.recipe import SchemeSection
 from trivium.weighting import RULES
-from trivium.weighting.base import Operator, Rule
 
 
 @dataclass(frozen=True)
@@ -53,26 +51,20 @@ def question_of(names: Sequence[str], bare: SchemeSection, budget: float) -> Que
 def prove(scheme: Scheme, question: Question) -> Proof:
     """W-F, W-N, W-P, W-B with β ≤ the budget and, with an order, W-S, over the whole feature box. Cost: milliseconds.
 
-    That a rule from a user's file sees its own row alone (W-F) cannot be derived. It is left to the search of the
-    certificate; of a rule of the catalogue it must be proved.
+    That a rule from a user's file sees its own row alone (W-F), and returns numbers, cannot be derived. It is left to
+    the search of the certificate; of a rule of the catalogue both must be known.
     """
     derived = derive(scheme, question.teachers)
     decisions = decide(derived, question)
-    if not any(type(leaf) in RULES.values() and not leaf.row_local for leaf in _leaves(scheme)):
+    catalogued = [leaf for leaf in leaves(scheme) if type(leaf) in RULES.values()]
+    if all(leaf.row_local for leaf in catalogued):
         del decisions["W-F"]
+    silent = [leaf.formula() for leaf in catalogued if leaf.constants(question.teachers) is None]
+    if silent:
+        reason = f"W-N: {' and '.join(silent)} may return no weights at all, which no budget repairs"
+        return Proof(False, derived.constants.influence, reason)
     proved = all(decision.proved for decision in decisions.values())
     lines = [line for decision in decisions.values() if not decision.proved for line in decision.lines]
     # Of several bounds of one axiom the reason is the one that is crossed.
     crossed = [line for line in lines if " > " in line or " < " in line]
     return Proof(proved, derived.constants.influence, "; ".join(crossed or lines))
-
-
-def _leaves(operator: Operator) -> Iterator[Rule]:
-    if isinstance(operator, Rule):
-        yield operator
-    elif dataclasses.is_dataclass(operator):
-        for field in dataclasses.fields(operator):
-            value: Any = getattr(operator, field.name)
-            for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, Operator):
-                    yield from _leaves(part)
