@@ -98,6 +98,7 @@ class Findings:
         """W-R and declared regularity."""
         axiom, dtype = pairs.allowance.axiom, self.ground.dtype
         slack = pairs.tolerance
+        alone = [-math.inf]
         for pair in pairs.kept:
             assert pair.other is not None
             limit = max(slack, pair.residual - pair.excess if math.isfinite(pair.excess) else slack)
@@ -108,6 +109,7 @@ class Findings:
 
             rows = torch.stack([pair.point, pair.other])
             seen = [residual(rows) for _ in range(_CONFIRMATIONS)]
+            alone.append(min(seen))
             if min(seen) <= limit or self._shaky(rows, min(seen)):
                 continue
             must = keeps(min(seen), limit)
@@ -123,7 +125,9 @@ class Findings:
             witness = Witness(axiom, features, other, _NAMES[dtype], self.box.teachers, final, note, 0, self.question)
             where = f"{self._where(rows[0], self.box, dtype)} against {self.box.describe(rows[1])}"
             return Finding(axiom, "VIOLATED", pair.residual, limit, where, search=self.text, witness=witness)
-        worst = pairs.worst if math.isfinite(pairs.worst) else None
+        # Pairs are seen in batches; of a rule that looks across its batch only a row by itself says anything.
+        worst: float | None = max(alone) if pairs.worst > slack else pairs.worst
+        worst = worst if worst is not None and math.isfinite(worst) else None
         where = ""
         if pairs.kept:
             pair = pairs.kept[0]
