@@ -35,7 +35,8 @@ class AMTSS(Learned):
     since distinct tasks lie at least 1 apart and θ moves by at most β between two of them in each direction.
     Cost O(K) a row, O(K·V) an example of the batch to learn. It sees the label. Source: the principle of AMTSS (arXiv
     2305.07928), importance adapted while training and max-margin teachers; the update, the student's part in it and
-    both bounds are ours.
+    both bounds are ours. Its shared encoder with a projection for each language or task is a student of labelled
+    examples: one module, a head a task.
 
     >>> AMTSS(teachers=2).log_weights({"task": torch.zeros(1), "teachers": torch.zeros(2)}).exp()
     tensor([0.5000, 0.5000])
