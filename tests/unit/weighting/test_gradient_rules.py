@@ -91,7 +91,7 @@ def test_a_method_weighs_as_torchjd_does(method: Any) -> None:
     w = TorchJD(method).log_weights(feature(rows)).exp()
     assert torch.allclose(w.sum(-1), torch.ones(4, dtype=torch.float64))
     positive = raw.clamp_min(0.0)
-    assert torch.allclose(w, positive / positive.sum(-1, keepdim=True))
+    assert torch.allclose(w, positive / positive.sum(-1, keepdim=True))  # nowhere is nothing left
 
 
 def test_upgrad_and_dualproj_are_projections_on_the_dual_cone() -> None:
@@ -144,10 +144,41 @@ def test_the_radius_of_cagrad_matters() -> None:
 
 def test_normalization_has_no_dead_ends() -> None:
     rows = torch.tensor([[2.0, -1.0, 2.0], [-1.0, -2.0, 0.0], [torch.nan, 1, 1], [torch.inf, 1, 1], [1e-45] * 3])
-    third = pytest.approx([1 / 3] * 3)
-    assert normalized(rows)[0].tolist() == [0.5, 0.0, 0.5]
-    for row in normalized(rows)[1:]:
-        assert row.tolist() == third
+    other = torch.tensor([0.2, 0.3, 0.5])
+    found = normalized(rows, other)
+    assert found[0].tolist() == [0.5, 0.0, 0.5]
+    for row in found[1:4]:
+        assert row.tolist() == pytest.approx(other.tolist())
+    assert found[4].tolist() == pytest.approx([1 / 3] * 3)
+
+
+def residual(method: Any, gram: list[float], **options: Any) -> float:
+    """−min_k ⟨g_k, Σ_j w_j g_j⟩"""
+    flat = torch.tensor(gram, dtype=torch.float64)
+    w = TorchJD(method, **options).log_weights({"gram": flat}).exp()
+    return -float((flat.view(len(w), -1) @ w).min())
+
+
+def test_methods_that_promise_less_break_w_c_at_these_gradients() -> None:
+    a, b = 0.46, -1.0  # two opposed gradients on a line
+    assert residual("cagrad", [a * a, a * b, a * b, b * b], radius=0.5) > 0.04
+    a, b = 1.0, -0.883
+    for method in ("imtl_g", "aligned_mtl"):
+        assert residual(method, [a * a, a * b, a * b, b * b]) > 0.1
+    three = [1.0, -0.232, -0.458, -0.232, 0.883, -0.385, -0.458, -0.385, 0.501]
+    assert residual("pcgrad", three) > 0.05
+
+
+def test_cagrad_with_radius_one_keeps_w_c_on_the_front_as_well() -> None:
+    for seed in range(40):
+        g = gradients(2 + seed % 2, 1 + seed % 3, seed)
+        assert residual("cagrad", (g @ g.T).flatten().tolist(), radius=1.0) < 2e-3
+
+
+def test_pcgrad_of_two_keeps_w_c() -> None:
+    for seed in range(100):
+        g = gradients(2, 1 + seed % 3, seed)
+        assert residual("pcgrad", (g @ g.T).flatten().tolist()) < 1e-14
 
 
 @pytest.mark.parametrize("method", METHODS)

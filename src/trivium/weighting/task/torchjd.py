@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
 from trivium.simplex.constants import Constants, bounded
+from trivium.simplex.min_norm import min_norm_weights
 from trivium.simplex.semidefinite import nearest_psd
 from trivium.weighting.base import Features, RawRule
 from trivium.weighting.features import BUILT_IN, Range, Scale
@@ -24,7 +25,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 class TorchJD(RawRule):
     r"""w = v₊/Σ v₊ with v = the method's weights of ``gram`` [..., K·K] and v₊ = max(v, 0).
 
-    Uniform where nothing is positive, something is not finite, or a solver gives up.
+    Where nothing is positive (cagrad gives v = 0 near the Pareto front), something is not finite, or a solver gives up:
+    the weights of the shortest mean, which keep W-C.
 
     Dividing by the sum changes the length of the step and not its direction, so W-C is that of the method wherever
     v ≥ 0: always for upgrad, mgda, dualproj, cagrad and pcgrad, not for imtl_g and aligned_mtl, whose negative weights
@@ -86,7 +88,11 @@ class TorchJD(RawRule):
         for place, row in enumerate(flat):
             v[place] = _one(weigh, row.view(teachers, teachers), self.seed if self.method == "pcgrad" else None)
         v = v[which].to(gram.device).reshape(*gram.shape[:-1], teachers)
-        return (v if self.raw else normalized(v)).to(gram.dtype)
+        if not self.raw:
+            shortest = min_norm_weights(exact.view(-1, teachers, teachers)).to(gram.device)
+            v = normalized(v, shortest.reshape(v.shape))
+        weights: Tensor = v.to(gram.dtype)
+        return weights
 
     def log_weights(self, features: Features) -> Tensor:
         return self.weights(features).clamp_min(0.0).log()
@@ -100,16 +106,16 @@ class TorchJD(RawRule):
         return f"{self.method}(gram{option})" + (" unnormalized" if self.raw else "")
 
 
-def normalized(v: Tensor) -> Tensor:
-    """max(v, 0)/Σ max(v, 0) over the last axis; uniform where nothing is positive, or something is not finite.
+def normalized(v: Tensor, otherwise: Tensor) -> Tensor:
+    """max(v, 0)/Σ max(v, 0) over the last axis; ``otherwise`` where nothing is positive, or something is not finite.
 
-    >>> normalized(torch.tensor([[3.0, -1.0, 1.0], [-1.0, 0.0, 0.0]]))
+    >>> normalized(torch.tensor([[3.0, -1.0, 1.0], [-1.0, 0.0, 0.0]]), torch.tensor([0.5, 0.5, 0.0]))
     tensor([[0.7500, 0.0000, 0.2500],
-            [0.3333, 0.3333, 0.3333]])
+            [0.5000, 0.5000, 0.0000]])
     """
     kept = torch.where(v.isfinite().all(dim=-1, keepdim=True), v.clamp_min(0.0), 0.0)
     largest = kept.amax(dim=-1, keepdim=True)
-    kept = torch.where(largest > 0, kept / largest, 1.0)  # by the largest first: a sum of tiny numbers may underflow
+    kept = torch.where(largest > 0, kept / largest, otherwise)  # by the largest first: a sum may underflow
     return kept / kept.sum(dim=-1, keepdim=True)
 
 
