@@ -17,6 +17,7 @@ from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certify.decisions import Decision, decide
 from trivium.certify.falsify import falsify
+from trivium.certify.falsify.memory import Memory
 from trivium.certify.question import Finding, Question
 from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certify.verify import strengthen
@@ -65,15 +66,17 @@ def certify(
     >>> [finding.verdict for finding in certificate.findings]
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
-    derived = derive(operator, question.teachers)
+    derived, memory = derive(operator, question.teachers), Memory(operator)
     _try(operator, question.teachers)
     claimed = derived.constants if derived.informative else None
-    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed)
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed, memory=memory)
     proved = [axiom for axiom, decision in decide(derived, question).items() if decision.proved]
     found = strengthen(operator, question, found, proved, seconds)
-    around = derive_around(operator, question.teachers)
+    broken = any(finding.verdict == "VIOLATED" for finding in found.values())
+    around = None if broken else derive_around(operator, question.teachers)
     if around is not None:
         found = verified_around(around, question, found, proved)
+    memory.restore()
     shown = around or derived
     constants = shown.constants if shown.informative else None
     return Certificate(

@@ -100,7 +100,28 @@ def derive(operator: Operator, teachers: int) -> Derived:
     argued = registered not in (Rule, object)
     if argued and type(operator).log_weights is not registered.log_weights:
         return _nothing_known(operator, teachers)
+    if changed(operator):
+        return _nothing_known(operator, teachers)
     return node(operator, teachers)
+
+
+def changed(operator: Operator) -> bool:
+    """Whether an operator computes in another way than its class says, or than the class its constants are from: a
+    method that was put on the object, or a subclass of a catalogued rule that inherits the constants and not the code.
+    """
+    methods = ("log_weights", "weights", "admit", "score", "slopes", "ranges", "weigh")
+    own = type(operator)
+    computing = {name for name in methods if _computes(getattr(own, name, None))}
+    if computing & set(vars(operator)):
+        return True
+    base = next((cls for cls in own.__mro__ if cls in RULES.values()), own)
+    between = own.__mro__[: own.__mro__.index(base)]
+    overridden = any(name in vars(cls) for cls in between for name in methods)
+    return overridden and not any("constants" in vars(cls) for cls in between)
+
+
+def _computes(attribute: Any) -> bool:
+    return callable(attribute) or isinstance(attribute, property)
 
 
 def known(operator: Operator, teachers: int) -> Constants | None:

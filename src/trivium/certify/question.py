@@ -12,14 +12,16 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from trivium.errors import InputError, require
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 
+#: Of the features of a witness.
+DType = Literal["float32", "float64", "bfloat16"]
 Verdict = Literal["PROVED", "VERIFIED", "NOT FALSIFIED", "VIOLATED"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
@@ -132,11 +134,11 @@ class Witness:
     axiom: str
     features: Mapping[str, list[list[float]]]
     other: Mapping[str, list[list[float]]] | None
-    dtype: str
-    teachers: int
+    dtype: DType
+    teachers: Annotated[int, Field(ge=1)]
     residual: float
     note: str
-    row: int = 0
+    row: Annotated[int, Field(ge=0)] = 0
     question: Question | None = None
 
     def breaks(self, residual: float) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +28,10 @@ class FileSource(Record):
     kind: Literal["file"] = "file"
     path: str = Field(description="as it was given; relative paths count from where the command runs")
     name: str = Field(description="what the file calls it")
-    sha256: str = Field(description="of the file's bytes; what it imports is not covered")
+    sha256: str = Field(description="of the file's bytes")
+    imports: dict[str, str] = Field(
+        default={}, description="SHA-256 of each file beside it that it imports, by path from its folder"
+    )
 
 
 class BuiltInSource(Record):
@@ -72,7 +77,7 @@ def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
     """
     if isinstance(operator, UserRule) and Path(operator.source).is_file():
         path = relative(operator.source, Path())
-        return FileSource(path=path, name=operator.name, sha256=sha256_of(operator.source))
+        return file_source(path, operator.name, operator.source)
     name = next((name for name, rule in RULES.items() if type(operator) is rule), None)
     if name is not None:
         fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(RULES[name])  # type: ignore[arg-type]  # all are
@@ -81,9 +86,50 @@ def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
     return ObjectSource(type=type(operator).__qualname__)
 
 
+def file_source(path: str, name: str, file: str | Path) -> FileSource:
+    """The source of what ``file`` calls ``name``, with the files beside it that it imports."""
+    folder = Path(file).resolve().parent
+    imports = {relative(found, folder): sha256_of(found) for found in imported(file)}
+    return FileSource(path=path, name=name, sha256=sha256_of(file), imports=imports)
+
+
+def imported(file: str | Path) -> list[Path]:
+    """The files in the folder of ``file``, or below it, that it imports, directly or through each other.
+
+    Read from the import statements; what is found by other means, data files among it, is not seen.
+    """
+    first = Path(file).resolve()
+    folder, seen, waiting = first.parent, {first}, [first]
+    while waiting:
+        current = waiting.pop()
+        for name in _imports(current):
+            stem = folder.joinpath(*name.split("."))
+            for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
+                if candidate.is_file() and candidate not in seen:
+                    seen.add(candidate)
+                    waiting.append(candidate)
+    return sorted(seen - {first})
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Dotted names that may be modules: of ``from a.b import c`` a, a.b and a.b.c."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = [".".join(filter(None, (module, alias.name))) for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
 def rule_files(operator: Operator, base: Path) -> dict[str, str]:
-    """SHA-256 of the file of each user rule in an operator tree, by its path as seen from ``base``."""
+    """SHA-256 of the file of each user rule in an operator tree, and of what it imports beside it, by its path as seen
+    from ``base``."""
     files = [leaf.source for leaf in leaves(operator) if isinstance(leaf, UserRule) and Path(leaf.source).is_file()]
+    files += [str(found) for file in list(files) for found in imported(file)]
     return {relative(path, base): sha256_of(path) for path in files}
 
 

@@ -8,9 +8,6 @@ from typing import Annotated
 
 import typer
 
-#: Another processor or thread count may round differently; a breach as recorded is far larger.
-RELATIVE = 1e-3
-
 
 def replay(
     file: Annotated[Path, typer.Argument(help="A certificate with a violation, as `trivium certify` wrote it.")],
@@ -52,4 +49,6 @@ def agree(recorded: float, seen: float) -> bool:
     >>> agree(0.1, 0.10001), agree(0.1, 0.0), agree(float("inf"), float("inf"))
     (True, False, True)
     """
+    from trivium.certify.recheck import RELATIVE
+
     return recorded == seen or math.isclose(recorded, seen, rel_tol=RELATIVE)

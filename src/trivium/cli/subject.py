@@ -17,6 +17,7 @@ from trivium.certify.source import (
     ObjectSource,
     RecipeSource,
     Source,
+    file_source,
     rule_files,
     sha256_of,
     source_of,
@@ -49,7 +50,7 @@ def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
     if separator and path.endswith(".py"):
         require(not options, "a rule from a file takes no --param", ", ".join(options), "Set them in the file.")
         operator = load_operator(target)
-        source = FileSource(path=path, name=name, sha256=sha256_of(path))
+        source = file_source(path, name, path)
         return Subject(operator, source, name, operator.teachers if isinstance(operator, Scheme) else ())
     if target.endswith((".yaml", ".yml")):
         require(not options, "a recipe takes no --param", ", ".join(options), "Set them in the recipe.")
@@ -75,6 +76,8 @@ def reload(source: Source) -> Subject:
         return _built_in(source.name, source.options)
     if isinstance(source, FileSource):
         _unchanged(source.path, source.sha256)
+        for path, sha256 in source.imports.items():
+            _unchanged(str(Path(source.path).parent / path), sha256)
         return resolve(f"{source.path}:{source.name}")
     subject = resolve(source.path)
     now = subject.source

@@ -35,4 +35,7 @@ def verify(
         typer.echo(f"refused: {reason}")
     if refusals:
         raise typer.Exit(1)
-    typer.echo(f"{file} holds: digest, {certificate.source.kind} and every finding are as written.")
+    typer.echo(
+        f"{file} holds: the digest fits, the {certificate.source.kind} is as it was certified, and asking again gives "
+        "the same constants, derivation and verdicts."
+    )

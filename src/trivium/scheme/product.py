@@ -15,12 +15,26 @@ from trivium.weighting.features import Range
 
 def merged_ranges(parts: tuple[Operator, ...]) -> dict[str, Range]:
     """The box of several operators: for a feature that two of them read, the intersection is what both see, but
-    each clips for itself, so the box is the union."""
+    each clips for itself, so the box is the union; of whole numbers alone where all that read it see whole numbers.
+
+    Raises:
+        InputError: a feature that has one number a teacher for one operator and another count for the next.
+    """
     box: dict[str, Range] = {}
     for part in parts:
         for name, interval in part.ranges.items():
             known = box.get(name, interval)
-            box[name] = interval._replace(low=min(known.low, interval.low), high=max(known.high, interval.high))
+            require(
+                known[3:] == interval[3:],
+                f"the operators that read the feature {name!r} must agree on how many numbers it has",
+                f"{known} and {interval}",
+                "Give one of them another name.",
+            )
+            box[name] = interval._replace(
+                low=min(known.low, interval.low),
+                high=max(known.high, interval.high),
+                integer=known.integer and interval.integer,
+            )
     return box
 
 

@@ -69,7 +69,8 @@ class Rule(Operator):
         return ""
 
     def admit(self, features: Features) -> dict[str, Tensor]:
-        """The rule's own features, clipped to their ranges; pairwise ones made symmetric positive semidefinite.
+        """The rule's own features, clipped to their ranges, rounded where these hold whole numbers; pairwise ones made
+        symmetric positive semidefinite.
 
         Raises:
             RuleError: a feature is missing or holds a NaN.
@@ -86,6 +87,7 @@ class Rule(Operator):
             if bool(torch.isnan(value).any()):
                 raise RuleError(f"feature {name!r} of rule {self.name!r} must be a number", "NaN", "Check its source.")
             clipped = value.clamp(interval.low, interval.high)
+            clipped = clipped.round() if interval.integer and clipped.is_floating_point() else clipped
             admitted[name] = nearest_psd(clipped) if interval.pairwise else clipped
         return admitted
 

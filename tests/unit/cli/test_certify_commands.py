@@ -375,3 +375,28 @@ def test_a_certificate_of_a_run_shows_what_its_monitor_saw(here: Path) -> None:
     assert trivium_in_process("verify", "c.json").exit_code == 0
     (here / "run" / "metrics.jsonl").write_text(json.dumps(rows[0] | {"step": 5}))
     assert "not the trace" in trivium_in_process("verify", "c.json").stdout
+
+
+def test_a_changed_file_beside_the_rule_is_refused(here: Path) -> None:
+    (here / "helping.py").write_text("from deeper.scale import SCALE\n")
+    (here / "deeper").mkdir()
+    (here / "deeper" / "__init__.py").write_text("")
+    (here / "deeper" / "scale.py").write_text("SCALE = 0.25\n")
+    (here / "mine.py").write_text(
+        "import torch\nimport trivium as tv\nfrom helping import SCALE\n\n"
+        "@tv.rule(scale='token', features={'entropy': (0.0, 12.0)})\n"
+        "def scaled(entropy):\n    return torch.softmax(-SCALE * entropy, dim=-1)\n"
+    )
+    assert (
+        trivium_in_subprocess(
+            here, "certify", "mine.py:scaled", "--teachers", "3", "--seconds", "0.2", "--json", "c.json"
+        ).returncode
+        == 0
+    )
+    source = load("c.json").source
+    assert set(source.imports) == {"helping.py", "deeper/__init__.py", "deeper/scale.py"}  # type: ignore[union-attr]
+    assert trivium_in_subprocess(here, "verify", "c.json").returncode == 0
+    (here / "deeper" / "scale.py").write_text("SCALE = 0.2500001\n")
+    refused = trivium_in_subprocess(here, "verify", "c.json")
+    assert refused.returncode == 1
+    assert "scale.py has changed since it was certified" in refused.stdout

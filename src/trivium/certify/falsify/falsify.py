@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from trivium.certify.falsify.findings import Findings
+from trivium.certify.falsify.memory import Memory
 from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import quiet
 from trivium.certify.falsify.search import Search
@@ -21,6 +22,7 @@ def falsify(
     seed: int = 0,
     constants: Constants | None = None,
     other_teachers: bool = True,
+    memory: Memory | None = None,
 ) -> dict[str, Finding]:
     """Search the operator's feature box for a breach of every axiom asked.
 
@@ -39,6 +41,8 @@ def falsify(
             ``constants.regularity``.
         other_teachers: whether a rule that accepts other numbers of teachers, from 1 to 16, but gives NaN there breaks
             W-N (a division by K − 1, a deviation over one teacher).
+        memory: what the operator could remember before its very first call; by default what it holds now. It is put
+            back when the search ends.
 
     Returns:
         a finding for each id in ``question.axioms``, and for the constants when given.
@@ -60,6 +64,10 @@ def falsify(
         beside = falsify(with_gradients(operator), alone, seconds=brief, seed=seed, other_teachers=False)
         return {**found, "W-C": beside["W-C"]}
     with quiet(seed):
+        memory = memory or Memory(operator)
         search = Search(operator, question, seconds, seed, constants)
         search.run(other_teachers)
-        return Findings(search, question).all()
+        search.ask_from_the_start(memory)
+        found = Findings(search, question).all()
+        memory.restore()
+        return found

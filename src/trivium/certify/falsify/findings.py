@@ -154,6 +154,9 @@ class Findings:
         elif drift is not None:
             size, row, batch, other = *drift, None
             note = f"the same call gives weights that differ by {size:.3g} after {self.probe.calls:,} calls"
+        elif self.search.first is not None:
+            size, row, batch, other = self.search.first
+            note = f"row {row} has weights that differ by {size:.3g} if the first calls are on other rows"
         else:
             return Finding("W-F", "NOT FALSIFIED", coupling.worst, limit, "every batch compared", search=self.text)
         behind = None if other is None else self.box.nested(other, dtype)

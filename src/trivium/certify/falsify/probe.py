@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,10 +14,15 @@ from torch import Tensor
 
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.clock import Clock
+from trivium.certify.question import DType
 from trivium.errors import RuleError
 from trivium.weighting.base import Operator, RawRule
 
-DTYPES: Final = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: Final[Mapping[DType, torch.dtype]] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
 #: Rows a call: large enough to amortize a call, small enough to stay in a cache.
 CHUNK: Final = 8192
 _FAILURES: Final = 24

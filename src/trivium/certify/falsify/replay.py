@@ -6,12 +6,13 @@ import math
 
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.function import Changes
+from trivium.certify.falsify.memory import Memory, first_calls
 from trivium.certify.falsify.objectives import objectives
 from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import DTYPES, Probe, quiet
 from trivium.certify.falsify.regularity import Allowance, Pairs
-from trivium.certify.question import Witness
-from trivium.errors import InputError
+from trivium.certify.question import STATEMENTS, Witness
+from trivium.errors import InputError, nearest
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator, Rule
 
@@ -44,12 +45,16 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
             f"It reads {list(box.ranges)}.",
         )
     dtype = DTYPES[witness.dtype]
+    _check(witness, box)
     points = box.join(witness.features)
     other = None if witness.other is None else box.join(witness.other)
     probe = Probe(operator, box)
     with quiet(seed=0):
         if witness.axiom == "W-F":
-            return float(Changes(probe, dtype).of(points, other, PATIENCE).max())
+            changes, first = Changes(probe, dtype), 0.0
+            if other is not None and not (memory := Memory(operator)).empty:
+                first = float(first_calls(changes.call, memory, points, other).max())
+            return max(first, float(changes.of(points, other, 0 if first > 0 else PATIENCE).max()))
         if witness.axiom.startswith("constants.") and constants is None:
             constants = operator.constants(witness.teachers) if isinstance(operator, Rule) else None
             if constants is None:
@@ -65,3 +70,23 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
         weights, log_weights = probe.alone(row[0], dtype)
     asked = [o for o in objectives(witness.question, constants, box=box) if o.axiom == witness.axiom]
     return max((float(o.value(row, weights, log_weights)[0]) for o in asked), default=-math.inf)
+
+
+def _check(witness: Witness, box: Box) -> None:
+    """Raises InputError for a witness that says nothing about these features or is no row of its own batch."""
+    known = (*STATEMENTS, "constants.influence", "constants.gap", "constants.regularity")
+    if witness.axiom not in known:
+        raise InputError("a witness must break an axiom", repr(witness.axiom), nearest(witness.axiom, known))
+    for features in (witness.features, witness.other):
+        counts = set()
+        for name, interval in box.ranges.items() if features is not None else ():
+            rows = (features or {}).get(name, [])
+            width = interval.width(box.teachers)
+            counts.add(len(rows))
+            if not rows or any(len(row) != width for row in rows):
+                must = f"each row of the feature {name!r} must hold {width} numbers for {box.teachers} teachers"
+                raise InputError(must, [len(row) for row in rows], "Write the certificate again.")
+        if len(counts) > 1:
+            raise InputError("the features of a witness must have equally many rows", sorted(counts), "Write it again.")
+    if box.ranges and witness.row >= len(next(iter(witness.features.values()))):
+        raise InputError("a witness must name one of its rows", witness.row, "Rows count from 0.")

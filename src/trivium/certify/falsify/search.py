@@ -11,6 +11,7 @@ from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.function import Changes, Coupling
 from trivium.certify.falsify.ground import Ground
 from trivium.certify.falsify.literals import literals
+from trivium.certify.falsify.memory import Memory, first_calls
 from trivium.certify.falsify.objectives import Worst
 from trivium.certify.question import Question
 from trivium.simplex.constants import Constants
@@ -30,6 +31,7 @@ class Search:
         ground: with the worst points and pairs.
         others: for each other number of teachers, its box and the worst points there.
         coupling: batches in which some row changes.
+        first: (size, row, batch, other) where the first calls, on other, decide the weights of batch.
         drift: (size, row, batch) where the same call gave other weights at the end than at the start.
     """
 
@@ -42,6 +44,7 @@ class Search:
         self.others: list[tuple[Box, Worst]] = []
         self.coupling = Coupling(self.changes, self.ground.points.uniform(1), 0.0, seed)
         self.drift: tuple[float, int, Tensor] | None = None
+        self.first: tuple[float, int, Tensor, Tensor] | None = None
 
     def run(self, other_teachers: bool) -> None:
         """Search everything once."""
@@ -65,6 +68,23 @@ class Search:
         ground.said.append(f"seed {self.seed}")
         if ground.probe.stopped:
             ground.said.append("stopped early at the time limit")
+
+    def ask_from_the_start(self, memory: Memory) -> None:
+        """Whether the first calls decide about later ones: a batch as the first call, and after calls on others."""
+        if memory.empty:
+            return
+        box, dtype = self.ground.box, self.ground.dtype
+        batches = [box.low[None], box.high[None], box.center[None], self.ground.points.uniform(3)]
+        batches.append(torch.cat([box.low[None], box.high[None]]))
+        for batch in batches:
+            for before in batches:
+                moved = first_calls(self.changes.call, memory, batch, before)
+                worst = float(moved.max())
+                if worst > FunctionOfItsRow().tolerance(self.ground.rounding, box.teachers) and (
+                    self.first is None or worst > self.first[0]
+                ):
+                    self.first = (worst, int(moved.argmax()), batch.clone(), before.clone())
+        self.ground.said.append(f"first calls from a fresh state, {dtype}".replace("torch.", ""))
 
     def _function(self, pool: Tensor, first: Tensor, before: Tensor | None) -> None:
         ground = self.ground

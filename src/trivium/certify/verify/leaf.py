@@ -14,14 +14,14 @@ from trivium.certify.verify.goals import Goal, goals
 from trivium.certify.verify.program import Program
 from trivium.certify.verify.search import Outcome, Search
 from trivium.certify.verify.trace import Unsupported
-from trivium.certify.verify.verify import SPEED
+from trivium.certify.verify.verify import SPEED, plain
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import UserRule
 
 #: Processor seconds for one kind of goal, about. Not the caller's: the constants of a certificate must come out again.
-WORK = 1.0
+WORK = 0.5
 #: The clock only ends a search that takes this many times as long; its bound is then the one of the whole box.
-PATIENCE = 30.0
+PATIENCE = 4.0
 #: A bound is accepted this much above the largest value that was seen.
 SLACKS = (0.02, 0.2)
 
@@ -33,6 +33,8 @@ def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
     gap[j, k] is a lower bound of log(w_j/w_k). The bound on Σ_i |∂(log w_j − log w_k)/∂u_i|, the sum over all
     coordinates of all features, serves as the constant of each feature. Cost: a second or two of bounding.
     """
+    if type(rule) is not UserRule or not plain(rule):
+        return None  # its code is not what it computes
     if not rule.ranges or any(interval.pairwise for interval in rule.ranges.values()):
         return None
     program = Program(rule, teachers)

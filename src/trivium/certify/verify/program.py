@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 # Operations register themselves.
 from trivium.certify.verify import choice, last, powers, shaping  # noqa: F401
 from trivium.certify.verify.bounds import Bounds, apply, first_of
-from trivium.certify.verify.state import reachable
+from trivium.certify.verify.state import reachable, strangers
 from trivium.certify.verify.trace import Shape, Trace, Unsupported
 from trivium.errors import TriviumError
 from trivium.weighting.base import UserRule
@@ -20,6 +20,7 @@ from trivium.weighting.base import UserRule
 _CHANCE_NAMES = """
 rand rand_like randn randn_like randint randint_like randperm bernoulli multinomial normal poisson dropout
 bernoulli_ uniform_ normal_ random_ exponential_ cauchy_ geometric_ log_normal_ alpha_dropout feature_dropout
+binomial _standard_gamma _sample_dirichlet
 gumbel_softmax rrelu manual_seed seed empty empty_like empty_strided new_empty resize_
 """
 _CHANCE = frozenset(_CHANCE_NAMES.split())
@@ -84,6 +85,10 @@ class Program:
             raise Unsupported("two calls differ")
         if not _close(runs[0], single):
             raise Unsupported("it computes something else in float32 than in float64")
+        # Last, so that an operation that cannot be bounded is named as one.
+        unknown = strangers(self.rule.function)
+        if unknown:
+            raise Unsupported(f"it uses .{unknown[0]}, which may see or change more than its argument")
         self.operations = len(runs[0])
         self.names = tuple(sorted({operation[0] for operation in runs[0]}))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import dis
 import math
+import sys
 from collections.abc import Callable
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium.certify.verify.aliases import ALIASES
+from trivium.certify.verify.bounds import OPERATIONS
 from trivium.certify.verify.trace import Unsupported
 
 _PLAIN = (bool, int, float, str, bytes, type(None), type(Ellipsis), torch.dtype, torch.device, slice)
@@ -33,6 +36,15 @@ requires_grad grad cuda backends utils distributed serialization load save ops l
 __class__ __globals__ __closure__ __code__ __defaults__ __builtins__ __self__ __getattribute__ __subclasses__
 """
 _FORBIDDEN = frozenset(_FORBIDDEN_NAMES.split())
+#: Attributes, besides the operations that are bounded, that show or change nothing but an argument.
+_ALLOWED_NAMES = """
+nn functional special linalg Tensor tensor as_tensor zeros ones full eye arange linspace logspace scalar_tensor
+new_tensor new_zeros new_ones new_full full_like zeros_like ones_like float16 bfloat16 float32 float64 half double
+float long int int32 int64 bool dtype device shape ndim dim size numel T mT inf pi e nan tau broadcast_to
+expand item tolist values indices keys items get append extend index count copy insert pop update setdefault join format
+finfo iinfo eps tiny max min smallest_normal no_grad detach clone
+"""
+_ALLOWED = frozenset(_ALLOWED_NAMES.split()) | frozenset(name for name in dir(math) if not name.startswith("_"))
 _STORES = frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL"})
 
 
@@ -45,8 +57,16 @@ def reachable(function: Callable[..., Any]) -> tuple[Any, ...]:
     return _Digest().of(function, getattr(function, "__name__", "the rule"))
 
 
+def strangers(function: Callable[..., Any]) -> list[str]:
+    """Attributes that the function uses and that are neither bounded nor known to look at their argument alone."""
+    digest = _Digest()
+    digest.of(function, "the rule")
+    return digest.strangers
+
+
 class _Digest:
     def __init__(self) -> None:
+        self.strangers: list[str] = []  # attributes that are not known to see their argument alone
         self.seen: dict[int, Any] = {}  # keeps what it has seen, so that no id is given twice
 
     def of(self, item: Any, name: str) -> tuple[Any, ...]:
@@ -79,14 +99,15 @@ class _Digest:
         return (type(item).__name__, tuple(self.of(part, name) for part in item))
 
     def _function(self, function: FunctionType) -> tuple[Any, ...]:
-        if (function.__module__ or "").split(".")[0] in ("torch", "math"):
+        if _library(function):
             return ("library", function.__qualname__)
         if id(function) in self.seen:
             return ("again", id(function))
         self.seen[id(function)] = function
         if function.__code__.co_flags & 0x2A0:  # generators and coroutines
             raise Unsupported(f"{function.__name__} is a generator")
-        names = _names(function.__code__)
+        refused: list[str] = []
+        names = _names(function.__code__, refused)
         held: list[Any] = [id(function.__code__)]
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             held.append((name, self.of(_contents(cell), name)))
@@ -95,10 +116,27 @@ class _Digest:
                 held.append((name, self.of(function.__globals__[name], name)))
             elif hasattr(builtins, name) and name not in _BUILTINS:
                 raise Unsupported(f"it uses {name}()")
+        self.strangers += refused
         held.append(self.of(list(function.__defaults__ or ()), "a default"))
         held.append(self.of(dict(function.__kwdefaults__ or {}), "a default"))
         held.append(self.of(dict(function.__dict__), f"an attribute of {function.__name__}"))
         return ("function", function.__qualname__, tuple(held))
+
+
+def _allowed(name: str) -> bool:
+    """Whether an attribute of this name is an operation that is bounded, or one that can see its argument alone."""
+    name = name.removeprefix("special_")
+    return name in _ALLOWED or ALIASES.get(name, name) in OPERATIONS or name.removesuffix("_") in OPERATIONS
+
+
+def _library(function: FunctionType) -> bool:
+    """Whether it is the function of torch that it says it is; a wrapper may bear the name of what it wraps."""
+    found: Any = sys.modules.get(function.__module__ or "")
+    if found is None or found.__name__.split(".")[0] != "torch":
+        return False
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
 
 
 def _contents(cell: Any) -> Any:
@@ -116,8 +154,8 @@ def _of_torch_or_math(item: Any) -> bool:
     return False
 
 
-def _names(code: CodeType) -> set[str]:
-    """Globals that a code object loads; refuses what stores outside of it."""
+def _names(code: CodeType, refused: list[str]) -> set[str]:
+    """Globals that a code object loads; refuses what stores outside of it, notes attributes that are not allowed."""
     names: set[str] = set()
     for step in dis.get_instructions(code):
         if step.opname in _STORES or (
@@ -130,9 +168,12 @@ def _names(code: CodeType) -> set[str]:
             raise Unsupported(f"it imports {step.argval}, which may keep state")
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             names.add(step.argval)
-        if step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")) and step.argval in _FORBIDDEN:
-            raise Unsupported(f"it uses .{step.argval}")
+        if step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")):
+            if step.argval in _FORBIDDEN:
+                raise Unsupported(f"it uses .{step.argval}")
+            if not _allowed(step.argval):
+                refused.append(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            names |= _names(constant)
+            names |= _names(constant, refused)
     return names

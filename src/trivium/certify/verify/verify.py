@@ -51,7 +51,11 @@ def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> d
     >>> [found[axiom].verdict for axiom in ("W-F", "W-N", "W-P", "W-B", "W-R")]
     ['VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED']
     """
-    if not isinstance(operator, UserRule) or not operator.ranges:
+    if (
+        type(operator) is not UserRule
+        or {"weights", "log_weights", "admit"} & set(vars(operator))
+        or not operator.ranges
+    ):
         return _refused(question, "it bounds rules that are one plain function of features")
     if any(interval.pairwise for interval in operator.ranges.values()):
         return _refused(question, "a pairwise feature is not a box")
@@ -77,6 +81,11 @@ def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> d
     return {axiom: found[axiom] for axiom in question.axioms}
 
 
+def plain(rule: UserRule) -> bool:
+    """Whether a rule computes what its function says: no method of its own was put on the object."""
+    return not {"weights", "log_weights", "admit"} & set(vars(rule))
+
+
 def strengthen(
     operator: Operator, question: Question, found: Mapping[str, Finding], settled: Iterable[str], seconds: float
 ) -> dict[str, Finding]:
@@ -89,7 +98,7 @@ def strengthen(
     rest = [a for a in question.axioms if a not in set(settled) and found[a].verdict == "NOT FALSIFIED"]
     # Gradients that stand beside the features say nothing of the function.
     broken = any(f.verdict == "VIOLATED" for f in found.values() if f.axiom != "W-C")
-    if not rest or not isinstance(operator, UserRule) or broken:
+    if not rest or type(operator) is not UserRule or broken:
         return merged
     bounded = verify(operator, question, seconds=seconds)
     for axiom in rest:

@@ -1,0 +1,275 @@
+"""Rules that remember, pretend, or look where a function should not: none earns a word that it does not deserve."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trivium.certify import Question, Witness, certify
+from trivium.certify.falsify import falsify, replay
+from trivium.certify.falsify.memory import Memory
+from trivium.certify.verify import bounded_leaf, verify
+from trivium.errors import InputError
+from trivium.scheme import Limit, Product
+from trivium.weighting import Entropy, Features, Margin, UserRule, rule
+from trivium.weighting.features import Range
+
+BOX = {"entropy": (0.0, 12.0)}
+GLOBAL: list[float] = []
+
+
+def made(function: Callable[..., Tensor], features: Mapping[str, tuple[float, ...]] = BOX) -> UserRule:
+    return rule(scale="token", features=features)(function)
+
+
+def calibrated() -> UserRule:
+    scale: list[float] = []
+
+    def by_first_batch(entropy: Tensor) -> Tensor:
+        if not scale:
+            scale.append(float(entropy.mean()))
+        return torch.softmax(-entropy / (scale[0] + 0.1), dim=-1)
+
+    return made(by_first_batch)
+
+
+def by_global() -> UserRule:
+    GLOBAL.clear()
+
+    def by_first_batch(entropy: Tensor) -> Tensor:
+        if not GLOBAL:
+            GLOBAL.append(float(entropy.mean()))
+        return torch.softmax(-entropy / (GLOBAL[0] + 0.1), dim=-1)
+
+    return made(by_first_batch)
+
+
+def warming_up(calls: int) -> UserRule:
+    state = {"calls": 0}
+
+    def warm(entropy: Tensor) -> Tensor:
+        state["calls"] = min(state["calls"] + 1, calls + 1)
+        return torch.softmax(3 * entropy if state["calls"] <= calls else -entropy / 4, dim=-1)
+
+    return made(warm)
+
+
+def nonlocal_counter() -> UserRule:
+    calls = 0
+
+    def counting(entropy: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.softmax(entropy if calls < 3 else -entropy, dim=-1)
+
+    return made(counting)
+
+
+def remembering_tensor() -> UserRule:
+    mean = torch.zeros(1)
+
+    def moving(entropy: Tensor) -> Tensor:
+        if float(mean) == 0.0:
+            mean.fill_(float(entropy.mean()) + 0.5)
+        return torch.softmax(-entropy / mean.to(entropy), dim=-1)
+
+    return made(moving)
+
+
+class Attribute:
+    def __init__(self) -> None:
+        self.scale: float | None = None
+
+    def __call__(self, entropy: Tensor) -> Tensor:
+        if self.scale is None:
+            self.scale = float(entropy.mean()) + 0.1
+        return torch.softmax(-entropy / self.scale, dim=-1)
+
+
+REMEMBERING: dict[str, Callable[[], UserRule]] = {
+    "closure": calibrated,
+    "global": by_global,
+    "one call": lambda: warming_up(1),
+    "six calls": lambda: warming_up(6),
+    "nonlocal": nonlocal_counter,
+    "tensor": remembering_tensor,
+    "attribute": lambda: made(Attribute()),
+}
+
+
+@pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
+def test_what_the_first_calls_leave_behind_is_found_and_replays(make: Callable[[], UserRule]) -> None:
+    found = certify(make(), Question(3, floor=0.01), seconds=0.2)
+    verdicts = {f.axiom: f.verdict for f in found.findings}
+    assert verdicts["W-F"] == "VIOLATED"
+    assert "VERIFIED" not in verdicts.values()
+    witness = found.violated[0].witness
+    assert witness is not None
+    assert replay(make(), Witness.from_json(witness.to_json())) > 0.01
+
+
+def test_a_search_leaves_the_state_as_it_found_it() -> None:
+    operator = calibrated()
+    certify(operator, Question(3), seconds=0.1)
+    first = operator.log_weights({"entropy": torch.tensor([[12.0, 0.0, 0.0]])})
+    assert torch.allclose(first.exp()[0, 1:].sum(), torch.softmax(torch.tensor([-12, 0, 0.0]) / 4.1, 0)[1:].sum())
+
+
+def test_around_such_a_rule_nothing_is_verified() -> None:
+    found = certify(Limit(calibrated(), 4.0), Question(3, influence=4.0, lipschitz=2.0), seconds=0.2)
+    verdicts = {f.axiom: f.verdict for f in found.findings}
+    assert verdicts["W-F"] == "VIOLATED"
+    assert verdicts["W-B"] == "PROVED"  # a budget holds at every state
+    assert verdicts["W-R"] == "NOT FALSIFIED"
+
+
+def test_a_rule_that_only_counts_its_calls_is_no_breach() -> None:
+    calls = [0]
+
+    def counted(entropy: Tensor) -> Tensor:
+        calls[0] += 1
+        return torch.softmax(-entropy / 4, dim=-1)
+
+    verdicts = {f.axiom: f.verdict for f in certify(made(counted), Question(3), seconds=0.1).findings}
+    assert set(verdicts.values()) == {"NOT FALSIFIED"}
+
+
+def test_a_function_of_nothing_else_has_nothing_to_remember() -> None:
+    assert Memory(Entropy()).empty
+    assert Memory(Product((Entropy(), Margin()))).empty
+
+
+def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
+    def spiked(x: Tensor) -> Tensor:
+        return torch.softmax(6 * (x - torch.round(x)).abs() * torch.tensor([1.0, 0, 0], dtype=x.dtype), dim=-1)
+
+    def flat(x: Tensor) -> Tensor:
+        return torch.softmax(-0.01 * x, dim=-1)
+
+    a, b = made(spiked, {"x": (0.0, 12.0)}), made(flat, {"x": (0.0, 12.0, True)})
+    for parts in ((a, b), (b, a)):
+        product = Product(parts)
+        assert not product.ranges["x"].integer
+        found = falsify(product, Question(3, influence=1.0), seconds=0.3)
+        assert found["W-B"].verdict == "VIOLATED"
+
+
+def test_a_rule_of_whole_numbers_never_sees_another() -> None:
+    seen: list[Tensor] = []
+
+    def looking(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.softmax(-x, dim=-1)
+
+    made(looking, {"x": (0.0, 3.0, True)}).log_weights({"x": torch.tensor([0.4, 2.6, 9.0])})
+    assert seen[0].tolist() == [0.0, 3.0, 3.0]
+
+
+def test_parts_must_agree_on_what_a_feature_is() -> None:
+    a = made(lambda x: torch.softmax(-x, dim=-1), {"x": (0.0, 1.0)})
+    b = made(lambda x: torch.softmax(x.expand(*x.shape[:-1], 3), dim=-1), {"x": (0.0, 1.0, False, True)})
+    with pytest.raises(InputError, match="'x' must agree"):
+        _ = Product((a, b)).ranges
+
+
+class Pretending(UserRule):
+    calls: ClassVar[int] = 0
+
+    def weights(self, features: Features) -> Tensor:
+        type(self).calls += 1
+        found = super().weights(features)
+        return found if type(self).calls < 10**6 else found.flip(-1)
+
+
+def plain(entropy: Tensor) -> Tensor:
+    return torch.softmax(-entropy / 4, dim=-1)
+
+
+def test_a_subclass_that_computes_otherwise_is_not_bounded() -> None:
+    features = {"entropy": Range(0.0, 12.0)}
+    pretending = Pretending(plain, "token", features)
+    assert verify(pretending, Question(3))["W-N"].verdict == "NOT FALSIFIED"
+    assert bounded_leaf(pretending, 3) is None
+    patched = made(plain)
+    patched.weights = lambda features: plain(features["entropy"])  # type: ignore[method-assign]
+    assert verify(patched, Question(3))["W-N"].verdict == "NOT FALSIFIED"
+    assert bounded_leaf(patched, 3) is None
+
+
+def test_a_patched_or_overridden_rule_of_the_catalogue_inherits_no_proof() -> None:
+    patched = Entropy(budget=2.0)
+    object.__setattr__(patched, "log_weights", lambda features: torch.log_softmax(-9 * features["entropy"], -1))
+    assert {f.verdict for f in certify(patched, Question(3, influence=2.0), seconds=0.1).findings} <= {
+        "NOT FALSIFIED",
+        "VIOLATED",
+    }
+
+    class Steeper(Entropy):
+        def score(self, features: Features) -> Tensor:
+            return -7 * features["entropy"]
+
+    assert certify(Steeper(), Question(3), seconds=0.1).constants is None
+
+
+def disguised() -> UserRule:
+    calls = [0]
+
+    @functools.wraps(F.softmax)
+    def softmax(x: Tensor, dim: int) -> Tensor:
+        calls[0] += 1
+        return torch.softmax(x, dim=dim) if calls[0] < 10**6 else torch.softmax(-x, dim=dim)
+
+    return made(lambda entropy: softmax(-entropy / 4, dim=-1))
+
+
+LOOKING: dict[str, Callable[[], UserRule]] = {
+    "a disguised helper": disguised,
+    "binomial": lambda: made(
+        lambda entropy: torch.softmax(-entropy / 4, -1) + 0 * torch.binomial(torch.tensor(1.0), torch.tensor(1e-9))
+    ),
+    "the environment": lambda: made(
+        lambda entropy: torch.softmax(-entropy / (4 if torch.os.environ.get("MODE") is None else 1), -1)  # type: ignore[attr-defined]
+    ),
+    "a mode of torch": lambda: made(
+        lambda entropy: torch.softmax(-entropy / (1 if torch.are_deterministic_algorithms_enabled() else 4), -1)
+    ),
+    "a setting": lambda: made(
+        lambda entropy: (
+            torch.softmax(-entropy / 4, -1) if torch.set_flush_denormal(False) else torch.softmax(entropy, -1)
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("make", LOOKING.values(), ids=LOOKING)
+def test_code_that_looks_elsewhere_is_not_verified(make: Callable[[], UserRule]) -> None:
+    found = verify(make(), Question(3))
+    assert {f.verdict for f in found.values()} == {"NOT FALSIFIED"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "float8"},
+        {"row": 7},
+        {"row": -5},
+        {"teachers": 0},
+        {"axiom": "W-Z"},
+        {"features": {"entropy": []}},
+        {"features": {"entropy": [[1.0, 2.0], [3.0]]}},
+        {"features": {"entropy": [[1.0, 2.0]]}},
+    ],
+    ids=str,
+)
+def test_a_malformed_witness_costs_one_line(change: dict[str, Any]) -> None:
+    operator = made(lambda entropy: torch.softmax(-entropy, dim=-1))
+    witness = certify(operator, Question(3, floor=0.05), seconds=0.1).violated[0].witness
+    assert witness is not None
+    with pytest.raises(InputError):
+        replay(operator, Witness.from_json(witness.to_json() | change))
