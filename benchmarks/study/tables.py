@@ -83,6 +83,27 @@ def ranks(result: Result, metric: str) -> str:
     )
 
 
+def free(result: Result, metric: str = "loss") -> str:
+    """Those that see no training labels, by average rank, with their wins and losses against uniform."""
+    part = result["ranks"][metric]["without labels"]
+    average = part["seeds_as_blocks"]["average"]
+    lines = [
+        "| rule | form | average rank | better than uniform | worse | no difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for k in sorted(range(len(part["arms"])), key=lambda k: average[k]):
+        name = part["arms"][k]
+        arms = [s["arms"][name] for s in result["settings"].values() if name in s["arms"]]
+        found = [arm[condition][metric]["minus_uniform"]["interval"] for arm in arms for condition in CONDITIONS]
+        lines.append(f"| {name} | {_kind(result, name)} | {average[k]:.1f} | {_count(found)} |")
+    coarse = part["settings_as_blocks"]
+    return (
+        "\n".join(lines)
+        + f"\n\nTwo ranks differ at 5 % if they are {coarse['critical']:.1f} apart (Nemenyi, {coarse['blocks']} "
+        f"settings and conditions, seeds of one counted as one; Friedman p = {coarse['p']:.1g})."
+    )
+
+
 def _kind(result: Result, name: str) -> str:
     for setting in result["settings"].values():
         if name in setting["arms"]:

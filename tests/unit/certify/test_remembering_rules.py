@@ -145,6 +145,19 @@ def test_a_function_of_nothing_else_has_nothing_to_remember() -> None:
     assert Memory(Product((Entropy(), Margin()))).empty
 
 
+@pytest.mark.parametrize(("low", "high"), [(6.37, 6.38), (1.5, 1.501), (9.9, 10.4)])
+def test_a_window_of_the_batch_mean_is_found(low: float, high: float) -> None:
+    def windowed(entropy: Tensor) -> Tensor:
+        mean = entropy.mean()
+        inside = ((mean > low) & (mean < high)).to(entropy.dtype)
+        return torch.softmax(-entropy * (1 + 0.05 * inside), dim=-1)
+
+    found = falsify(made(windowed), Question(3), seconds=0.2)["W-F"]
+    assert found.verdict == "VIOLATED"
+    assert found.witness is not None
+    assert replay(made(windowed), found.witness) > 1e-4
+
+
 def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
     def spiked(x: Tensor) -> Tensor:
         return torch.softmax(6 * (x - torch.round(x)).abs() * torch.tensor([1.0, 0, 0], dtype=x.dtype), dim=-1)

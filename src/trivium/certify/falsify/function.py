@@ -133,6 +133,12 @@ class Coupling:
             self._companions(pick[24 + 32 * start : 56 + 32 * start], torch.cat([company, pick[-8:]]))
         self._whole(self.pool)
 
+    def compare(self, batch: Tensor) -> None:
+        """The first row of a batch against the same row alone."""
+        weights, alone = self.changes.call(batch), self.changes.call(batch[:1])
+        if weights is not None and alone is not None:
+            self.note(_difference(weights[:1], alone), batch)
+
     def repeat(self, batch: Tensor, calls: int) -> None:
         """The same call over and over, for chance and for a state that is slow to show."""
         first = self.changes.call(batch)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from trivium.axioms import FunctionOfItsRow
-from trivium.certify.falsify import passes
+from trivium.certify.falsify import means, passes
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.function import Changes, Coupling
 from trivium.certify.falsify.ground import Ground
@@ -63,7 +65,7 @@ class Search:
         passes.other_dtypes(ground, pool)
         if other_teachers:
             self.others = passes.other_teachers(ground, self.seed)
-        self._function(pool, first, before)
+        self._function(pool, first, before, numbers)
         ground.said.insert(0, f"{ground.probe.rows:,} rows in {ground.probe.calls:,} calls")
         ground.said.append(f"seed {self.seed}")
         if ground.probe.stopped:
@@ -86,7 +88,7 @@ class Search:
                     self.first = (worst, int(moved.argmax()), batch.clone(), before.clone())
         self.ground.said.append(f"first calls from a fresh state, {dtype}".replace("torch.", ""))
 
-    def _function(self, pool: Tensor, first: Tensor, before: Tensor | None) -> None:
+    def _function(self, pool: Tensor, first: Tensor, before: Tensor | None, numbers: Sequence[float]) -> None:
         ground = self.ground
         noisy = max((pairs.noise for pairs in ground.pairs), default=0.0)
         limit = max(FunctionOfItsRow().tolerance(ground.rounding, ground.box.teachers), 16 * noisy)
@@ -94,6 +96,8 @@ class Search:
         self.coupling = Coupling(self.changes, defined[: ground.count(12288)], limit, self.seed)
         if len(defined):
             self.coupling.run(rounds=max(1, int(2 * ground.effort)))
+            for batch in means.batches(numbers, ground.box, defined[:64]):
+                self.coupling.compare(batch)
         self.coupling.repeat(first[:2], ground.count(_CALLS))
         after = self.changes.call(first)
         if before is not None and after is not None:
