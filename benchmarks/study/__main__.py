@@ -57,7 +57,8 @@ def main() -> None:
     found = [table for shape in shapes if (table := table_of(shape, plan, store, load)) is not None]
     if not found:
         raise SystemExit("no block is finished yet; run it again to go on")
-    result = summary(found) | {"run": about(options, shapes, plan, finished, len(cells), load)}
+    seconds = sum(store[cell].get("seconds", 0.0) for cell in cells if cell in store)
+    result = summary(found) | {"run": about(options, shapes, plan, finished, len(cells), load, seconds)}
     write(result, options.output)
     print(tables.claims(result))
     print(f"{finished} of {len(cells)} cells; written to {options.output}")
@@ -88,12 +89,18 @@ def planned(shapes: list[Shape], store: Store, options: argparse.Namespace) -> P
 
 
 def about(
-    options: argparse.Namespace, shapes: list[Shape], plan: Plan, finished: int, total: int, load: Work
+    options: argparse.Namespace,
+    shapes: list[Shape],
+    plan: Plan,
+    finished: int,
+    total: int,
+    load: Work,
+    seconds: float,
 ) -> dict[str, Any]:
     """How it was run, in words that fit any machine."""
     missing = {shape.name: arms(load(shape.name, "clean", options.corruption or ""))[1] for shape in shapes}
     return {
-        "minutes": options.minutes,
+        "cpu_minutes": seconds / 60,  # of all cells, over all calls that it took
         "machine": f"{max(options.jobs, 1)} processes of one thread",
         "steps": {shape.name: plan.steps[shape.name] for shape in shapes},
         "full_steps": {shape.name: shape.steps for shape in shapes},

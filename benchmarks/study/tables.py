@@ -33,7 +33,8 @@ def _setup(result: Result) -> str:
     steps = ", ".join(f"{name} {count}" for name, count in run["steps"].items())
     cut = "" if run["complete"] else f" Cells planned: {run['planned']}, finished: {run['finished']}."
     return (
-        f"Run on {run['machine']}. Paired seeds: {seeds}. Steps: {steps}.{cut} Equal distillation mass (weights that "
+        f"Run on {run['machine']}, {run['cpu_minutes']:.0f} CPU-minutes. "
+        f"Paired seeds: {seeds}. Steps: {steps}.{cut} Equal distillation mass (weights that "
         "do not sum to one are normalized), equal steps, initial weights and batches by seed. Intervals: 95 %, paired "
         "bootstrap over test examples (documents in `text`) and seeds. They do not cover the choice of data, of "
         "teachers or of the corruption."
