@@ -1,4 +1,4 @@
-"""Ask every axiom of every rule in the catalogue; write ``assets/catalogue.json`` and ``docs/rules.md``.
+"""Ask every axiom of every rule in the catalogue; write ``assets/catalogue.json``, ``docs/rules.md`` and README.
 
 ``python scripts/rules_page.py`` asks and writes both; ``--row NAME`` asks one row and keeps what is recorded of the
 others; ``--page`` writes the page alone, from the record.
@@ -15,8 +15,10 @@ from typing import Any
 from trivium.aggregation.claims import claims
 from trivium.catalogue import table
 from trivium.cli.rules import explained, sign_of
+from trivium.errors import TriviumError
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "rules.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "rules.md"
 INTRO = """\
 # The catalogue of rules
 
@@ -88,8 +90,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     if not given.page:
-        table.write(list(table.compute(only=given.row, progress=lambda row: print(told(row), file=sys.stderr))))
+        try:
+            table.write(list(table.compute(only=given.row, progress=lambda row: print(told(row), file=sys.stderr))))
+        except TriviumError as error:
+            print(error, file=sys.stderr)
+            return 2
     PAGE.write_text(page(table.read()), encoding="utf-8")
+    import readme_tables  # beside this script
+
+    readme = ROOT / "README.md"
+    readme.write_text(readme_tables.filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -40,6 +40,9 @@ def rows(certificate: Certificate) -> list[Row]:
     for axiom in STATEMENTS:
         if axiom not in question.axioms:
             why = "asked with --pareto, and of runs that read gradients" if axiom == "W-C" else ""
+            if certificate.run is not None and axiom in certificate.run.worst:
+                table.append(Row(axiom, "watched", "", number(certificate.run.worst[axiom]), "worst batch of the run"))
+                continue
             table.append(Row(axiom, "not asked", "", "", why))
     return table
 

@@ -51,7 +51,7 @@ def least(value: float) -> str:
 def _rounded(value: float, towards: Callable[[float], int]) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}".replace("inf", "∞").replace("-", "−")
-    digits = math.floor(math.log10(abs(value)))
+    digits = max(-300, math.floor(math.log10(abs(value))))
     unit = 10.0 ** min(0, digits - 3)
     # 2e-9 of a unit: 0.2 is printed as 0.2 although its double is a little more.
     nearest = round(value / unit)

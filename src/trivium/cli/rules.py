@@ -41,7 +41,7 @@ def rules(
     aggregation = [row for claimed in claims() for row in claimed.to_json()]
     if name is not None:
         others = [row for row in aggregation if name in (row["name"], row["name"].split(",")[0])]
-        chosen = [row for row in rows if name in (row["name"], row["key"])]
+        chosen = [row for row in rows if name in (row["name"], row["key"], row["name"].split()[0])]
         if not chosen and not others:
             known = [row["name"] for row in [*rows, *aggregation]]
             raise InputError("a rule or pool must be in the catalogue", repr(name), nearest(name, known))

@@ -68,8 +68,12 @@ def interval(value: Any, *, sign: bool = False) -> str:
     return "" if ends is None else f"[{decimal(ends[0], sign=sign)}, {decimal(ends[1], sign=sign)}]"
 
 
+#: Two evaluations of one scheme differ by this much, in the units of a comparison.
+ROUNDING = 1e-6
+
+
 def reading(ends: Any) -> Reading:
-    """What the interval of a difference allows to say. An end at zero shows no difference.
+    """What the interval of a difference allows to say. An end at zero, or within rounding of it, shows no difference.
 
     >>> reading([-0.2, -0.1]), reading([-0.1, 0.1]), reading([0.0, 0.1]), reading(None)
     ('lower', 'no difference shown', 'no difference shown', 'no interval')
@@ -78,7 +82,7 @@ def reading(ends: Any) -> Reading:
     if known is None:
         return "no interval"
     low, high = known
-    return "lower" if high < 0 else "higher" if low > 0 else "no difference shown"
+    return "lower" if high < -ROUNDING else "higher" if low > ROUNDING else "no difference shown"
 
 
 def rounded(value: Any, digits: int = 5) -> float | None:

@@ -88,11 +88,19 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     fields = set(types)
     if "scale" in fields:
         options.setdefault("scale", scale)
-    if "map" in options and "teacher_of" in fields:
+    recipe_map = "map" in options and "teacher_of" in fields
+    if recipe_map:
         options["teacher_of"] = _teacher_of(options.pop("map"), recipe)
-    for name, size in _sizes(recipe).items():
-        if issubclass(rule, Learned) and name in fields:
-            options.setdefault(name, size)
+    if issubclass(rule, Learned):
+        for name, size in _sizes(recipe, base, fields).items():
+            given = options.setdefault(name, size)
+            require(given == size, f"option {name!r} of rule {entry.rule!r} must be the run's", given, f"It is {size}.")
+    if "teacher_of" in options and not recipe_map:
+        domains = [domain.name for domain in recipe.data.domains]
+        count = len(options["teacher_of"]) if isinstance(options["teacher_of"], list) else 0
+        require(
+            count == len(domains), f"teacher_of must give one teacher a domain: {domains}", count, "Or give a `map`."
+        )
     for name, value in list(options.items()):
         if name not in fields:
             raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
@@ -103,15 +111,17 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     return built
 
 
-def _sizes(recipe: Recipe) -> dict[str, int]:
-    """What a learned rule may need to know of a run. The classes of text are its vocabulary, which the rule's options
-    must tell."""
+def _sizes(recipe: Recipe, base: Path, wanted: set[str]) -> dict[str, int]:
+    """What a learned rule may need to know of a run; the classes of text are the student's vocabulary."""
     data = recipe.data
+    found = {"teachers": len(recipe.teachers)}
     if data.kind == "examples":
-        classes = {"classes": sum(len(names) for names in data.tasks.values()), "tasks": max(1, len(data.tasks))}
+        found |= {"classes": sum(len(names) for names in data.tasks.values()), "tasks": max(1, len(data.tasks))}
     else:
-        classes = {"tasks": len(dict.fromkeys(domain.task for domain in data.domains))}
-    return {"teachers": len(recipe.teachers), **classes}
+        found["tasks"] = len(dict.fromkeys(domain.task for domain in data.domains))
+        if "classes" in wanted:
+            found["classes"] = len(build_tokenizer(recipe, base))
+    return {name: size for name, size in found.items() if name in wanted}
 
 
 def _validated(rule: type[Rule], name: str, options: Mapping[str, Any], fields: set[str]) -> Rule:

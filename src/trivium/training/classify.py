@@ -44,6 +44,14 @@ def refuse_for_text(recipe: Recipe) -> None:
     require(not given, "keys of examples must stand in a recipe of examples", given, "Write data.kind: examples.")
 
 
+def cap_note(recipe: Recipe, scheme: Scheme) -> str | None:
+    """What to tell of a cap where some teachers are absent; None where all serve all tasks or nothing is capped."""
+    absent = any(teacher.tasks is not None for teacher in recipe.teachers)
+    if scheme.conforming is None or scheme.conforming.cap == 1.0 or not absent:
+        return None
+    return f"cap {scheme.conforming.cap:g} holds where all teachers serve; among fewer of them a weight may be larger"
+
+
 def label_space(recipe: Recipe) -> LabelSpace:
     """The classes of all tasks.
 

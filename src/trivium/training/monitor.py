@@ -110,7 +110,9 @@ class Monitor:
 
     def _among(self, teachers: tuple[int, ...]) -> Monitor:
         if teachers not in self.parts:
-            self.parts[teachers] = Monitor(Bounds(self.conforming.among(teachers)), self.on_violation)
+            everybody = len(teachers) == self.conforming.teachers
+            bounds = self.conforming if everybody else self.conforming.among(teachers)
+            self.parts[teachers] = Monitor(Bounds(bounds), self.on_violation)
         return self.parts[teachers]
 
     def _watch(self, log_weights: Tensor, mask: Tensor, axioms: Mapping[str, Axiom]) -> Tensor:
@@ -122,8 +124,8 @@ class Monitor:
             if self.on_violation == "raise":
                 raise AxiomViolation(
                     f"the weights must keep {axiom}, {self.axioms[axiom].name}",
-                    f"a residual of {residual:.3g}",
-                    "Set monitor.on_violation to repair or record to go on.",
+                    f"a residual of {residual + 0.0:.3g}",
+                    "Give the scheme a floor or a budget, or set monitor.on_violation to repair or record.",
                 )
             self.violations.append({"axiom": axiom, "residual": residual, "action": _PAST[self.on_violation]})
         if broken and self.on_violation == "repair":

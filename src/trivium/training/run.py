@@ -182,6 +182,8 @@ def distill(
         checkpoint = latest_complete(folder) if resume else None
     if recipe.data.kind == "examples":
         student: Any = classify.build_learner(recipe, workshop.base)
+        if (capped := classify.cap_note(recipe, scheme)) is not None:
+            progress(capped, 1, 1)
     else:
         student = build_student(recipe, workshop.tokenizer, workshop.base)
         _check_student(student, workshop)

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from trivium.training.recipe import Recipe, RuleSection
-from trivium.weighting import RULES, Rule
+from trivium.weighting import RULES, Learned, Rule
 from trivium.weighting.features import Scale
 
 
@@ -95,6 +95,8 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
     go, so that the scale's share of it decides alone. Other options keep their defaults.
     """
     rule: type[Rule] = RULES[name]
+    if issubclass(rule, Learned):
+        return "it learns while a student trains, which the trials of a search would each begin anew"
     hints, fixed, knobs = get_type_hints(rule), dict[str, Any](), dict[str, Real | Choice]()
     dosed = False
     for field in dataclasses.fields(rule):  # type: ignore[arg-type]

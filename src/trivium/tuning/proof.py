@@ -61,7 +61,7 @@ def prove(scheme: Scheme, question: Question) -> Proof:
         del decisions["W-F"]
     silent = [leaf.formula() for leaf in catalogued if leaf.constants(question.teachers) is None]
     if silent:
-        reason = f"W-N: {' and '.join(silent)} may return no weights at all, which no budget repairs"
+        reason = f"nothing is declared by {' and '.join(silent)}, whose weights may be zero or no numbers at all"
         return Proof(False, derived.constants.influence, reason)
     proved = all(decision.proved for decision in decisions.values())
     lines = [line for decision in decisions.values() if not decision.proved for line in decision.lines]

@@ -16,7 +16,7 @@ from trivium.report import comparison_table, difference_table, write_report
 from trivium.report.comparison import differences
 from trivium.report.curves import bounds, monitor, shares
 from trivium.report.folder import read_folder
-from trivium.report.numbers import decimal, interval, reading
+from trivium.report.numbers import ROUNDING, decimal, interval, reading
 from trivium.report.text import strength, text, visible
 from trivium.report.traces import read_trace, series
 
@@ -44,7 +44,7 @@ def test_no_interval_from_what_is_none(bad: object) -> None:
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_a_difference_is_shown_only_when_zero_is_outside(a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
-    expected = "lower" if high < 0 else "higher" if low > 0 else "no difference shown"
+    expected = "lower" if high < -ROUNDING else "higher" if low > ROUNDING else "no difference shown"
     assert reading([a, b]) == reading([b, a]) == expected
 
 

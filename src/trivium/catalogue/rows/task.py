@@ -81,7 +81,7 @@ ENTRIES: tuple[Entry, ...] = (
         "published",
         AEKD(cap=1.0),
         "task",
-        source="Désidéri, 2012 (MGDA): AEKD without its cap, solved exactly",
+        source="Désidéri, 2012 (MGDA): AEKD without its cap, solved exactly; in a recipe `aekd` with `cap: 1`",
         cost="O(K·V) a position for the gradients, O(K⁴) a batch",
         cases=(Case({"gram": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.125)}, (0.1, 0.1, 0.8)),),
     ),

@@ -21,6 +21,8 @@ from trivium.weighting.base import Operator
 #: Seconds are a stop, not a measure: the search ends at this many times its nominal ones, by its :class:`Clock`.
 HARD_STOP = 4.0
 _MOST_SCALE = 32.0
+#: Numbers a row up to which a search takes its full number of rows.
+_WIDTH = 128
 #: Microseconds a row above which a rule is called slow, and the share of the search that it gets.
 _SLOW = ((60.0, 1 / 32), (6.0, 1 / 6))
 
@@ -64,6 +66,8 @@ class Ground:
         pairs = [Pairs(allowance, box, dtype) for allowance in allowances]
         worst = Worst(objectives(question, constants, scale, box))
         ground = cls(probe, Points(box, seed), worst, pairs, dtype, min(20.0, max(0.05, seconds / 5)))
+        if box.dimension > _WIDTH:
+            ground.effort *= _WIDTH / box.dimension
         ground._pace()
         ground._read_precision()
         return ground

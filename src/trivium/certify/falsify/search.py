@@ -21,6 +21,8 @@ from trivium.weighting.base import Operator
 
 #: More calls of the same rows at the end.
 _CALLS = 1000
+#: Numbers a row above which lines along every coordinate and slopes in all of them are out of reach.
+WIDE = 512
 
 
 class Search:
@@ -59,9 +61,13 @@ class Search:
         ground.see(pool)
         ground.said.append(f"corners, ties, edges, {len(numbers)} numbers of the source")
         pool = passes.follow(ground, pool)
-        passes.scan_lines(ground, pool)
+        if ground.box.dimension <= WIDE:
+            passes.scan_lines(ground, pool)
         passes.climb_all(ground)
-        passes.slopes(ground, pool)
+        if ground.box.dimension <= WIDE:
+            passes.slopes(ground, pool)
+        else:
+            ground.said.append(f"{ground.box.dimension} numbers a row: no lines, no slopes")
         passes.other_dtypes(ground, pool)
         if other_teachers:
             self.others = passes.other_teachers(ground, self.seed)

@@ -39,6 +39,7 @@ class DomainMap(Rule):
 
     def __post_init__(self) -> None:
         require(len(self.teacher_of) > 0, "a domain map must map at least one domain", "none", "List the domains.")
+        require(min(self.teacher_of) >= -1, "a domain map must hold teachers' indices, or -1 for none", self.teacher_of)
         require(
             math.isfinite(self.budget) and self.budget >= 0,
             "an influence budget must be a number of nats ≥ 0",

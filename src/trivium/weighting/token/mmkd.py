@@ -64,6 +64,7 @@ class MMKD(Learned):
         for name in ("budget", "lipschitz"):
             value = getattr(self, name)
             require(value is None or 0 <= value < math.inf, f"{name} must be a number ≥ 0", value, "Try 4.")
+        require(0 < self.rate < math.inf, "the rate must be a positive number", self.rate, "Try 0.001.")
         n = (self.teachers + 1) * self.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

@@ -1,0 +1,82 @@
+"""What a user who tried to break the catalogue found, kept from coming back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tiny_examples import ExamplesWorld
+from tiny_world import World
+from trivium.certify.words import least, most
+from trivium.errors import AxiomViolation, InputError
+from trivium.report.numbers import reading
+from trivium.scheme import compose
+from trivium.scheme.tree import leaves
+from trivium.simplex.conforming import ConformingSet
+from trivium.training.build import build_scheme
+from trivium.training.classify import cap_note
+from trivium.training.monitor import Bounds, Monitor
+from trivium.weighting import AMTSS, MMKD, DomainMap, Entropy
+
+EMPTY = {"token": [], "task": [], "context": [], "budget": None, "floor": 0.0, "cap": 1.0}
+
+
+def test_a_cap_is_watched_where_all_teachers_serve_though_one_is_absent_elsewhere() -> None:
+    monitor = Monitor(Bounds(ConformingSet(3, 0.0, 0.4)), "raise")
+    weights = torch.log(torch.tensor([[[0.8, 0.1, 0.1]], [[0.6, 0.4, 0.0]]]))
+    serving = torch.tensor([[True, True, True], [True, True, False]])
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    with pytest.raises(AxiomViolation, match="W-B"):
+        monitor.watch(weights, mask, serving)
+    among_two = Monitor(Bounds(ConformingSet(3, 0.0, 0.4)), "raise")
+    among_two.watch(weights[1:], mask[1:], serving[1:])  # two teachers cannot keep 0.4
+
+
+def test_a_cap_that_absent_teachers_lift_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
+    small = ExamplesWorld(tmp_path_factory.mktemp("examples"))
+    recipe = small.recipe()
+    assert cap_note(recipe, compose(recipe.teacher_names, token=[Entropy()], cap=0.6)) is not None
+    assert cap_note(recipe, compose(recipe.teacher_names, token=[Entropy()])) is None
+
+
+def test_the_vocabulary_of_text_is_filled_in_and_checked(world: World) -> None:
+    found = build_scheme(world.recipe(scheme=EMPTY | {"token": [{"rule": "mmkd"}]}), world.folder)
+    (rule,) = leaves(found)
+    assert isinstance(rule, MMKD)
+    assert rule.classes > 100
+    wrong = world.recipe(scheme=EMPTY | {"token": [{"rule": "mmkd", "options": {"classes": 7}}]})
+    with pytest.raises(
+        InputError, match=f"'classes' of rule 'mmkd' must be the run's; received 7. It is {rule.classes}"
+    ):
+        build_scheme(wrong, world.folder)
+
+
+@pytest.mark.parametrize("given", [[0], [0, 1, 0]])
+def test_a_domain_map_has_one_entry_a_domain(world: World, given: list[int]) -> None:
+    for rule in ("domain_map", "mopd"):
+        recipe = world.recipe(scheme=EMPTY | {"context": [{"rule": rule, "options": {"teacher_of": given}}]})
+        with pytest.raises(InputError, match="one teacher a domain"):
+            build_scheme(recipe, world.folder)
+
+
+def test_sizes_and_rates_that_are_none_are_refused() -> None:
+    for wrong in (-1.0, math.nan):
+        with pytest.raises(InputError, match="rate"):
+            MMKD(2, 3, rate=wrong)
+    with pytest.raises(InputError, match="budget"):
+        AMTSS(2, budget=math.inf)
+    with pytest.raises(InputError, match="-1 for none"):
+        DomainMap((0, -3))
+
+
+def test_rounding_is_no_difference() -> None:
+    assert reading([9.8e-10, 2.0e-9]) == "no difference shown"
+    assert reading([-5.8e-10, -2.8e-12]) == "no difference shown"
+    assert reading([1e-5, 2e-5]) == "higher"
+
+
+def test_a_denormal_number_is_still_printed() -> None:
+    assert most(1e-320)
+    assert least(5e-324) is not None
