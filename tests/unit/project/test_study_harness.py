@@ -260,7 +260,14 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
     half = table_of(shape, whole, store, load)
     assert half is not None
     assert half.seeds == [0, 1]
-    run_ = {"machine": "one process", "steps": {"tiny": 6}, "complete": True, "planned": 1, "finished": 1}
+    run_ = {
+        "machine": "one process",
+        "cpu_minutes": 0.1,
+        "steps": {"tiny": 6},
+        "complete": True,
+        "planned": 1,
+        "finished": 1,
+    }
     result = json.loads(json.dumps(short(summary([half]) | {"run": run_})))
     arm = result["settings"]["tiny"]["arms"]["uniform"]
     first = [c for c in cells if c.arm == "uniform" and c.condition == "clean"]
