@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trivium.scheme import Limit, Mix, Scheme, Squash, compose
 from trivium.scheme.scheme import Term
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.training.configs import fresh_config
+from trivium.training.names import every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.window import require_window
 from trivium.weighting import RULES, Learned, Operator, Rule
@@ -90,22 +91,18 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         options.setdefault("scale", scale)
     recipe_map = "map" in options and "teacher_of" in fields
     if recipe_map:
-        options["teacher_of"] = _teacher_of(options.pop("map"), recipe)
+        options["teacher_of"] = teachers_of(options.pop("map"), recipe)
     if issubclass(rule, Learned):
         for name, size in _sizes(recipe, base, fields).items():
             given = options.setdefault(name, size)
             require(given == size, f"option {name!r} of rule {entry.rule!r} must be the run's", given, f"It is {size}.")
     if "teacher_of" in options and not recipe_map:
-        domains = [domain.name for domain in recipe.data.domains]
-        count = len(options["teacher_of"]) if isinstance(options["teacher_of"], list) else 0
-        require(
-            count == len(domains), f"teacher_of must give one teacher a domain: {domains}", count, "Or give a `map`."
-        )
+        require_each_domain(options["teacher_of"], recipe)
     for name, value in list(options.items()):
         if name not in fields:
             raise InputError(f"an option of rule {entry.rule!r} must exist", repr(name), nearest(name, fields))
         if isinstance(value, Mapping) and not types[name].startswith("Mapping"):  # then its keys are teachers
-            options[name] = [value[teacher] for teacher in _all_teachers(value, recipe, name)]
+            options[name] = [value[teacher] for teacher in every_teacher(value, recipe, name)]
     built = _validated(rule, entry.rule, options, fields)
     built.constants(len(recipe.teachers))  # a list as long as K, an index that exists, a budget ≥ 0: checked there
     return built
@@ -138,32 +135,6 @@ def _validated(rule: type[Rule], name: str, options: Mapping[str, Any], fields: 
             f"the options of rule {name!r} must fit", f"{path!r}: {problem['msg']}", f"It takes {sorted(fields)}."
         ) from None
     return built
-
-
-def _teacher_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
-    names = recipe.teacher_names
-    domains = [domain.name for domain in recipe.data.domains]
-    require(
-        isinstance(mapping, Mapping), "a domain map must map domains to teachers", mapping, "Write {domain: teacher}."
-    )
-    for domain, teacher in mapping.items():
-        if domain not in domains:
-            raise InputError("a domain map must name the data's domains", repr(domain), nearest(str(domain), domains))
-        if teacher not in names:
-            raise InputError(
-                "a domain map must name the recipe's teachers", repr(teacher), nearest(str(teacher), names)
-            )
-    return tuple(names.index(mapping[domain]) if domain in mapping else -1 for domain in domains)
-
-
-def _all_teachers(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequence[str]:
-    require(
-        set(mapping) == set(recipe.teacher_names),
-        f"{what} must give one number for every teacher",
-        f"{sorted(mapping)}, teachers {recipe.teacher_names}",
-        "Use the recipe's teacher names.",
-    )
-    return recipe.teacher_names
 
 
 @dataclasses.dataclass(frozen=True)

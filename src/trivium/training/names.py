@@ -1,0 +1,48 @@
+"""Domains and teachers that a recipe's options name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trivium.errors import InputError, nearest, require
+from trivium.training.recipe import Recipe
+
+
+def teachers_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
+    """The index of each domain's teacher, -1 where the mapping names none.
+
+    Raises:
+        InputError: no mapping, or one that names a domain or teacher that the recipe does not have.
+    """
+    names = recipe.teacher_names
+    domains = [domain.name for domain in recipe.data.domains]
+    require(
+        isinstance(mapping, Mapping), "a domain map must map domains to teachers", mapping, "Write {domain: teacher}."
+    )
+    for domain, teacher in mapping.items():
+        if domain not in domains:
+            raise InputError("a domain map must name the data's domains", repr(domain), nearest(str(domain), domains))
+        if teacher not in names:
+            raise InputError(
+                "a domain map must name the recipe's teachers", repr(teacher), nearest(str(teacher), names)
+            )
+    return tuple(names.index(mapping[domain]) if domain in mapping else -1 for domain in domains)
+
+
+def every_teacher(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequence[str]:
+    """The recipe's teachers in its order; raises InputError unless ``mapping`` names exactly these."""
+    require(
+        set(mapping) == set(recipe.teacher_names),
+        f"{what} must give one number for every teacher",
+        f"{sorted(mapping)}, teachers {recipe.teacher_names}",
+        "Use the recipe's teacher names.",
+    )
+    return recipe.teacher_names
+
+
+def require_each_domain(teacher_of: Any, recipe: Recipe) -> None:
+    """Raises InputError unless ``teacher_of`` is a list with one entry for each domain of the data."""
+    domains = [domain.name for domain in recipe.data.domains]
+    count = len(teacher_of) if isinstance(teacher_of, list) else 0
+    require(count == len(domains), f"teacher_of must give one teacher a domain: {domains}", count, "Or give a `map`.")
