@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="steps a run; default: the demo's")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
-    parser.add_argument("--folder", type=Path, default=HERE / "work" / "first_light")
+    parser.add_argument("--folder", type=Path, default=HERE / ".cache" / "first_light")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "first_light.json")
     options = parser.parse_args()
     full = load_recipe(DEMO)

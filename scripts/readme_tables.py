@@ -124,11 +124,11 @@ def study() -> dict[str, str]:
         return {}
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))  # the study is a package of its own, beside this folder
-    from benchmarks.study.tables import claims, free, ranks, wins
+    from benchmarks.study.tables import claims, free, ranks, wins, worse
 
     result = json.loads(path.read_text(encoding="utf-8"))
     found = {"study_claims": claims(result), "study_ranks": ranks(result, "loss"), "study_wins": wins(result)}
-    return found | {"study_free": free(result)}
+    return found | {"study_free": free(result), "study_worse": worse(result)}
 
 
 def filled(text: str) -> str:

@@ -7,7 +7,7 @@ hold is left out with its reason. What needs the setting's own numbers (routing,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,12 +15,14 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.study.setting import Setting, losses
+from trivium.catalogue import ENTRIES
 from trivium.scheme import Conform, Product, Scheme, compose
+from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
 from trivium.training.collect import Batch, collect_features
 from trivium.training.recipe import LossSection
-from trivium.weighting import RULES, DomainMap, Entropy, PrefixPosterior, Rule, Skill, Static, rule
+from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Skill, Static, rule
 from trivium.weighting.base import Operator
 from trivium.weighting.features import NEEDS_LABEL
 from trivium.weighting.learned import Learned
@@ -32,14 +34,6 @@ BUDGETS: Mapping[str, float] = {"token": 1.5, "task": 1.5, "context": 4.0}
 FLOOR, CAP = 0.0005, 0.999
 #: Catalogue rows whose numbers belong to the catalogue's three teachers; the study has its own of them.
 OWN = frozenset({"uniform", "static", "domain_map", "mopd", "three scales"})
-
-
-def parts(operator: Operator) -> Iterator[Operator]:
-    """An operator and all that it is made of."""
-    yield operator
-    inner = getattr(operator, "parts", None) or [p for p in [getattr(operator, "part", None)] if p is not None]
-    for part in inner:
-        yield from parts(part)
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Arm:
 
     @property
     def labels(self) -> bool:
-        taught = any(isinstance(part, Learned) for part in parts(self.scheme.root))
+        taught = any(isinstance(leaf, Learned) for leaf in leaves(self.scheme))
         return self.loss.label > 0 or bool(set(self.scheme.ranges) & NEEDS_LABEL) or self.by_group or taught
 
 
@@ -90,7 +84,7 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
         found[name] = Arm(name, kind, make(setting), by_group=name == "oracle")
     if setting.hard_labels:
         found["hard labels"] = Arm("hard labels", "reference", compose(setting.teachers), HARD_LABELS)
-    for entry in _catalogue():
+    for entry in ENTRIES:
         if entry.name in OWN:
             continue
         try:
@@ -127,14 +121,6 @@ def available(setting: Setting, scheme: Scheme) -> dict[str, torch.Tensor]:
 
 
 HARD_LABELS = LossSection(distillation=0.0, label=1.0)
-
-
-def _catalogue() -> tuple:
-    try:
-        from trivium.catalogue import ENTRIES
-    except ImportError:
-        return ()
-    return ENTRIES
 
 
 def for_teachers(operator: Operator, setting: Setting) -> Operator:
@@ -174,9 +160,7 @@ def _routing(setting: Setting) -> Scheme:
     """Each domain to the teacher with the least validation loss there, and no other is heard."""
     split = setting.splits["validation"]
     best = tuple(losses(split, "domain", len(setting.domains)).argmin(-1).tolist())
-    if "mopd" in RULES:
-        return compose(setting.teachers, context=[RULES["mopd"](best)])
-    return compose(setting.teachers, context=[DomainMap(best, budget=HARD)])
+    return compose(setting.teachers, context=[MOPD(best)])
 
 
 def _static(setting: Setting) -> Scheme:

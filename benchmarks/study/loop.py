@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.study.arms import Arm, parts
+from benchmarks.study.arms import Arm
 from benchmarks.study.setting import Setting, Split, losses
 from trivium.aggregation import POOLS
+from trivium.scheme.tree import leaves
 from trivium.training.collect import Batch, collect_features
 from trivium.training.evaluate import is_predictor
 from trivium.training.monitor import Bounds, Monitor
@@ -88,7 +89,7 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     columns = {"context_loss": losses(validation, "domain", len(setting.domains))}
     # A copy: rules that learn start from their first state in every cell.
     scheme = copy.deepcopy(arm.scheme)
-    learners = [part for part in parts(scheme.root) if isinstance(part, Learned)]
+    learners = [leaf for leaf in leaves(scheme) if isinstance(leaf, Learned)]
     student = setting.student(seed)
     watch = Watch(Monitor(Bounds.of(arm.scheme, MonitorSection()), "record"))
     optimizer = torch.optim.AdamW(student.parameters(), lr=setting.learning_rate, weight_decay=0.01)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Result = Mapping[str, Any]
 CONDITIONS = ("clean", "corrupted")
+METRICS = ("loss", "error")
 
 
 def page(result: Result) -> str:
@@ -17,6 +18,7 @@ def page(result: Result) -> str:
         "## The claim",
         f"*{result['claim'][0].upper()}{result['claim'][1:]}* (what the student loses: corrupted − clean).",
         claims(result),
+        worse(result),
     ]
     for metric, by_part in result["ranks"].items():
         if by_part:
@@ -84,25 +86,45 @@ def ranks(result: Result, metric: str) -> str:
     )
 
 
-def free(result: Result, metric: str = "loss") -> str:
-    """Those that see no training labels, by average rank, with their wins and losses against uniform."""
-    part = result["ranks"][metric]["without labels"]
+def free(result: Result) -> str:
+    """Those that see no training labels, by average rank of the loss, with wins and losses against uniform."""
+    part = result["ranks"]["loss"]["without labels"]
     average = part["seeds_as_blocks"]["average"]
     lines = [
-        "| rule | form | average rank | better than uniform | worse | no difference |",
-        "|---|---|---|---|---|---|",
+        "| rule | form | average rank | by loss: better than uniform | worse | no difference "
+        "| by error: better | worse | no difference |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for k in sorted(range(len(part["arms"])), key=lambda k: average[k]):
         name = part["arms"][k]
-        arms = [s["arms"][name] for s in result["settings"].values() if name in s["arms"]]
-        found = [arm[condition][metric]["minus_uniform"]["interval"] for arm in arms for condition in CONDITIONS]
-        lines.append(f"| {name} | {_kind(result, name)} | {average[k]:.1f} | {_count(found)} |")
+        cells = [_count([found["interval"] for *_, found in _against_uniform(result, name, m)]) for m in METRICS]
+        lines.append(f"| {name} | {_kind(result, name)} | {average[k]:.1f} | {' | '.join(cells)} |")
     coarse = part["settings_as_blocks"]
     return (
         "\n".join(lines)
         + f"\n\nTwo ranks differ at 5 % if they are {coarse['critical']:.1f} apart (Nemenyi, {coarse['blocks']} "
         f"settings and conditions, seeds of one counted as one; Friedman p = {coarse['p']:.1g})."
     )
+
+
+def worse(result: Result, name: str = "three scales, conforming") -> str:
+    """A sentence: where an arm's student is worse than uniform's beyond its interval."""
+    found = [
+        f"`{setting}` {condition}, {metric} {_with(change['difference'], change['interval'])}"
+        for metric in METRICS
+        for setting, condition, change in _against_uniform(result, name, metric)
+        if change["interval"][0] > 0
+    ]
+    return f"The student of *{name}* is worse than that of uniform weights in: {'; '.join(found) or 'none'}."
+
+
+def _against_uniform(result: Result, name: str, metric: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(setting, condition, difference to uniform) wherever an arm has this metric."""
+    for setting, about in result["settings"].items():
+        for condition in CONDITIONS:
+            measured = about["arms"].get(name, {}).get(condition, {}).get(metric)
+            if measured is not None:
+                yield setting, condition, measured["minus_uniform"]
 
 
 def _kind(result: Result, name: str) -> str:

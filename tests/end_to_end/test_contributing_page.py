@@ -39,7 +39,7 @@ def run(copy: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_the_page_adds_a_rule_in_three_files(tmp_path: Path) -> None:
     copy = tmp_path / "tree"
     for part in ("src", "tests", "scripts", "docs", "benchmarks"):
-        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "work"))
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", ".cache"))
     for name in ("pyproject.toml", "README.md", "constraints.txt", "mkdocs.yml"):
         shutil.copy(ROOT / name, copy / name)
     blocks = BLOCK.findall(PAGE)

@@ -36,9 +36,9 @@ class Case:
     weights: object
     tolerance: float = 5e-4
 
-    def inputs(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-        """The features as tensors."""
-        return {name: torch.tensor(value, dtype=dtype) for name, value in self.features.items()}
+    def inputs(self) -> dict[str, Tensor]:
+        """The features as tensors, float64."""
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.features.items()}
 
     def expected(self) -> Tensor:
         """The weights as a tensor, float64."""
@@ -58,7 +58,6 @@ class Entry:
         source: who published it and where.
         cost: a row or a batch, as growth in K, V and positions.
         cases: hand-computed values.
-        influence, lipschitz: what W-B and W-R are asked with: nats, and nats a unit of the features.
     """
 
     name: str
@@ -68,8 +67,6 @@ class Entry:
     source: str
     cost: str
     cases: tuple[Case, ...] = ()
-    influence: float = INFLUENCE
-    lipschitz: float = LIPSCHITZ
 
     def __post_init__(self) -> None:
         require(self.form in get_args(Form), "a form must be known", repr(self.form), f"One of {get_args(Form)}.")
@@ -84,7 +81,7 @@ class Entry:
     def question(self) -> Question:
         """Every axiom, for three teachers a, b, c with the safety order a > b > c and whatever gradients they have."""
         order = Order(((0,), (1,), (2,)))
-        return Question(TEACHERS, influence=self.influence, lipschitz=self.lipschitz, order=order, pareto=True)
+        return Question(TEACHERS, influence=INFLUENCE, lipschitz=LIPSCHITZ, order=order, pareto=True)
 
     def weights(self, features: Features) -> Tensor:
         """What the operator gives, normalized or not, as the published formula has it."""

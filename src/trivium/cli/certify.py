@@ -75,7 +75,6 @@ def _question(
     pareto: bool,
 ) -> Question:
     """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
-    from trivium.certify.assemble import claims
     from trivium.certify.question import Question, default_names
     from trivium.errors import InputError, require
     from trivium.simplex.order import Order
@@ -90,7 +89,7 @@ def _question(
         fits = not listed or len(listed) == count
         require(fits, f"--teachers must agree with what {source}", f"{count} and {len(listed)}", "Leave one out.")
     labels = given or subject.teachers or default_names(count)
-    own = claims(subject.operator, count, labels)
+    own = subject.claims(count, labels)
     bounded = not floor == cap == influence is None
     return Question(
         count,

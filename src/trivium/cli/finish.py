@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trivium.certify import add_run, certify, claims
+from trivium.certify import add_run, certify
 from trivium.cli.console import console
 from trivium.cli.subject import resolve
 from trivium.cli.table import show
@@ -30,7 +30,7 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
         Whether the certificate has a violation.
     """
     subject = resolve(source)
-    question = claims(subject.operator, len(subject.teachers), subject.teachers)
+    question = subject.claims(len(subject.teachers), subject.teachers)
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ def replay(
     from trivium.certify.calculus import known
     from trivium.certify.certificate import load
     from trivium.certify.falsify import replay as evaluate
+    from trivium.certify.recheck import agrees
     from trivium.cli.subject import reload
     from trivium.errors import InputError
 
@@ -30,25 +30,15 @@ def replay(
     same = True
     for witness in witnesses:
         seen = evaluate(operator, witness, known(operator, witness.teachers))
-        # How far a rule moves that draws random numbers differs from call to call; that it moves is the breach.
-        agrees = witness.breaks(seen) and (witness.axiom == "W-F" or agree(witness.residual, seen))
-        same &= agrees
+        reproduced = agrees(witness, seen)
+        same &= reproduced
         typer.echo(f"{witness.axiom}: {witness.note}")
         for name, values in witness.features.items():
             typer.echo(f"  {name} = {values}")
         for name, values in (witness.other or {}).items():
             typer.echo(f"  and {name} = {values}")
-        typer.echo(f"  recorded {witness.residual:.6g}, now {seen:.6g}: {'reproduced' if agrees else 'NOT reproduced'}")
+        typer.echo(
+            f"  recorded {witness.residual:.6g}, now {seen:.6g}: {'reproduced' if reproduced else 'NOT reproduced'}"
+        )
     if not same:
         raise typer.Exit(1)
-
-
-def agree(recorded: float, seen: float) -> bool:
-    """Whether two residuals of the same breach are the same up to rounding.
-
-    >>> agree(0.1, 0.10001), agree(0.1, 0.0), agree(float("inf"), float("inf"))
-    (True, False, True)
-    """
-    from trivium.certify.recheck import RELATIVE
-
-    return recorded == seen or math.isclose(recorded, seen, rel_tol=RELATIVE)

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from trivium.certify.question import first_problem
+from trivium.certify.assemble import claims
+from trivium.certify.question import Question, first_problem
 from trivium.certify.source import (
     BuiltInSource,
     FileSource,
@@ -31,12 +32,23 @@ from trivium.weighting.loading import load_operator
 
 @dataclass(frozen=True)
 class Subject:
-    """An operator with the place it came from and, where it fixes them, its teachers' names."""
+    """An operator with the place it came from and, where it fixes them, its teachers' names.
+
+    ``cap``: what the scheme's cap is on rows that not all teachers serve; None where it is the scheme's.
+    """
 
     operator: Operator
     source: Source
     name: str
     teachers: tuple[str, ...] = ()
+    cap: float | None = None
+
+    def claims(self, count: int, names: tuple[str, ...]) -> Question:
+        """What is promised of every row: what the operator claims, with the cap that rows have."""
+        own = claims(self.operator, count, names)
+        if self.cap is None or own.cap is None:
+            return own
+        return dataclasses.replace(own, cap=self.cap if self.cap < 1.0 else None)
 
 
 def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
@@ -145,7 +157,12 @@ def _recipe(path: str) -> Subject:
     folder = Path(path).parent
     scheme = build_scheme(recipe, folder)
     source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(scheme, folder))
-    return Subject(scheme, source, recipe.name, scheme.teachers)
+    cap = None
+    if recipe.data.kind == "examples":
+        from trivium.training.classify import restricted_cap
+
+        cap = restricted_cap(recipe, scheme)
+    return Subject(scheme, source, recipe.name, scheme.teachers, cap)
 
 
 def _unchanged(path: str, sha256: str) -> None:

@@ -44,12 +44,25 @@ def refuse_for_text(recipe: Recipe) -> None:
     require(not given, "keys of examples must stand in a recipe of examples", given, "Write data.kind: examples.")
 
 
+def restricted_cap(recipe: Recipe, scheme: Scheme) -> float:
+    """The cap that weights keep on every row, also where teachers are absent (:meth:`ConformingSet.among`); 1 for none.
+
+    Restriction keeps the scheme's floor, order, influence and regularity, and can only raise its cap.
+    """
+    if scheme.conforming is None:
+        return 1.0
+    present = serves(recipe, label_space(recipe))
+    return max(
+        scheme.conforming.among(row.nonzero().flatten().tolist()).cap if not row.all() else scheme.conforming.cap
+        for row in present
+    )
+
+
 def cap_note(recipe: Recipe, scheme: Scheme) -> str | None:
-    """What to tell of a cap where some teachers are absent; None where all serve all tasks or nothing is capped."""
-    absent = any(teacher.tasks is not None for teacher in recipe.teachers)
-    if scheme.conforming is None or scheme.conforming.cap == 1.0 or not absent:
-        return None
-    return f"cap {scheme.conforming.cap:g} holds where all teachers serve; among fewer of them a weight may be larger"
+    """What to tell of a cap that absent teachers raise; None where it holds as it stands."""
+    cap = 1.0 if scheme.conforming is None else scheme.conforming.cap
+    raised = restricted_cap(recipe, scheme)
+    return None if raised == cap else f"cap {cap:g} is {raised:.4g} on rows that not all teachers serve"
 
 
 def label_space(recipe: Recipe) -> LabelSpace:

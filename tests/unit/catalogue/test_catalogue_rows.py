@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+from by_path import load
 from trivium.catalogue import ENTRIES, Entry
 from trivium.catalogue.cells import cells
 from trivium.catalogue.check import reproduces, stale
@@ -23,15 +22,6 @@ BROKEN = [(entry, axiom) for entry in ENTRIES for axiom, cell in RECORD[entry.ke
 PROVED = [
     (e, a) for e in ENTRIES for a, cell in RECORD[e.key]["cells"].items() if cell["verdict"] == "PROVED" and a != "W-C"
 ]
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def named(value: object) -> str:
@@ -94,7 +84,7 @@ def test_asking_again_finds_the_recorded_verdicts() -> None:
 
 
 def test_the_page_is_fresh() -> None:
-    page = script("rules_page").page(read())
+    page = load("scripts/rules_page.py").page(read())
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == page, "run `make index`"
     assert markdown(read(), ("formula", "cost", "source")) in page
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -82,6 +84,28 @@ def remembering_tensor() -> UserRule:
     return made(moving)
 
 
+def remembering_array() -> UserRule:
+    mean = np.zeros(1)
+
+    def moving(entropy: Tensor) -> Tensor:
+        if mean[0] == 0.0:
+            mean[0] = float(entropy.mean()) + 0.5
+        return torch.softmax(-entropy / mean[0], dim=-1)
+
+    return made(moving)
+
+
+def remembering_queue() -> UserRule:
+    seen: deque[float] = deque(maxlen=2)
+
+    def moving(entropy: Tensor) -> Tensor:
+        if len(seen) < 2:
+            seen.append(float(entropy.mean()))
+        return torch.softmax(-entropy / (1 + seen[0]), dim=-1)
+
+    return made(moving)
+
+
 class Attribute:
     def __init__(self) -> None:
         self.scale: float | None = None
@@ -99,6 +123,8 @@ REMEMBERING: dict[str, Callable[[], UserRule]] = {
     "six calls": lambda: warming_up(6),
     "nonlocal": nonlocal_counter,
     "tensor": remembering_tensor,
+    "array": remembering_array,
+    "queue": remembering_queue,
     "attribute": lambda: made(Attribute()),
 }
 

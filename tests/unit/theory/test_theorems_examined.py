@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from by_path import load
 from reference.projection import nearest_conforming, objective
 from trivium.cli import app
 from trivium.errors import InputError
@@ -289,12 +289,7 @@ def test_a_start_outside_the_basin_leaves_it() -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("theory_page", ROOT / "scripts" / "theory_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("scripts/theory_page.py")
 
 
 def test_the_page_is_fresh(script: ModuleType, reports: dict[str, Report]) -> None:

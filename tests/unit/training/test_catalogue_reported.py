@@ -16,7 +16,7 @@ from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.build import build_scheme
-from trivium.training.classify import cap_note
+from trivium.training.classify import cap_note, restricted_cap
 from trivium.training.monitor import Bounds, Monitor
 from trivium.weighting import AMTSS, MMKD, DomainMap, Entropy
 
@@ -37,8 +37,28 @@ def test_a_cap_is_watched_where_all_teachers_serve_though_one_is_absent_elsewher
 def test_a_cap_that_absent_teachers_lift_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
     small = ExamplesWorld(tmp_path_factory.mktemp("examples"))
     recipe = small.recipe()
-    assert cap_note(recipe, compose(recipe.teacher_names, token=[Entropy()], cap=0.6)) is not None
+    capped = compose(recipe.teacher_names, token=[Entropy()], floor=0.1, cap=0.6)
+    assert restricted_cap(recipe, capped) == pytest.approx(0.6 / 0.7)  # two teachers a task: b/(b + a)
+    assert cap_note(recipe, capped) == "cap 0.6 is 0.8571 on rows that not all teachers serve"
     assert cap_note(recipe, compose(recipe.teacher_names, token=[Entropy()])) is None
+    everybody = [teacher.model_copy(update={"tasks": None}) for teacher in recipe.teachers]
+    served = recipe.model_copy(update={"teachers": everybody})
+    assert restricted_cap(served, capped) == 0.6
+    assert cap_note(served, capped) is None
+
+
+def test_a_recipe_is_certified_for_the_cap_that_its_rows_have(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from trivium.certify import certify
+    from trivium.cli.subject import resolve
+
+    small = ExamplesWorld(tmp_path_factory.mktemp("examples"))
+    recipe = small.recipe()
+    (small.folder / "capped.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    subject = resolve(str(small.folder / "capped.yaml"))
+    question = subject.claims(len(subject.teachers), subject.teachers)
+    assert recipe.scheme.cap == 0.6
+    assert question.cap == pytest.approx(0.6 / (0.6 + recipe.scheme.floor))
+    assert {f.verdict for f in certify(subject.operator, question, seconds=0.1).findings} == {"PROVED"}
 
 
 def test_the_vocabulary_of_text_is_filled_in_and_checked(world: World) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,9 +25,10 @@ HISTORIES = (1, 2, 4, 8, 20)
 
 
 class Memory:
-    """Everything mutable that the user's rules of an operator can reach: closures, globals, defaults, attributes.
+    """What the user's rules of an operator can reach and change: variables of closures and of their module, defaults,
+    attributes, and the containers, arrays and tensors among them.
 
-    Taken before the first call; :meth:`restore` puts it back in place. What lies in a library, in a file or in a
+    Taken before the first call; :meth:`restore` puts it back in place. What lies in a library, a generator, a file or a
     process of its own is out of reach.
     """
 
@@ -63,8 +66,13 @@ class Memory:
         elif isinstance(item, tuple | frozenset):
             for part in item:
                 self._look(part)
+        elif isinstance(item, deque):
+            self._queue(item)
         elif isinstance(item, Tensor):
             self._tensor(item)
+        elif isinstance(item, np.ndarray):
+            kept = item.copy()
+            self._undo.append(lambda: np.copyto(item, kept))
         elif isinstance(item, type):
             if _own(sys.modules.get(item.__module__)):
                 self._attributes(item)
@@ -109,6 +117,17 @@ class Memory:
         for part in kept.values() if isinstance(kept, dict) else kept:
             self._look(part)
 
+    def _queue(self, item: deque[Any]) -> None:
+        kept = list(item)
+
+        def undo() -> None:
+            item.clear()
+            item.extend(kept)
+
+        self._undo.append(undo)
+        for part in kept:
+            self._look(part)
+
     def _tensor(self, item: Tensor) -> None:
         if item.numel() > _LARGEST:
             return
@@ -116,8 +135,10 @@ class Memory:
 
         def undo() -> None:
             with torch.no_grad():
-                if item.shape != kept.shape or not torch.equal(item.detach(), kept):
+                if item.shape != kept.shape:
                     item.set_(kept.clone())  # type: ignore[call-overload]
+                elif not torch.equal(item.detach(), kept):
+                    item.copy_(kept)
 
         self._undo.append(undo)
 

@@ -55,8 +55,8 @@ class AMTSS(Learned):
         require(min(sizes) >= 1, "teachers and tasks must be at least one", sizes)
         require(0 < self.rate < math.inf, "the rate must be a positive number", self.rate, "Try 0.05.")
         require(0 <= self.decay < 1, "the decay must lie in [0, 1)", self.decay, "Use 0 to forget nothing.")
-        bounded_ = self.budget is None or 0 <= self.budget < math.inf
-        require(bounded_, "a budget must be a number of nats ≥ 0", self.budget, "Try 4.")
+        fits = self.budget is None or 0 <= self.budget < math.inf
+        require(fits, "a budget must be a number of nats ≥ 0", self.budget, "Try 4.")
         # The state is no field: two rules are the same rule whatever they have learned.
         self.__dict__["_theta"] = torch.zeros(self.tasks, self.teachers, dtype=torch.float64)
 
