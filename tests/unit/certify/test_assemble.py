@@ -11,6 +11,7 @@ from torch import Tensor
 from trivium.certify import Finding, Question, certify, claims, recheck
 from trivium.certify.assemble import judge
 from trivium.certify.calculus import derive
+from trivium.certify.words import least, most
 from trivium.errors import RuleError
 from trivium.scheme import Conform, compose
 from trivium.simplex.conforming import ConformingSet
@@ -174,3 +175,8 @@ def test_checking_again_notices_a_witness_that_breaks_nothing_and_a_missing_one(
     assert any("breaks nothing" in reason for reason in recheck(certificate, fine))
     bare = certificate.model_copy(update={"findings": (Finding("W-N", "VIOLATED", 0.1), *certificate.findings[1:])})
     assert any("without a witness" in reason for reason in recheck(bare, short))
+
+
+def test_a_denormal_number_is_still_printed() -> None:
+    assert most(1e-320)
+    assert least(5e-324) is not None

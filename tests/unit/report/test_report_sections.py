@@ -206,3 +206,9 @@ def test_console_tables_of_nothing() -> None:
 def test_script_of_many_runs_stays_small(make_run: Callable[..., Path]) -> None:
     run = make_run(steps=4000)
     assert len(write_report(run).read_text()) < 600_000
+
+
+def test_rounding_is_no_difference() -> None:
+    assert reading([9.8e-10, 2.0e-9]) == "no difference shown"
+    assert reading([-5.8e-10, -2.8e-12]) == "no difference shown"
+    assert reading([1e-5, 2e-5]) == "higher"

@@ -150,3 +150,9 @@ def test_map_budget_is_finite(budget):
 
 def test_map_formula():
     assert str(DomainMap((1, -1), 2.5)) == "map(0→1, 1→any | β ≤ 2.5)"
+
+
+def test_a_domain_map_holds_indices_or_minus_one():
+    assert DomainMap((0, -1)).teacher_of == (0, -1)
+    with pytest.raises(InputError, match="-1 for none"):
+        DomainMap((0, -3))

@@ -216,3 +216,11 @@ def test_sizes_must_fit() -> None:
         MMKD(2, 4).constants(3)
     with pytest.raises(InputError, match="decay"):
         AMTSS(2, decay=1.0)
+
+
+def test_sizes_and_rates_that_are_none_are_refused() -> None:
+    for wrong in (-1.0, math.nan):
+        with pytest.raises(InputError, match="rate"):
+            MMKD(2, 3, rate=wrong)
+    with pytest.raises(InputError, match="budget"):
+        AMTSS(2, budget=math.inf)
