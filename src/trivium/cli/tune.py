@@ -1,4 +1,4 @@
-"""``trivium tune``: search over conforming schemes, on validation text."""
+"""``trivium tune``: search over conforming schemes, on validation data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a search stopped.")] = False,
 ) -> None:
-    """Find a scheme on validation text; leave best.yaml, trials.jsonl, tune.json and tune.html in the folder.
+    """Find a scheme on validation data; leave best.yaml, trials.jsonl, tune.json and tune.html in the folder.
 
     Each candidate is proved to keep the budget before it is judged; one that is not is counted, with the reason.
     Trials 0 and 1 are the recipe's own scheme, held to the budget, and uniform weights. Exit code 0: done. 1: done, and
@@ -57,7 +57,8 @@ def tune(
     content, base = load_recipe(recipe), recipe.parent
     folder = out or Path("runs") / f"{content.name}-tune"
     refuse_overwrite(folder, resume)
-    names = [name.strip() for name in rules.split(",") if name.strip()] if rules else []
+    names = [name.strip() for name in (rules or "").split(",") if name.strip()]
+    require(rules is None or bool(names), "--rules must name a rule", repr(rules), "Leave it out to search all.")
     space = build_space(content, base, goal=objective, budget=budget, floor=floor, rules=names)  # type: ignore[arg-type]
     question = space.question
     screen = console()
@@ -102,13 +103,13 @@ def _certify(folder: Path, budget: float) -> bool:
     """Certify the written recipe, not the objects of the search, and say whether something is violated."""
     from dataclasses import replace
 
-    from trivium.certify import certify, claims
+    from trivium.certify import certify
     from trivium.cli.console import console
     from trivium.cli.subject import resolve
     from trivium.cli.table import show as table
 
     subject = resolve(str(folder / "best.yaml"))
-    question = claims(subject.operator, len(subject.teachers), subject.teachers)
+    question = subject.claims(len(subject.teachers), subject.teachers)
     question = replace(question, influence=budget)
     certificate = certify(subject.operator, question, seconds=SECONDS, source=subject.source, name=subject.name)
     certificate.write(folder / "certificate.json")
@@ -117,7 +118,7 @@ def _certify(folder: Path, budget: float) -> bool:
 
 
 def show(result: dict[str, Any], trials: list[dict[str, Any]], screen: Any) -> None:
-    """The best trials, the three that are compared on either text, and what the intervals allow to say."""
+    """The best trials, the three that are compared on either split, and what the intervals allow to say."""
     from rich.text import Text
 
     from trivium.report.console import comparison_table, difference_table, trials_table

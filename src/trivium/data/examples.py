@@ -109,6 +109,12 @@ class Examples:
         """Which teachers serve each row, bool [N, K]; None where all serve all."""
         return None if bool(self.serves.all()) else self.serves[self.task]
 
+    def digest(self) -> str:
+        """SHA-256 over inputs, tasks and labels, 16 hex digits."""
+        found = hashlib.sha256(self.inputs.digest().encode())
+        found.update(self.labels.contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
+
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Inputs]:
         """What a student's forward takes for the rows numbered ``index``."""
         return {"inputs": self.inputs[index.cpu()].to(device)}

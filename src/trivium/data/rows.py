@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,12 @@ class Rows:
     def size(self) -> Tensor:
         """What losses are reported by: bytes, [N]."""
         return self.bytes
+
+    def digest(self) -> str:
+        """SHA-256 over what is read and predicted, 16 hex digits."""
+        found = hashlib.sha256(self.input_ids.contiguous().numpy().tobytes())
+        found.update(self.labels.contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """What a student's forward takes for the rows numbered ``index``."""

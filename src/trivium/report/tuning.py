@@ -1,4 +1,4 @@
-"""A search on one page: what was gained on which text, how it got there, what mattered, and every trial."""
+"""A search on one page: what was gained on which data, how it got there, what mattered, and every trial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trivium.report.section import Chart, Section, line
 from trivium.report.write import built, write_page
 
 _TONES: Final = {"lower": "good", "higher": "bad"}
-_TITLES: Final = {"validation": "On validation text", "test": "On test text"}
+_TITLES: Final = {"validation": "On validation data", "test": "On test data"}
 _SHOWN: Final = 60
 
 
@@ -54,7 +54,7 @@ def write_tuning(run: Path) -> Path:
 
 
 def verdict(folder: RunFolder, found: Mapping[str, Any]) -> Section:
-    """The gain over uniform weights on either text, what was proved, and how many trials it took."""
+    """The gain over uniform weights on either split, what was proved, and how many trials it took."""
     facts = [_gain(found, split) for split in ("test", "validation")]
     answers = findings(folder.certificate)
     if answers:
@@ -90,22 +90,27 @@ def _gain(found: Mapping[str, Any], split: str) -> dict[str, str] | None:
         return None
     entry = next(e for e in found[split]["differences"] if (e["a"], e["b"]) == ("best", "uniform"))
     shown, size = reading(entry["interval"]), decimal(abs(finite(entry["difference"]) or 0.0))
+    unit = found[split]["unit"]
     words = {
-        "lower": f"needs {size} bits per byte less than under uniform weights",
-        "higher": f"needs {size} bits per byte more than under uniform weights",
+        "lower": f"needs {size} {unit} less than under uniform weights",
+        "higher": f"needs {size} {unit} more than under uniform weights",
     }.get(shown, "is not shown to differ from that under uniform weights: the interval includes zero")
-    flattered = " This text chose the best, so the number flatters it." if split == "validation" else ""
+    flattered = " They chose the best, so the number flatters it." if split == "validation" else ""
     return {
         "tone": _TONES.get(shown, "even"),
         "number": decimal(entry["difference"], sign=True),
         "below": interval(entry["interval"], sign=True),
-        "caption": f"{split}: best − uniform, bits per byte",
-        "words": f"On {split} text the {found['objective']} of the best scheme {words}.{flattered}",
+        "caption": f"{split}: best − uniform, {unit}",
+        "words": f"On {split} data the {found['objective']} of the best scheme {words}.{flattered}",
     }
 
 
+def _unit(found: Mapping[str, Any]) -> str:
+    return str(found["validation"]["unit"])
+
+
 def on_split(folder: RunFolder, found: Mapping[str, Any], split: str) -> Section:
-    """Best, recipe and uniform on one text."""
+    """Best, recipe and uniform on one split."""
     if found[split] is None:
         return Section(split, _TITLES[split], "", missing=found["warning"])
     section = comparison(replace(folder, comparison=found[split]))
@@ -129,7 +134,7 @@ def history(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mappin
         marker = {"size": 7, "symbol": "x-thin", "line": {"width": 1.6, "color": "var(--bad)"}}
         x, y = [trial["number"] for trial in late], [trial["value"] for trial in late]
         lines.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": "stopped", "marker": marker})
-    layout = {"xaxis": {"title": {"text": "trial"}}, "yaxis": {"title": {"text": "bits per byte"}}, "height": 280}
+    layout = {"xaxis": {"title": {"text": "trial"}}, "yaxis": {"title": {"text": _unit(found)}}, "height": 280}
     chart = Chart("history", f"Validation {found['unit']}", lines, layout)
     return Section("history", "History", "_tune_history.html", {"stopped": len(late)}, (chart,))
 
@@ -146,21 +151,21 @@ def scales(folder: RunFolder, found: Mapping[str, Any]) -> Section:
         ends = [entry["interval"] for entry in effects]
         bars = {
             "type": "bar", "orientation": "h", "x": values, "y": [f"without {e['scale']}" for e in effects],
-            "name": "more bits per byte", "marker": {"color": "var(--t0)"},
+            "name": f"more {_unit(found)}", "marker": {"color": "var(--t0)"},
             "error_x": {
                 "type": "data", "symmetric": False, "color": "var(--ink)", "thickness": 1.3,
                 "array": [high - value for value, (_, high) in zip(values, ends, strict=True)],
                 "arrayminus": [value - low for value, (low, _) in zip(values, ends, strict=True)],
             },
         }  # fmt: skip
-        layout = {"xaxis": {"title": {"text": "bits per byte more"}}, "yaxis": {"autorange": "reversed"}}
+        layout = {"xaxis": {"title": {"text": f"{_unit(found)} more"}}, "yaxis": {"autorange": "reversed"}}
         charts = (Chart("scales", "The best scheme without one scale", [bars], layout, "95 % intervals"),)
     rows = [
         {**row, "best": decimal(row["best"]), "median": decimal(row["median"]),
          "chosen": found["chosen"][row["scale"]] == row["option"]}
         for row in found["options"]
     ]  # fmt: skip
-    return Section("scales", "Effect of each scale", "_tune_scales.html", {"rows": rows}, charts)
+    return Section("scales", "Effect of each scale", "_tune_scales.html", {"rows": rows, "unit": _unit(found)}, charts)
 
 
 def mattered(folder: RunFolder, found: Mapping[str, Any]) -> Section:
@@ -183,7 +188,7 @@ def mattered(folder: RunFolder, found: Mapping[str, Any]) -> Section:
         "height": 90 + 24 * len(shares),
     }
     chart = Chart("importances", "PED-ANOVA importance", [bars], layout)
-    return Section("mattered", "What mattered", "_tune_mattered.html", known, (chart,))
+    return Section("mattered", "What mattered", "_tune_mattered.html", {**known, "unit": _unit(found)}, (chart,))
 
 
 def table(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Section:

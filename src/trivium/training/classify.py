@@ -209,6 +209,18 @@ def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
     return Learner(inner, heads).train()
 
 
+def load_learner(recipe: Recipe, base: Path, folder: Path) -> Learner:
+    """A student as :meth:`Learner.save_pretrained` left it in ``folder``."""
+    learner = build_learner(recipe, base)
+    if isinstance(learner.inner, TransformersClassifier):
+        section = recipe.student.model_copy(update={"model": str(folder.absolute()), "config": None})
+        return build_learner(recipe.model_copy(update={"student": section}), base)
+    from safetensors.torch import load_model
+
+    load_model(learner.inner, str(folder / "model.safetensors"))
+    return learner
+
+
 def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassifier:
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as images

@@ -1,4 +1,4 @@
-"""The objective without training: how well the weighted teachers themselves predict validation text."""
+"""The objective without training: how well the weighted teachers themselves predict validation data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trivium.data.rows import Rows
+from trivium.data.examples import Table
 from trivium.errors import require
 from trivium.scheme import Scheme
+from trivium.simplex.restriction import restrict
 from trivium.teachers.live import LogitSource
 from trivium.training.build import build_scheme
 from trivium.training.collect import collect_features
@@ -34,21 +35,25 @@ class Seen:
     Attributes:
         features: by name, [N, T, K] or broadcastable to it.
         label_log_prob: log p_k(label), [N, T, K], 0 where nothing is predicted.
+        serving: bool [N, K], which teachers serve a row's task; None where all do.
     """
 
     features: dict[str, Tensor]
     label_log_prob: Tensor
     mask: Tensor
+    serving: Tensor | None
 
     def nats(self, scheme: Scheme) -> Tensor:
         """−Σ_t log Σ_k w_k p_k(label_t) for each row, [N], float64. Cost O(N·T·K), whatever the vocabulary."""
         weights = scheme.log_weights(self.features).expand_as(self.label_log_prob)
+        if self.serving is not None:
+            weights = restrict(weights, self.serving.unsqueeze(1))
         mixed = torch.logsumexp(weights + self.label_log_prob, dim=-1)
         return -torch.where(self.mask, mixed, 0.0).double().sum(-1)
 
 
 @torch.no_grad()
-def see(scheme: Scheme, source: LogitSource, rows: Rows, validation_loss: Tensor) -> Seen:
+def see(scheme: Scheme, source: LogitSource, rows: Table, validation_loss: Tensor) -> Seen:
     """One pass over the teachers' logits. ``scheme`` reads every feature that is wanted later."""
     parts: dict[str, list[Tensor]] = {}
     labels = []
@@ -62,36 +67,42 @@ def see(scheme: Scheme, source: LogitSource, rows: Rows, validation_loss: Tensor
     features = {name: torch.cat(values) for name, values in parts.items() if values[0].ndim > 1}
     label_log_prob = torch.cat(labels).masked_fill(~rows.mask.unsqueeze(-1), 0.0)
     features["teachers"] = label_log_prob.new_zeros(label_log_prob.shape[-1])
-    return Seen(features, label_log_prob, rows.mask)
+    return Seen(features, label_log_prob, rows.mask, rows.serving)
 
 
 class MixtureObjective:
-    """Held-out bits per byte of the weighted teachers as a predictor, mean of the domains; nothing is trained.
+    """Held-out bits per byte, or nats an example, of the weighted teachers as a predictor, mean of the domains.
+
+    Nothing is trained.
 
     With the linear pool the logits are read once, and once more for a feature that only some options read; then a
     scheme costs O(rows·T·K). Other pools need their normalizer, so there a scheme costs a pass over the logits.
     """
 
     what = "mixture"
-    unit = "bits per byte of the mixture"
 
     def __init__(self, space: Space, workshop: Workshop) -> None:
         self.space, self.workshop = space, workshop
         self.everything = build_scheme(space.everything(), space.base)
         self._seen: dict[Split, Seen] = {}
 
+    @property
+    def unit(self) -> str:
+        """What values are."""
+        return f"{self.rows('validation').unit} of the mixture"
+
     def measurable(self, section: SchemeSection) -> str:
         """Why a scheme has no mixture to measure; empty where it has one."""
         scheme = build_scheme(self.space.with_section(section), self.space.base)
-        if not is_predictor(scheme):
-            return "it sees the label, so it is no predictor"
         if set(scheme.ranges) & NEEDS_STUDENT:
             return "it looks at the student, which is not trained here"
+        if not is_predictor(scheme):
+            return "it sees the label, so it is no predictor"
         return ""
 
     def value(self, section: SchemeSection, watch: Watch | None = None) -> float:
-        """Mean over the domains of validation bits per byte."""
-        return mean_bits(self.nats(section, "validation"), self.rows("validation"))
+        """Mean over the domains of validation bits per byte, or nats an example."""
+        return mean_nats(self.nats(section, "validation"), self.rows("validation"))
 
     def nats(self, section: SchemeSection, split: Split) -> Tensor:
         """Nats a row, [N], float64.
@@ -114,7 +125,7 @@ class MixtureObjective:
             self._seen[split] = replace(more, features={**self._seen[split].features, **more.features})
         return self._seen[split].nats(scheme)
 
-    def rows(self, split: Split) -> Rows:
+    def rows(self, split: Split) -> Table:
         """The rows of a split; the recipe must have it."""
         return rows_of(self.workshop, split)
 
@@ -122,15 +133,15 @@ class MixtureObjective:
         """Nothing is stored for any scheme."""
 
 
-def rows_of(workshop: Workshop, split: Split) -> Rows:
-    """Validation or test rows, of text."""
+def rows_of(workshop: Workshop, split: Split) -> Table:
+    """Validation or test rows."""
     table = workshop.tables.validation if split == "validation" else workshop.tables.test
-    if not isinstance(table, Rows):
+    if table is None:
         raise KeyError(split)
     return table
 
 
-def mean_bits(nats: Tensor, rows: Rows) -> float:
-    """The number that is minimized: the mean over domains of Σ nats / (Σ bytes · ln 2)."""
+def mean_nats(nats: Tensor, rows: Table) -> float:
+    """The number that is minimized: the mean over domains of Σ nats / (Σ bytes · ln 2), or of nats an example."""
     values = bits_per_byte(nats, rows).values()
     return sum(values) / len(values)

@@ -1,4 +1,4 @@
-"""What a finished search says: the best scheme as a recipe, what it gained and on which text, and what mattered."""
+"""What a finished search says: the best scheme as a recipe, what it gained and on which data, and what mattered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from trivium.certify.question import Question
-from trivium.data.rows import Rows
+from trivium.data.examples import Table
 from trivium.training.build import build_scheme
 from trivium.training.compare import bootstrap, comparison
 from trivium.training.recipe import SchemeSection
@@ -41,7 +41,11 @@ class Measurer(Objective, Protocol):
     """An objective that also measures single schemes on either split."""
 
     what: str
-    unit: str
+
+    @property
+    def unit(self) -> str:
+        """What values are."""
+        ...
 
     def measurable(self, section: SchemeSection) -> str:
         """Why a scheme cannot be measured; empty where it can."""
@@ -51,7 +55,7 @@ class Measurer(Objective, Protocol):
         """Nats a row, [N]."""
         ...
 
-    def rows(self, split: Split) -> Rows:
+    def rows(self, split: Split) -> Table:
         """The rows of a split."""
         ...
 
@@ -232,7 +236,7 @@ def _warning(test: Mapping[str, Any] | None, has_test: bool) -> str:
     if low <= 0 <= high:
         return (
             f"On test rows no gain over uniform weights is shown: the 95 % interval of best − uniform, "
-            f"[{low:+.3f}, {high:+.3f}] bits per byte, includes zero. Use more evaluation and test rows."
+            f"[{low:+.3f}, {high:+.3f}] {test['unit']}, includes zero. Use more evaluation and test rows."
         )
     if low > 0:
         return "On test rows the best of the search does worse than uniform weights: validation misled it."

@@ -35,7 +35,7 @@ class Objective(Protocol):
     """What judges a scheme; lower is better."""
 
     def value(self, section: SchemeSection, watch: Watch | None = None) -> float:
-        """Mean of the domains on validation text."""
+        """Mean of the domains on validation data."""
         ...
 
     def keep(self, sections: list[SchemeSection]) -> None:

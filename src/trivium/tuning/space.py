@@ -147,11 +147,10 @@ def build_space(
         rules: only these, besides the recipe's own scheme; none given: all.
 
     Raises:
-        InputError: data that are no text, a budget that is no positive number, an unknown rule, or nothing to choose.
+        InputError: a budget that is no positive number, an unknown rule, or nothing to choose.
         InfeasibleError: a floor, cap and order that no weights meet (T1).
     """
-    section, kind = recipe.scheme, recipe.data.kind
-    require(kind == "text", "a search must be over text", f"data.kind {kind!r}", "Examples cannot be searched yet.")
+    section = recipe.scheme
     total = default_budget(section) if budget is None else budget
     require(math.isfinite(total) and total > 0, "--budget must be a number of nats > 0", total, "4 is a good start.")
     bare = SchemeSection(
@@ -198,10 +197,10 @@ class _Probe:
         except TriviumError as error:
             return str(error).rstrip(".")
         reads = set(scheme.ranges)
-        if self.goal == "mixture" and reads & NEEDS_LABEL:
-            return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
         if self.goal == "mixture" and reads & NEEDS_STUDENT:
             return "it looks at the student, which --objective mixture does not train; --objective student can"
+        if self.goal == "mixture" and reads & NEEDS_LABEL:
+            return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
         proof = prove(scheme, question_of(self.recipe.teacher_names, self.bare, self.budget))
         return "" if proof.proved else f"it cannot be proved ({proof.reason})"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,13 @@ class Identity:
     """What makes two searches the same: all that a trial's value depends on.
 
     Attributes:
-        recipe: its digest. teachers: their fingerprints. text: a hash of the validation rows.
+        recipe: its digest. teachers: their fingerprints. rows: a hash of the validation rows.
         settings: budget, floor, objective, steps and rules as asked.
     """
 
     recipe: str
     teachers: Mapping[str, str]
-    text: str
+    rows: str
     seed: int
     settings: Mapping[str, Any]
 
@@ -37,9 +36,8 @@ class Identity:
 def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any]) -> Identity:
     """The identity of a search over ``space``."""
     rows = rows_of(workshop, "validation")
-    text = hashlib.sha256(rows.input_ids.contiguous().numpy().tobytes()).hexdigest()[:16]
     teachers = {teacher.name: teacher.fingerprint for teacher in workshop.teachers}
-    return Identity(space.recipe.digest(), teachers, text, seed, dict(settings))
+    return Identity(space.recipe.digest(), teachers, rows.digest(), seed, dict(settings))
 
 
 def load_optuna() -> Any:

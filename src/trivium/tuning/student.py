@@ -1,4 +1,4 @@
-"""The objective that trains: a short student for each scheme, judged on validation text, stopped early if it lags."""
+"""The objective that trains: a short student for each scheme, judged on validation data, stopped early if it lags."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trivium.data.rows import Rows
+from trivium.data.examples import Table
 from trivium.teachers.huggingface import load_model
-from trivium.training import run
+from trivium.training import classify, run
 from trivium.training.evaluate import student_nats
 from trivium.training.recipe import Recipe, SchemeSection
 from trivium.training.run import Workshop
-from trivium.tuning.mixture import Split, Watch, mean_bits, rows_of
+from trivium.tuning.mixture import Split, Watch, mean_nats, rows_of
 from trivium.tuning.space import Space
 
 #: Validations a student, the last at its end.
@@ -23,7 +23,7 @@ EVALUATIONS = 5
 
 
 class StudentObjective:
-    """Validation bits per byte, mean of the domains, of a student trained for a few steps.
+    """Validation bits per byte, or nats an example, mean of the domains, of a student trained for a few steps.
 
     Every student has the recipe's initial weights, data and order of rows, so students differ by their scheme alone.
     Trials never see the test rows: they are taken out of the workshop before the first.
@@ -34,11 +34,15 @@ class StudentObjective:
     """
 
     what = "student"
-    unit = "bits per byte of the student"
 
     def __init__(self, space: Space, workshop: Workshop, steps: int, folder: Path) -> None:
         self.space, self.workshop, self.steps, self.folder = space, workshop, steps, folder
         self.blind = dataclasses.replace(workshop, tables=dataclasses.replace(workshop.tables, test=None))
+
+    @property
+    def unit(self) -> str:
+        """What values are."""
+        return f"{self.rows('validation').unit} of the student"
 
     def measurable(self, section: SchemeSection) -> str:
         """Empty: a student can learn under any scheme."""
@@ -60,16 +64,19 @@ class StudentObjective:
             shutil.rmtree(checkpoint)
         # Last, as a mark: a folder without it was cut off.
         (folder / "done").write_text("")
-        return mean_bits(nats["student"], self.rows("validation"))
+        return mean_nats(nats["student"], self.rows("validation"))
 
     def nats(self, section: SchemeSection, split: Split) -> Tensor:
         """Nats a row, [N], float64; trains where no student of this scheme is kept."""
         folder = self._folder(section)
         if not (folder / "done").exists():
             self.value(section)
-        return student_nats(load_model(folder / "student"), self.rows(split)).cpu()
+        recipe, base = self.space.recipe, self.workshop.base
+        examples = recipe.data.kind == "examples"
+        model = classify.load_learner(recipe, base, folder / "student") if examples else load_model(folder / "student")
+        return student_nats(model, self.rows(split)).cpu()
 
-    def rows(self, split: Split) -> Rows:
+    def rows(self, split: Split) -> Table:
         """The rows of a split; the recipe must have it."""
         return rows_of(self.workshop, split)
 

@@ -93,8 +93,8 @@ def test_names_are_text_and_options_are_read_out(tmp_path: Path) -> None:
 
 def test_an_interval_with_zero_reads_as_no_difference(tmp_path: Path) -> None:
     page = write(tmp_path)
-    assert "On test text the student of the best scheme is not shown to differ" in page
-    assert "On validation text the student of the best scheme needs 0.150 bits per byte less" in page
+    assert "On test data the student of the best scheme is not shown to differ" in page
+    assert "On validation data the student of the best scheme needs 0.150 bits per byte less" in page
     assert "It includes zero." in page
 
 

@@ -130,7 +130,7 @@ def test_the_warning_goes_by_the_interval_on_test_text(interval: list[float], sa
         {"a": "best", "b": "recipe", "interval": [1, 2]},
         {"a": "best", "b": "uniform", "interval": interval},
     ]
-    found = _warning({"differences": differences}, has_test=True)
+    found = _warning({"differences": differences, "unit": "bits per byte"}, has_test=True)
     assert (said in found) if said else found == ""
 
 
@@ -186,7 +186,7 @@ def test_importances_are_shares_of_one(tuned: tuple[Path, Result]) -> None:
 def test_the_page_shows_what_the_numbers_say(tuned: tuple[Path, Result]) -> None:
     folder, _ = tuned
     page, found = (folder / "tune.html").read_text(encoding="utf-8"), content(folder)
-    for title in ("Verdict", "Axioms", "On validation text", "On test text", "Effect of each scale", "What mattered",
+    for title in ("Verdict", "Axioms", "On validation data", "On test data", "Effect of each scale", "What mattered",
                   "History", "Trials", "The best scheme as a recipe"):  # fmt: skip
         assert f"{title}</" in page or f">{title}<" in page or title == "Verdict"
     assert "PED-ANOVA" in page
@@ -249,6 +249,7 @@ BAD: list[tuple[list[Any], str]] = [
     (["--budget", "nan"], "--budget must be a number of nats > 0; received nan"),
     (["--floor", "0.9"], "0.5"),
     (["--floor", "-1"], "--floor"),
+    (["--rules", ","], "--rules must name a rule; received ','"),
     (["--rules", "entorpy"], "'entorpy'. Did you mean 'entropy'?"),
     (["--steps", "5"], "--steps belong to --objective student"),
     (["--trials", "1"], "--trials"),

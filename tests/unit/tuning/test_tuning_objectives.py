@@ -19,7 +19,7 @@ from trivium.training.evaluate import bits_per_byte, mixture_nats, student_nats
 from trivium.training.recipe import SchemeSection
 from trivium.training.run import Workshop, distill
 from trivium.training.trace import read_trace
-from trivium.tuning.mixture import MixtureObjective, mean_bits
+from trivium.tuning.mixture import MixtureObjective, mean_nats
 from trivium.tuning.search import Limits, search
 from trivium.tuning.space import Space, build_space
 from trivium.tuning.student import EVALUATIONS, StudentObjective
@@ -137,7 +137,7 @@ def test_a_student_is_the_one_that_distill_trains(
     objective.keep([student_space.bare])
     assert not list((tmp_path / "students").iterdir())
     # Trained anew, it is the same.
-    again = mean_bits(objective.nats(world.recipe().scheme, "validation"), objective.rows("validation"))
+    again = mean_nats(objective.nats(world.recipe().scheme, "validation"), objective.rows("validation"))
     assert again == pytest.approx(value, rel=1e-6)
 
 

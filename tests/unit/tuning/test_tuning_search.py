@@ -175,7 +175,7 @@ def test_a_folder_with_a_search_is_not_overwritten(space: Space, tmp_path: Path)
         ({"seed": 1}, "another seed"),
         ({"recipe": "other"}, "another recipe"),
         ({"teachers": {"sums": "c", "tales": "b"}}, "another teachers"),
-        ({"text": "other"}, "another text"),
+        ({"rows": "other"}, "another rows"),
         ({"settings": {"budget": 3.0}}, r"another budget \(None then\)"),
     ],
 )

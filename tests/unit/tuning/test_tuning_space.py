@@ -241,13 +241,6 @@ def test_a_budget_is_a_positive_number(world: World, budget: float) -> None:
         build_space(world.recipe(), world.folder, budget=budget)
 
 
-def test_examples_are_refused(world: World) -> None:
-    recipe = world.recipe()
-    examples = recipe.model_copy(update={"data": recipe.data.model_copy(update={"kind": "examples"})})
-    with pytest.raises(InputError, match=r"must be over text; received data.kind 'examples'"):
-        build_space(examples, world.folder)
-
-
 def test_a_floor_that_no_weights_meet_is_refused(world: World) -> None:
     with pytest.raises(InfeasibleError):
         build_space(world.recipe(), world.folder, floor=0.6)
