@@ -52,3 +52,11 @@ def dual_cone(gradients: np.ndarray, start: Sequence[float]) -> np.ndarray:
     problem = cp.Problem(cp.Minimize(cp.sum_squares(gradients.T @ v)), [v >= np.asarray(start)])
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
     return np.asarray(v.value)
+
+
+def bargain(gradients: np.ndarray) -> np.ndarray:
+    """argmax Σ_k log⟨g_k, d⟩ over ‖d‖ ≤ 1: Nash's bargaining step itself, from gradients [K, P] and no weights."""
+    d = cp.Variable(gradients.shape[1])
+    problem = cp.Problem(cp.Maximize(cp.sum(cp.log(gradients @ d))), [cp.norm(d) <= 1])
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
+    return np.asarray(d.value)

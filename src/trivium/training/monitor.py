@@ -162,7 +162,7 @@ class Monitor:
             raise AxiomViolation(
                 f"the weights must keep {axiom.id}, {axiom.name}",
                 f"a residual of {residual:.3g}",
-                "Set monitor.pareto to record to go on; aekd with cap 1 keeps it by itself.",
+                "Set monitor.pareto to record to go on; aekd with cap 1 and nash_mtl keep it by themselves.",
             )
         self.violations.append({"axiom": axiom.id, "residual": residual, "action": _PAST["record"]})
 

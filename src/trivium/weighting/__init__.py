@@ -12,6 +12,7 @@ from trivium.weighting.context.posterior import PrefixPosterior
 from trivium.weighting.learned import Learned, Lesson
 from trivium.weighting.task.aekd import AEKD
 from trivium.weighting.task.amtss import AMTSS
+from trivium.weighting.task.nash_mtl import NashMTL
 from trivium.weighting.task.skill import Skill
 from trivium.weighting.task.static import Static
 from trivium.weighting.task.torchjd import TorchJD
@@ -31,7 +32,7 @@ RULES: dict[str, type[Rule]] = {
     rule_class.name: rule_class
     for rule_class in (
         *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL, MMKD),
-        *(Skill, Static, AEKD, TorchJD, AMTSS),
+        *(Skill, Static, AEKD, NashMTL, TorchJD, AMTSS),
         *(PrefixPosterior, DomainMap, MOPD, MinCE, AvgCE),
     )
 }
@@ -55,6 +56,7 @@ __all__ = [
     "Lesson",
     "Margin",
     "MinCE",
+    "NashMTL",
     "NemoRL",
     "Operator",
     "PrefixPosterior",

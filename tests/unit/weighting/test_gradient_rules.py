@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from reference.gradients import dual_cone, least_norm
+from reference.gradients import bargain, dual_cone, least_norm
 from trivium.errors import InfeasibleError, InputError
-from trivium.weighting import AEKD, DomainMap, Static, TorchJD
+from trivium.weighting import AEKD, DomainMap, NashMTL, Static, TorchJD
 from trivium.weighting.features import count_teachers
 from trivium.weighting.task.torchjd import METHODS, normalized, weighting
 
@@ -78,6 +78,20 @@ def test_a_cap_breaks_w_c_where_the_docstring_says() -> None:
     threshold = 0.6 / 0.4  # r/(1 + r) = 0.6
     assert least(0.99 * threshold) >= -1e-15
     assert least(1.01 * threshold) < -1e-3
+
+
+def test_nash_mtl_is_the_bargain_over_the_step() -> None:
+    for seed in range(8):
+        g = gradients(3, 4, seed)
+        w = NashMTL().log_weights(feature(g)).exp()
+        step = (w @ g).numpy()
+        assert (step / np.linalg.norm(step)).tolist() == pytest.approx(bargain(g.numpy()).tolist(), abs=1e-4)
+
+
+def test_nash_mtl_gives_weights_to_matrices_that_are_semidefinite_only_in_float32() -> None:
+    odd = torch.tensor([-2.0, 0.0, 2.0, -2.0, 0.0, -2.0, 2.0, 0.0, 0.0])
+    assert NashMTL().log_weights({"gram": odd}).exp().sum().item() == pytest.approx(1.0)
+    assert NashMTL().constants(1).influence == 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)

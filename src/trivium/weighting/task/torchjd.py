@@ -41,8 +41,9 @@ class TorchJD(RawRule):
       random at each call; here it is that of one seed, the same for every row and call, so that W-F holds.
     * *imtl_g*, *aligned_mtl*: equal projections and a balanced spectrum, neither of which is W-C.
 
-    Left out: those that remember earlier batches, so that they are no function of their input (nash_mtl, gradvac,
-    sdmgrad, excess_mtl, pcd, cr_mogm), that need two batches (modo), or that are random by design.
+    Left out: those that remember earlier batches, so that they are no function of their input (gradvac, sdmgrad,
+    excess_mtl, pcd, cr_mogm; nash_mtl, of which :class:`~trivium.weighting.task.nash_mtl.NashMTL` is the exact form
+    without memory), that need two batches (modo), or that are random by design.
 
     Args:
         method: which one.
