@@ -42,7 +42,7 @@ def formula(section: SchemeSection) -> float:
 
 
 def identity(seed: int = 0, **settings: Any) -> Identity:
-    return Identity("digest", {"sums": "a", "tales": "b"}, "text", seed, settings)
+    return Identity("digest", {"sums": "a", "tales": "b"}, "rows", {"mine.py": "c"}, seed, settings)
 
 
 def run_search(

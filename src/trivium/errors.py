@@ -58,7 +58,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
-    return "Allowed: " + ", ".join(sorted(options)) + "."
+    return "Allowed: " + ", ".join(sorted(set(options))) + "."
 
 
 def require(condition: bool, invariant: str, received: object, fix: str = "") -> None:

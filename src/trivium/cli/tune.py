@@ -73,7 +73,8 @@ def tune(
             else StudentObjective(space, workshop, length, folder / "students")
         )
         settings = {"objective": objective, "budget": space.budget, "floor": space.bare.floor, "rules": names}
-        identity = identity_of(space, workshop, seed, settings | {"steps": length if objective == "student" else None})
+        trains = objective == "student"
+        identity = identity_of(space, workshop, seed, settings | {"steps": length if trains else None}, trains)
         limits = Limits(trials, None if minutes is None else 60 * minutes)
         try:
             records, study = search(

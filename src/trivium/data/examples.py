@@ -110,9 +110,10 @@ class Examples:
         return None if bool(self.serves.all()) else self.serves[self.task]
 
     def digest(self) -> str:
-        """SHA-256 over inputs, tasks and labels, 16 hex digits."""
+        """SHA-256 over inputs, tasks, labels and columns, 16 hex digits."""
         found = hashlib.sha256(self.inputs.digest().encode())
-        found.update(self.labels.contiguous().numpy().tobytes())
+        for name, value in [("", self.labels), *sorted(self.columns.items())]:
+            found.update(name.encode() + value.contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Inputs]:

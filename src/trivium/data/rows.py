@@ -65,9 +65,10 @@ class Rows:
         return self.bytes
 
     def digest(self) -> str:
-        """SHA-256 over what is read and predicted, 16 hex digits."""
-        found = hashlib.sha256(self.input_ids.contiguous().numpy().tobytes())
-        found.update(self.labels.contiguous().numpy().tobytes())
+        """SHA-256 over what is read and predicted and over the columns, 16 hex digits."""
+        found = hashlib.sha256()
+        for name, value in [("", self.input_ids), ("", self.labels), *sorted(self.columns.items())]:
+            found.update(name.encode() + value.contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -95,7 +95,7 @@ def _gain(found: Mapping[str, Any], split: str) -> dict[str, str] | None:
         "lower": f"needs {size} {unit} less than under uniform weights",
         "higher": f"needs {size} {unit} more than under uniform weights",
     }.get(shown, "is not shown to differ from that under uniform weights: the interval includes zero")
-    flattered = " They chose the best, so the number flatters it." if split == "validation" else ""
+    flattered = " These data chose the best, so the number flatters it." if split == "validation" else ""
     return {
         "tone": _TONES.get(shown, "even"),
         "number": decimal(entry["difference"], sign=True),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InfeasibleError, require
+from trivium.simplex.semidefinite import eigh
 
 _EPS = torch.finfo(torch.float64).eps
 
@@ -118,7 +119,7 @@ def _descent(gram: Tensor, alpha: Tensor, free: Tensor, cutoff: float) -> Tensor
     reduced = (gram - means.unsqueeze(-1) - means.unsqueeze(-2) + whole) * free.unsqueeze(-1) * free.unsqueeze(-2)
     slopes = (gram * alpha.unsqueeze(-2)).sum(dim=-1)
     slopes = (slopes - (slopes * free).sum(dim=-1, keepdim=True) / count) * free
-    values, vectors = torch.linalg.eigh(reduced)
+    values, vectors = eigh(reduced)
     along = (vectors * slopes.unsqueeze(-1)).sum(dim=-2)
     along = torch.where(values > cutoff, along / values, 0.0)
     step: Tensor = -(vectors * along.unsqueeze(-2)).sum(dim=-1) * free

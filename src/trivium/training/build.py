@@ -175,7 +175,7 @@ def three(recipe: Recipe, table: Callable[[str, int | None], Table]) -> Tables:
     names = [domain.name for domain in data.domains]
     require(len(set(names)) == len(names), "domains' names must differ", names, "Rename one of them.")
     has_test = [domain.test is not None for domain in data.domains]
-    require(all(has_test) or not any(has_test), "all domains must have test text, or none", has_test, "Add `test`.")
+    require(all(has_test) or not any(has_test), "all domains must have test data, or none", has_test, "Add `test`.")
     return Tables(
         table("train", data.train_rows),
         table("validation", data.evaluation_rows),

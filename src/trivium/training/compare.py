@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from trivium.data.examples import Table
 from trivium.errors import require
 
 DRAWS, LEVEL = 4000, 0.95
+#: Documents of a domain below which a bootstrap of them says little.
+FEW = 5
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,15 @@ def comparison(
             )
         differences += [{"what": what, **replicates.difference(a, b)} for a, b in pairs if a in runs and b in runs]
     domains = list(rows.domains)
-    return {"unit": rows.unit, "domains": domains, "rows": table, "differences": differences, "note": note}
+    return {"unit": rows.unit, "domains": domains, "rows": table, "differences": differences, "note": note + few(rows)}
+
+
+def few(rows: Table) -> str:
+    """What to add to a note where a domain has so few documents that resamples of them hardly differ; else empty."""
+    documents = Counter(domain for domain, _ in set(zip(rows.domain.tolist(), rows.document, strict=True)))
+    least = min(documents.values())
+    plural = "s" * (least > 1)
+    return "" if least >= FEW else f" A domain has {least} document{plural} only, so intervals are too narrow."
 
 
 def _drawn(summed: Mapping[str, Tensor], units: Tensor, draws: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ def conclude(
         "chosen": {scale: str(best.params.get(scale, "off")) for scale in SCALES},
         "left_out": [*space.left_out, *_notes(space, question, best)],
         **measured,
-        "warning": _warning(measured["test"], has_test),
+        "warning": _warning(measured["test"], has_test, best.name),
         "scales": scale_effects(best.section, space, objective),
         "options": option_table(records),
         "importances": importances(study, records),
@@ -120,7 +120,7 @@ def conclude(
 
 _NOTES: Mapping[str, str] = {
     "validation": "The best was chosen by these rows among all trials, so its number here flatters it.",
-    "test": "No trial saw these rows. Paired bootstrap over documents, 95 % intervals.",
+    "test": "No trial saw these rows. Paired bootstrap, 95 % intervals.",
 }
 
 
@@ -225,12 +225,14 @@ def _reasons(records: Sequence[Record]) -> dict[str, int]:
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
 
-def _warning(test: Mapping[str, Any] | None, has_test: bool) -> str:
+def _warning(test: Mapping[str, Any] | None, has_test: bool, name: str = "") -> str:
     if not has_test or test is None:
         return (
             "The recipe has no test data. The validation numbers are of the trial that they chose, so they flatter it; "
             "add `test` to its domains."
         )
+    if name == "uniform":
+        return "Uniform weights are the best of the search, so there is no gain to show."
     entry = next(e for e in test["differences"] if (e["a"], e["b"]) == ("best", "uniform"))
     low, high = entry["interval"]
     if low <= 0 <= high:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trivium.certify.source import rule_files, sha256_of
 from trivium.errors import InputError, require
+from trivium.training.build import build_scheme
 from trivium.training.run import Workshop
 from trivium.tuning.mixture import rows_of
 from trivium.tuning.space import Space
@@ -22,22 +24,32 @@ class Identity:
     """What makes two searches the same: all that a trial's value depends on.
 
     Attributes:
-        recipe: its digest. teachers: their fingerprints. rows: a hash of the validation rows.
+        recipe: its digest. teachers: their fingerprints. rows: a hash of the validation rows; where students are
+            trained, of the training rows too.
+        files: hashes of the files of a user's rules and, where students are trained, of the student's own file.
         settings: budget, floor, objective, steps and rules as asked.
     """
 
     recipe: str
     teachers: Mapping[str, str]
     rows: str
+    files: Mapping[str, str]
     seed: int
     settings: Mapping[str, Any]
 
 
-def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any]) -> Identity:
-    """The identity of a search over ``space``."""
-    rows = rows_of(workshop, "validation")
+def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any], trains: bool) -> Identity:
+    """The identity of a search over ``space``; ``trains``: whether its objective trains students."""
+    recipe, base = space.recipe, space.base
     teachers = {teacher.name: teacher.fingerprint for teacher in workshop.teachers}
-    return Identity(space.recipe.digest(), teachers, rows.digest(), seed, dict(settings))
+    rows = rows_of(workshop, "validation").digest()
+    files = rule_files(build_scheme(space.everything(), base), base)
+    if trains:
+        rows += workshop.tables.train.digest()
+        path, _, _ = (recipe.student.model or "").rpartition(".py:")
+        if path:
+            files[f"{path}.py"] = sha256_of(base / f"{path}.py")
+    return Identity(recipe.digest(), teachers, rows, files, seed, dict(settings))
 
 
 def load_optuna() -> Any:

@@ -62,7 +62,9 @@ def test_a_vector_that_vanishes_is_raised_to_the_ridge() -> None:
     assert weights.tolist() == pytest.approx([1.0, ridge(2) ** -0.5], rel=1e-6)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3), torch.zeros(2, 3), torch.tensor([[float("nan")]])])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3), torch.zeros(2, 3), torch.tensor([[float("nan")]]), torch.full((2, 2), torch.inf)]
+)
 def test_what_is_no_gram_matrix_is_refused(bad: Tensor) -> None:
     with pytest.raises(InputError, match="Gram"):
         nash_weights(bad)

@@ -138,7 +138,7 @@ def test_a_comparison_has_the_shape_that_the_report_reads() -> None:
     )
     assert content["unit"] == "bits per byte"
     assert content["domains"] == ["x", "y"]
-    assert content["note"] == "a note"
+    assert content["note"] == "a note A domain has 4 documents only, so intervals are too narrow."
     assert [(row["name"], row["what"], row["label"]) for row in content["rows"]] == [
         ("full", "mixture", "full scheme"),
         ("uniform", "mixture", "uniform weights"),

@@ -93,7 +93,7 @@ def test_a_rule_of_the_prefix_has_no_meaning_for_examples(small: ExamplesWorld) 
             InputError,
             "validation examples",
         ),
-        ({"domains": {0: {"test": None}}}, InputError, "all domains must have test text, or none"),
+        ({"domains": {0: {"test": None}}}, InputError, "all domains must have test data, or none"),
     ],
 )
 def test_what_does_not_fit_is_refused(

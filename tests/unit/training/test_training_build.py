@@ -187,7 +187,7 @@ def test_all_domains_have_test_text_or_none(world: World) -> None:
     without = world.recipe(data={"domains": domains(world, {"test": None}, {"test": None})})
     assert build_rows(without, world.tokenizer, build_scheme(without, world.folder), world.folder).test is None
     one = world.recipe(data={"domains": domains(world, {"test": None}, {})})
-    with pytest.raises(InputError, match="must have test text, or none"):
+    with pytest.raises(InputError, match="must have test data, or none"):
         build_rows(one, world.tokenizer, build_scheme(one, world.folder), world.folder)
 
 

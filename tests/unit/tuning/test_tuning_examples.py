@@ -18,7 +18,7 @@ from trivium.training.recipe import SchemeSection, parse_recipe
 from trivium.training.run import Workshop, distill
 from trivium.tuning.mixture import MixtureObjective, mean_nats
 from trivium.tuning.space import Space, build_space
-from trivium.tuning.storage import identity_of
+from trivium.tuning.storage import Identity, identity_of
 from trivium.tuning.student import StudentObjective
 
 
@@ -61,16 +61,34 @@ def test_what_reads_a_prefix_is_left_out_with_the_reason(spread: Space) -> None:
     assert {c.rule for c in spread.candidates["task"]} >= {"skill", "static"}
 
 
-def test_the_rows_are_part_of_what_a_resumed_search_must_share(spread: Space, shop: Workshop) -> None:
-    rows = shop.tables.validation
-    before = identity_of(spread, shop, 0, {}).rows
-    kept = rows.labels.clone()
-    try:
-        rows.labels[0] = 1 - rows.labels[0].clamp(max=1)
-        assert identity_of(spread, shop, 0, {}).rows != before
-    finally:
-        rows.labels.copy_(kept)
-    assert identity_of(spread, shop, 0, {}).rows == before
+def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path) -> None:
+    world = ExamplesWorld(tmp_path)
+    code = (
+        "import trivium as tv\n\n\n@tv.rule(scale='token', features={'trust': (0, 1)})\ndef mine(trust):\n    return "
+    )
+    (tmp_path / "rules.py").write_text(code + "(2 * trust).softmax(-1)\n")
+    content = world.one_task("sign", scheme={"token": [{"rule": "rules.py:mine"}], "task": [], "budget": 1.0})
+    content["teachers"].append({**content["teachers"][-1], "name": "third"})  # trust is one number for each of three
+    space = build_space(parse_recipe(content), tmp_path)
+    shop = world.workshop(space.everything())
+
+    def now(trains: bool = False) -> Identity:
+        return identity_of(space, shop, 0, {}, trains)
+
+    first, trained = now(), now(trains=True)
+    assert "rules.py" in first.files
+    assert "plain.py" in trained.files.keys() - first.files.keys()
+    for table, columns in ((shop.tables.validation, True), (shop.tables.train, False)):
+        for value in [table.labels, *(table.columns.values() if columns else ())]:
+            kept = value.clone()
+            value[0] = 1 - value[0]
+            assert (now() == first) == (table is shop.tables.train)  # a mixture is not measured there
+            assert now(trains=True) != trained
+            value.copy_(kept)
+    assert now() == first
+    assert now(trains=True) == trained
+    (tmp_path / "rules.py").write_text(code + "(-2 * trust).softmax(-1)\n")
+    assert now() != first
 
 
 def test_a_student_is_read_back_as_it_was_left(points: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_a_folder_with_a_search_is_not_overwritten(space: Space, tmp_path: Path)
         ({"recipe": "other"}, "another recipe"),
         ({"teachers": {"sums": "c", "tales": "b"}}, "another teachers"),
         ({"rows": "other"}, "another rows"),
+        ({"files": {"mine.py": "d"}}, "another files"),
         ({"settings": {"budget": 3.0}}, r"another budget \(None then\)"),
     ],
 )

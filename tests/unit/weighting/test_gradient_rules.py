@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reference.gradients import bargain, dual_cone, least_norm
 from trivium.errors import InfeasibleError, InputError
-from trivium.weighting import AEKD, DomainMap, NashMTL, Static, TorchJD
+from trivium.weighting import AEKD, DomainMap, NashMTL, Rule, Static, TorchJD
 from trivium.weighting.features import count_teachers
 from trivium.weighting.task.torchjd import METHODS, normalized, weighting
 
@@ -148,6 +148,20 @@ def test_pcgrad_is_a_function_and_leaves_the_random_state_alone() -> None:
     flipped = TorchJD("pcgrad").log_weights({"gram": g["gram"].flip(0)}).flip(0)
     assert torch.equal(flipped, first)
     assert not torch.equal(TorchJD("pcgrad", seed=7).log_weights(g), first)
+
+
+@pytest.mark.parametrize("teachers", [2, 3, 5, 7, 9, 17])
+@pytest.mark.parametrize("rule", [NashMTL(), AEKD(1.0), TorchJD("imtl_g"), TorchJD("aligned_mtl")], ids=Rule.formula)
+def test_singular_matrices_weigh_the_same_in_every_place_of_a_batch(rule: Rule, teachers: int) -> None:
+    rows = torch.stack([gradients(teachers, 3, seed) for seed in range(24)])
+    rows[:, 1] = -rows[:, 0]
+    for dtype in (torch.float32, torch.float64):
+        features = {name: value.to(dtype) for name, value in feature(rows).items()}
+        found = rule.log_weights(features)
+        for shift in (1, 3):
+            moved = rule.log_weights({name: value.roll(shift, 0) for name, value in features.items()})
+            assert torch.equal(moved.roll(-shift, 0), found)
+        assert torch.equal(rule.log_weights({"gram": features["gram"][7]}), found[7])
 
 
 def test_the_radius_of_cagrad_matters() -> None:

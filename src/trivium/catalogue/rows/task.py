@@ -115,7 +115,7 @@ ENTRIES: tuple[Entry, ...] = (
         NashMTL(),
         "task",
         source=NASH_SOURCE,
-        cost="O(K·V) a position for the gradients, up to 60 steps of O(K³) a batch",
+        cost="O(K·V) a position for the gradients, tens of steps of O(K³) a batch",
         # Orthogonal gradients: α = 1/‖g‖, (1, 2, 2). Opposed: α₂ = √2·α₁ and α₁²·(1 − √½) = 1, (1.8478, 2.6131, 2).
         cases=(Case({"gram": HALVES}, (0.2, 0.4, 0.4)), Case({"gram": CONFLICT}, (0.2860, 0.4045, 0.3096))),
     ),
@@ -125,7 +125,7 @@ ENTRIES: tuple[Entry, ...] = (
         Limit(NashMTL(), 4.0),
         "task",
         source=f"{NASH_SOURCE}, under an influence budget",
-        cost="O(K·V) a position for the gradients, up to 60 steps of O(K³) a batch",
+        cost="O(K·V) a position for the gradients, tens of steps of O(K³) a batch",
         # α = (1, 1, 1000), of which the budget keeps e⁴ = 54.598
         cases=(Case({"gram": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1e-6)}, (0.0177, 0.0177, 0.9647)),),
     ),

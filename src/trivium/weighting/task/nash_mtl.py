@@ -34,7 +34,7 @@ class NashMTL(Rule):
     (W-F), and the length of the step is left to the optimizer: the sum is one.
 
     Constants: β = log(2·K^{3/2}(1 + ε)/ε), 34 nats for K = 3, reached only between opposed gradients; no L (W-R).
-    Cost: 5 to 60 steps of O(K³).
+    Cost: mostly 5 to 60 steps of O(K³).
     Source: Navon et al., "Multi-task learning as a bargaining game" (ICML 2022).
 
     >>> import torch
