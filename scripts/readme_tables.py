@@ -118,17 +118,18 @@ def tables() -> dict[str, str]:
 
 
 def study() -> dict[str, str]:
-    """The tables of ``benchmarks/study``, which a README may quote: the claim, ranks by loss, wins and losses."""
+    """The tables of ``benchmarks/study``, which a README may quote: claims, ranks by loss, wins and losses."""
     path = RESULTS / "study.json"
     if not path.is_file():
         return {}
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))  # the study is a package of its own, beside this folder
-    from benchmarks.study.tables import claims, free, ranks, wins, worse
+    from benchmarks.study.tables import claims, free, kept, ranks, wins, worse
 
     result = json.loads(path.read_text(encoding="utf-8"))
     found = {"study_claims": claims(result), "study_ranks": ranks(result, "loss"), "study_wins": wins(result)}
-    return found | {"study_free": free(result), "study_worse": worse(result)}
+    found |= {"study_free": free(result), "study_worse": worse(result)}
+    return found | {"study_kept": kept(result, ("conforming",), places=False)}
 
 
 def filled(text: str) -> str:

@@ -22,7 +22,7 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
 from trivium.training.collect import Batch, collect_features
 from trivium.training.recipe import LossSection
-from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Skill, Static, rule
+from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Scores, Skill, Static, rule
 from trivium.weighting.base import Operator
 from trivium.weighting.features import NEEDS_LABEL
 from trivium.weighting.learned import Learned
@@ -79,6 +79,7 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
         "context scale": ("ours", lambda s: _full(s, ["context"])),
         "three scales, no budgets": ("ours", lambda s: compose(s.teachers, **_terms(s))),
         "three scales, conforming": ("conforming", _full),
+        "three scales with labels, conforming": ("conforming", lambda s: _full(s, labels=True)),
     }
     for name, (kind, make) in makers.items():
         found[name] = Arm(name, kind, make(setting), by_group=name == "oracle")
@@ -184,7 +185,12 @@ def _terms(setting: Setting) -> dict[str, list[Rule]]:
     return {"token": [Entropy(strength=0.5)], "task": [Skill()], "context": [context]}
 
 
-def _full(setting: Setting, scales: list[str] | None = None) -> Scheme:
+def _full(setting: Setting, scales: list[str] | None = None, labels: bool = False) -> Scheme:
+    """Ours under its budgets. With ``labels`` the token scale also weighs w_k ∝ p_k(label), the posterior of teachers
+    given the label: evidence as a prefix is, and under its budget."""
     terms = {scale: rules for scale, rules in _terms(setting).items() if scales is None or scale in scales}
     budgets = {scale: BUDGETS[scale] for scale in terms}
+    if labels:
+        terms["token"].append(Scores({"label_log_prob": 1.0}))
+        budgets["token"] = BUDGETS["context"]
     return compose(setting.teachers, **terms, budget=budgets, floor=FLOOR, cap=CAP)

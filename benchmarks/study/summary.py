@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from benchmarks.study.store import Store, array
 
 CLAIM = "with a corrupted teacher the conforming scheme loses at most a third of what uniform loses"
 CONFORMING, UNIFORM = "three scales, conforming", "uniform"
+#: The schemes that the claim is put to by name; of every other arm its verdicts are counted. The first was named before
+#: anything was run, the second made and the third picked after a first run had shown that reading labels helps.
+SCHEMES = (CONFORMING, "three scales with labels, conforming", "nemo_rl, conforming")
 #: Metric → what a cell calls it. The loss is nats a label, or bits a byte where the setting is text.
 METRICS = {"loss": "nats", "error": "wrong"}
 #: What is ranked: all rules on all blocks, on those of one condition, and those rules that see no training label.
@@ -50,9 +54,10 @@ class Table:
         """[arms, seeds]."""
         return mean(self.values[condition, metric], *self.units)
 
-    def draws(self, condition: str, metric: str) -> np.ndarray:
-        """[arms, draws], paired over arms, conditions and metrics."""
-        return replicates(self.values[condition, metric], *self.units, self.drawn)
+    @cached_property
+    def draws(self) -> Mapping[tuple[str, str], np.ndarray]:
+        """[arms, draws] by (condition, metric), paired over arms, conditions and metrics."""
+        return {key: replicates(values, *self.units, self.drawn) for key, values in self.values.items()}
 
 
 def table_of(shape: Shape, plan: Plan, store: Store, load: Loader) -> Table | None:
@@ -86,7 +91,7 @@ def summary(tables: list[Table]) -> dict[str, Any]:
     return {
         "claim": CLAIM,
         "settings": {table.setting.name: _setting(table) for table in tables},
-        "claims": [line for table in tables for line in _claims(table)],
+        "claims": [_claim(table, metric) for table in tables for metric in table.metrics],
         "ranks": {
             metric: {part: found for part in PARTS if (found := _ranks(tables, metric, part))} for metric in METRICS
         },
@@ -118,7 +123,7 @@ def _arm(table: Table, row: int, name: str) -> dict[str, Any]:
     for condition in CONDITIONS:
         part: dict[str, Any] = {}
         for metric in table.metrics:
-            means, drawn = table.means(condition, metric), table.draws(condition, metric)
+            means, drawn = table.means(condition, metric), table.draws[condition, metric]
             part[metric] = {
                 "mean": means[row].mean(),
                 "interval": interval(drawn[row]),
@@ -129,6 +134,7 @@ def _arm(table: Table, row: int, name: str) -> dict[str, Any]:
         part |= _record(table, condition, name)
         found[condition] = part
     found["damage"] = {metric: _damage(table, metric, row) for metric in table.metrics}
+    found["third"] = {metric: _third(table, metric, row) for metric in table.metrics}
     return found
 
 
@@ -138,7 +144,7 @@ def _difference(means: np.ndarray, drawn: np.ndarray, a: int, b: int) -> dict[st
 
 def _damage(table: Table, metric: str, row: int) -> dict[str, Any]:
     means = table.means("corrupted", metric) - table.means("clean", metric)
-    drawn = table.draws("corrupted", metric) - table.draws("clean", metric)
+    drawn = table.draws["corrupted", metric] - table.draws["clean", metric]
     return {"mean": means[row].mean(), "interval": interval(drawn[row])}
 
 
@@ -160,29 +166,31 @@ def _record(table: Table, condition: str, name: str) -> dict[str, Any]:
     return found
 
 
-def _claims(table: Table) -> list[dict[str, Any]]:
-    """The claim in one setting, a line a metric: D_conforming − D_uniform/3 with its paired interval."""
-    found = []
-    a, b = table.names.index(CONFORMING), table.names.index(UNIFORM)
-    for metric in table.metrics:
-        means = (table.means("corrupted", metric) - table.means("clean", metric)).mean(-1)
-        drawn = table.draws("corrupted", metric) - table.draws("clean", metric)
-        excess = interval(drawn[a] - drawn[b] / 3)
-        harmed = interval(drawn[b])
-        verdict = "holds" if excess[1] <= 0 else "fails" if excess[0] > 0 else "open"
-        if harmed[0] <= 0:
-            verdict += ", uniform itself loses nothing that shows"
-        found.append(
-            {
-                "setting": table.setting.name,
-                "metric": metric,
-                "uniform": {"loss": means[b], "interval": harmed},
-                "conforming": {"loss": means[a], "interval": interval(drawn[a])},
-                "excess": {"value": means[a] - means[b] / 3, "interval": excess},
-                "verdict": verdict,
-            }
-        )
-    return found
+def _third(table: Table, metric: str, row: int) -> dict[str, Any]:
+    """The claim for one arm: D_arm − D_uniform/3 with its paired interval, and what it says."""
+    base = table.names.index(UNIFORM)
+    means = (table.means("corrupted", metric) - table.means("clean", metric)).mean(-1)
+    drawn = table.draws["corrupted", metric] - table.draws["clean", metric]
+    excess = interval(drawn[row] - drawn[base] / 3)
+    verdict = "holds" if excess[1] <= 0 else "fails" if excess[0] > 0 else "open"
+    return {"value": means[row] - means[base] / 3, "interval": excess, "verdict": verdict}
+
+
+def _claim(table: Table, metric: str) -> dict[str, Any]:
+    """The claim in one setting by one metric, for the schemes that are named."""
+    uniform = _damage(table, metric, table.names.index(UNIFORM))
+    schemes = {
+        name: {"damage": _damage(table, metric, row), "third": _third(table, metric, row)}
+        for row, name in enumerate(table.names)
+        if name in SCHEMES
+    }
+    return {
+        "setting": table.setting.name,
+        "metric": metric,
+        "uniform": uniform,
+        "harmless": uniform["interval"][0] <= 0,  # then there is nothing that a scheme could save
+        "schemes": schemes,
+    }
 
 
 def _ranks(tables: list[Table], metric: str, part: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ def page(result: Result) -> str:
         f"*{result['claim'][0].upper()}{result['claim'][1:]}* (what the student loses: corrupted − clean).",
         claims(result),
         worse(result),
+        "The same claim of every rule, settings and metrics counted:",
+        kept(result),
     ]
     for metric, by_part in result["ranks"].items():
         if by_part:
@@ -44,16 +46,45 @@ def _setup(result: Result) -> str:
 
 
 def claims(result: Result) -> str:
-    lines = [
-        "| setting | measured in | uniform loses | conforming loses | conforming − uniform/3 | the claim |",
-        "|---|---|---|---|---|---|",
-    ]
+    """The claim, a line a setting and metric: what each scheme loses, what a third of uniform's loss leaves of it."""
+    names = list(result["claims"][0]["schemes"])
+    head = ["setting", "measured in", "uniform loses"]
+    for name in names:
+        head += [f"{name.removesuffix(', conforming')} loses", "− uniform/3: the claim"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in result["claims"]:
         unit = "error" if row["metric"] == "error" else result["settings"][row["setting"]]["unit"]
-        cells = [_with(row[k]["loss"], row[k]["interval"]) for k in ("uniform", "conforming")]
-        cells.append(_with(row["excess"]["value"], row["excess"]["interval"]))
-        lines.append(f"| {row['setting']} | {unit} | {' | '.join(cells)} | {row['verdict']} |")
-    return "\n".join(lines)
+        cells = [row["setting"], unit, _with(row["uniform"]["mean"], row["uniform"]["interval"])]
+        for name in names:
+            damage, third = row["schemes"][name]["damage"], row["schemes"][name]["third"]
+            cells.append(_with(damage["mean"], damage["interval"]))
+            cells.append(f"{_with(third['value'], third['interval'])} **{third['verdict']}**")
+        lines.append("| " + " | ".join(cells) + " |")
+    harmless = [f"`{row['setting']}` ({row['metric']})" for row in result["claims"] if row["harmless"]]
+    note = f"\n\nUniform itself loses nothing that shows in {', '.join(harmless)}." if harmless else ""
+    return "\n".join(lines) + note
+
+
+EVERY = ("conforming", "ours", "published", "baseline")
+
+
+def kept(result: Result, kinds: tuple[str, ...] = EVERY, places: bool = True) -> str:
+    """How often the claim holds of each arm, by loss and by error, best first; with ``places``, where it fails."""
+    verdicts: dict[str, list[tuple[str, str]]] = {}
+    for setting, about in result["settings"].items():
+        for name, arm in about["arms"].items():
+            if arm["kind"] in kinds and name != "uniform":
+                found = verdicts.setdefault(name, [])
+                found += [(third["verdict"], f"{setting} ({metric})") for metric, third in arm["third"].items()]
+    head = ["rule", "form", "holds", "open", "fails", *(["fails in"] if places else [])]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
+    for name, found in verdicts.items():
+        holds, open_, fails = (sum(said == word for said, _ in found) for word in ("holds", "open", "fails"))
+        cells = [name, _kind(result, name), str(holds), str(open_), str(fails)]
+        cells += [", ".join(place for said, place in found if said == "fails")] if places else []
+        rows.append((fails, -holds, "| " + " | ".join(cells) + " |"))
+    return "\n".join(lines + [line for *_, line in sorted(rows)])
 
 
 def ranks(result: Result, metric: str) -> str:
@@ -107,15 +138,19 @@ def free(result: Result) -> str:
     )
 
 
-def worse(result: Result, name: str = "three scales, conforming") -> str:
-    """A sentence: where an arm's student is worse than uniform's beyond its interval."""
-    found = [
-        f"`{setting}` {condition}, {metric} {_with(change['difference'], change['interval'])}"
-        for metric in METRICS
-        for setting, condition, change in _against_uniform(result, name, metric)
-        if change["interval"][0] > 0
-    ]
-    return f"The student of *{name}* is worse than that of uniform weights in: {'; '.join(found) or 'none'}."
+def worse(result: Result) -> str:
+    """A sentence for each scheme of the claim: where its student is worse than uniform's beyond its interval."""
+    sentences = []
+    for name in result["claims"][0]["schemes"]:
+        found = [
+            f"`{setting}` {condition}, {metric} {_with(change['difference'], change['interval'])}"
+            for metric in METRICS
+            for setting, condition, change in _against_uniform(result, name, metric)
+            if change["interval"][0] > 0
+        ]
+        where = "; ".join(found) or "no setting"
+        sentences.append(f"The student of *{name}* is worse than that of uniform weights in: {where}.")
+    return "\n\n".join(sentences)
 
 
 def _against_uniform(result: Result, name: str, metric: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

@@ -278,7 +278,24 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
     assert arm["clean"]["shares"] == pytest.approx([1 / 3] * 3, abs=1e-4)
     assert "oracle" not in result["ranks"]["loss"]["all"]["arms"]
     assert [row["setting"] for row in result["claims"]] == ["tiny", "tiny"]
+    named = ["three scales, conforming", "three scales with labels, conforming", "nemo_rl, conforming"]
+    assert sorted(result["claims"][0]["schemes"]) == sorted(named)
+    for metric, what in (("loss", "nats"), ("error", "wrong")):
+        for name, arm in result["settings"]["tiny"]["arms"].items():
+            cost = {
+                arm_name: np.mean([array(store[c]["student"][what]).mean() for c in ran if c.condition == "corrupted"])
+                - np.mean([array(store[c]["student"][what]).mean() for c in ran if c.condition == "clean"])
+                for arm_name in (name, "uniform")
+                for ran in [[c for c in cells if c.arm == arm_name]]
+            }
+            third = arm["third"][metric]
+            assert third["value"] == pytest.approx(cost[name] - cost["uniform"] / 3, rel=1e-3, abs=1e-5)
+            low, high = third["interval"]
+            assert third["verdict"] == ("holds" if high <= 0 else "fails" if low > 0 else "open")
     page = tables.page(result)
+    counted = [line.split(" | ") for line in tables.kept(result).splitlines()[2:]]
+    assert all(sum(map(int, cells[2:5])) == 2 for cells in counted)
+    assert "uniform" not in {cells[0].strip("| ") for cells in counted}
     assert page.count("| three scales, conforming |") >= 3
     for svg in (plots.rank_plot(result), plots.damage_plot(result)):
         assert svg.startswith("<svg")
@@ -328,5 +345,7 @@ def test_catalogue_rows_take_the_settings_sizes_or_say_why_not(tiny: Setting) ->
     assert all(missing.values())
     assert "prefix" in missing["prefix_posterior"]
     assert {"uniform", "oracle", "three scales, conforming", "ebkd", "ca_mkd, conforming"} <= found.keys()
+    assert found["three scales with labels, conforming"].labels
+    assert not found["three scales, conforming"].labels
     assert found["ca_mkd"].labels
     assert not found["ebkd"].labels
