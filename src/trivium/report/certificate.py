@@ -85,9 +85,23 @@ def _constants(certificate: Mapping[str, Any]) -> list[str]:
     for name, words in worded.items():
         bound = finite(known.get(name))
         if bound is not None:
-            safe = math.floor(1000 * bound + 1e-6) if name == "floor" else math.ceil(1000 * bound - 1e-6)
-            shown.append(words.format(decimal(safe / 1000)))
+            if name == "floor":
+                shown.append(words.format(_least(bound)))
+            else:
+                shown.append(words.format(decimal(math.ceil(1000 * bound - 1e-6) / 1000)))
     return shown
+
+
+def _least(bound: float) -> str:
+    """A floor rounded down: three decimals, or three digits where those would be zeros.
+
+    >>> _least(0.15549), _least(0.0005), _least(2.3456e-7), _least(0.0)
+    ('0.155', '0.0005', '2.34e−07', '0.000')
+    """
+    if bound <= 0 or bound >= 0.01:
+        return decimal(math.floor(1000 * bound + 1e-6) / 1000)
+    unit = 10.0 ** (2 - math.floor(math.log10(bound)))
+    return f"{math.floor(unit * bound + 1e-6) / unit:.3g}".replace("-", "−")
 
 
 def _badge(verdict: str) -> dict[str, str]:
