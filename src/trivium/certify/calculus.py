@@ -145,6 +145,8 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     by_softmax = isinstance(rule, ScoreRule) and type(rule).log_weights is ScoreRule.log_weights
     normalized = catalogued or by_softmax
     held = "W-N, W-P: it ends in a log-softmax of finite scores"
+    if not by_softmax:
+        held = "W-N, W-P: it divides by the sum of its weights, which its finite influence keeps from zero"
     if not math.isfinite(declared.influence):
         held = "W-N: it divides by the sum of its weights, of which some may be zero"
     lines = [held] if normalized else []
