@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trivium.certify.calculus import derive
 from trivium.certify.question import Question
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection
+from trivium.tuning.budget import LEAST_SHARE, default_budget, down, room_under, shares_of
 from trivium.tuning.candidates import Candidate, Chooser, catalogued, from_file, narrowed
 from trivium.tuning.proof import prove, question_of
 from trivium.weighting import RULES
@@ -22,10 +22,6 @@ Goal = Literal["mixture", "student"]
 
 #: At a scale: no rule, or the recipe's own rules as they are written.
 OFF, OWN = "off", "recipe"
-#: Of the budget; a fiftieth of it is as good as no rule.
-LEAST_SHARE = 0.02
-_DEFAULT_BUDGET = 4.0
-_DECIMALS = 6
 
 
 class _Middle:
@@ -42,10 +38,11 @@ class _Middle:
 class Space:
     """Schemes of at most one rule a scale, or the recipe's own rules there, under one budget.
 
-    Each scale with rules asks for a share x_s of the budget B and gets B·x_s/max(1, Σx): the budgets never sum to more
+    Each scale with rules asks for a share x_s of the room B and gets B·x_s/max(1, Σx): the budgets never sum to more
     than B, so β ≤ B by T3. Floor, cap and order are kept as asked.
 
     Attributes:
+        budget: influence that the whole may have. room: what of it rules may use; an order's margin uses the rest.
         bare: floor, cap, order and margin without a rule: uniform weights.
         candidates: by scale.
         own: the recipe's rules, by scale; empty where it has none or they cannot be evaluated.
@@ -57,6 +54,7 @@ class Space:
     recipe: Recipe
     base: Path
     budget: float
+    room: float
     bare: SchemeSection
     candidates: Mapping[Scale, tuple[Candidate, ...]]
     own: Mapping[Scale, tuple[RuleSection, ...]]
@@ -89,7 +87,7 @@ class Space:
                 candidate = next(c for c in self.candidates[scale] if c.rule == chosen)
                 rules[scale] = [candidate.entry(choose)]
         whole = max(1.0, sum(asked.values()))
-        budgets = {scale: _down(self.budget * share / whole) for scale, share in asked.items()}
+        budgets = {scale: down(self.room * share / whole) for scale, share in asked.items()}
         return self.bare.model_copy(update={**rules, "budget": budgets or None})
 
     def starts(self) -> dict[str, dict[str, Any]]:
@@ -112,20 +110,6 @@ class Space:
             for scale in SCALES
         }
         return self.with_section(self.bare.model_copy(update={**rules, "budget": None}))
-
-
-def default_budget(section: SchemeSection) -> float:
-    """What the recipe's scheme may spend in all, in nats, where it says so; else 4.
-
-    >>> default_budget(SchemeSection(budget=3.0)), default_budget(SchemeSection())
-    (3.0, 4.0)
-    """
-    budget = section.budget
-    if isinstance(budget, dict):
-        present = [scale for scale in SCALES if getattr(section, scale)]
-        complete = present and all(scale in budget for scale in present)
-        return sum(budget[scale] for scale in present) if complete else _DEFAULT_BUDGET
-    return _DEFAULT_BUDGET if budget is None else float(budget)
 
 
 def build_space(
@@ -157,10 +141,10 @@ def build_space(
         floor=section.floor if floor is None else floor, cap=section.cap, order=section.order, margin=section.margin
     )
     uniform = recipe.model_copy(update={"scheme": bare})
-    build_scheme(uniform, base)
+    room = room_under(total, build_scheme(uniform, base))
     written = {scale: tuple(getattr(section, scale)) for scale in SCALES if getattr(section, scale)}
     build_scheme(recipe, base)
-    probe = _Probe(recipe, base, bare, total, goal)
+    probe = _Probe(recipe, base, bare, total, room, goal)
     found, sentences = _candidates(probe, rules)
     own, whole = {}, True
     for scale, entries in written.items():
@@ -172,8 +156,8 @@ def build_space(
             own[scale] = entries
     if not whole:
         sentences.append("So the recipe's own scheme is not among the trials.")
-    shares = _shares(recipe, base, total) if whole else None
-    space = Space(recipe, base, total, bare, found, own, shares, tuple(sentences))
+    shares = shares_of(build_scheme(recipe, base), room) if whole else None
+    space = Space(recipe, base, total, room, bare, found, own, shares, tuple(sentences))
     choices = sum(len(space.options(scale)) - 1 for scale in SCALES)
     require(choices > 0, "a search must have a rule to choose", "; ".join(sentences) or "none", "Name other --rules.")
     return space
@@ -187,11 +171,12 @@ class _Probe:
     base: Path
     bare: SchemeSection
     budget: float
+    room: float
     goal: Goal
 
     def unfit(self, scale: Scale, entries: Sequence[RuleSection]) -> str:
         """Why these rules, alone under the whole budget, cannot be searched; empty where they can."""
-        alone = self.bare.model_copy(update={scale: list(entries), "budget": {scale: self.budget}})
+        alone = self.bare.model_copy(update={scale: list(entries), "budget": {scale: down(self.room)}})
         try:
             scheme = build_scheme(self.recipe.model_copy(update={"scheme": alone}), self.base)
         except TriviumError as error:
@@ -220,7 +205,7 @@ def _candidates(probe: _Probe, rules: Sequence[str]) -> tuple[dict[Scale, tuple[
     for name in [*RULES, *files]:
         if rules and name not in rules:
             continue
-        made = from_file(name, files[name]) if name in files else catalogued(name, recipe, probe.budget)
+        made = from_file(name, files[name]) if name in files else catalogued(name, recipe, probe.room)
         if isinstance(made, str):
             sentences.append(f"{name} is left out: {made}.")
             continue
@@ -231,17 +216,3 @@ def _candidates(probe: _Probe, rules: Sequence[str]) -> tuple[dict[Scale, tuple[
         else:
             found[made.scale].append(made)
     return {scale: tuple(candidates) for scale, candidates in found.items() if candidates}, sentences
-
-
-def _shares(recipe: Recipe, base: Path, budget: float) -> dict[Scale, float]:
-    """The share of the budget that each scale of the recipe's own scheme may use as written, by its constants."""
-    scheme = build_scheme(recipe, base)
-    influences = {s: derive(part, len(scheme.teachers)).constants.influence for s, part in scheme.scales.items()}
-    return {scale: min(1.0, max(LEAST_SHARE, value / budget)) for scale, value in influences.items()}
-
-
-def _down(budget: float) -> float:
-    """Six decimals, rounded down, so that budgets rounded one by one do not exceed their sum; 1e−13 forgives the last
-    bit of a number that was such a decimal before it was divided."""
-    unit = 10.0**_DECIMALS
-    return math.floor(budget * unit + 1e-7) / unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from typer.testing import CliRunner
 
 from tiny_examples import ExamplesWorld
 from trivium.cli import app
+from trivium.errors import InputError
 from trivium.training import classify
 from trivium.training.build import build_scheme
 from trivium.training.evaluate import mixture_nats
 from trivium.training.recipe import SchemeSection, parse_recipe
 from trivium.training.run import Workshop, distill
 from trivium.tuning.mixture import MixtureObjective, mean_nats
+from trivium.tuning.proof import prove
 from trivium.tuning.space import Space, build_space
 from trivium.tuning.storage import Identity, identity_of
 from trivium.tuning.student import StudentObjective
@@ -141,3 +144,29 @@ def test_the_command_leaves_a_recipe_that_is_certified_and_a_page(
     assert all(f["verdict"] == "PROVED" for f in certificate["findings"] if f["axiom"] in ("W-N", "W-P", "W-B"))
     again = CliRunner().invoke(app, ["distill", str(out / "best.yaml"), "--out", str(tmp_path / "run")])
     assert again.exit_code == 0, again.output
+
+
+class Greedy:
+    """The last rule of every scale, as strong as it may be, and all of the room."""
+
+    def choice(self, name: str, options: Sequence[str]) -> str:
+        return options[-1]
+
+    def real(self, name: str, low: float, high: float, log: bool) -> float:
+        return high
+
+
+def test_what_the_margin_of_an_order_adds_is_taken_off_what_rules_may_use(points: ExamplesWorld) -> None:
+    order = {"order": "both > sizer > signer", "margin": 0.2, "cap": 1.0, "budget": 2.0}
+    space = build_space(points.recipe(scheme=order), points.folder)
+    assert space.budget == 2.0
+    assert 1.0 < space.room < 2.0
+    assert {"entropy", "skill"} <= {c.rule for scale in space.candidates.values() for c in scale}
+    section = space.section(Greedy())
+    assert isinstance(section.budget, dict)
+    proof = prove(build_scheme(space.with_section(section), space.base), space.question)
+    assert proof.proved, proof.reason
+    assert proof.influence <= 2.0
+    assert sum(section.budget.values()) == pytest.approx(space.room, abs=1e-5)
+    with pytest.raises(InputError, match="beside the margin of the safety order"):
+        build_space(points.recipe(scheme={**order, "margin": 1.5, "budget": 1.0}), points.folder)

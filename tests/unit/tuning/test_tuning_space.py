@@ -17,9 +17,10 @@ from trivium.errors import InfeasibleError, InputError
 from trivium.scheme import Scheme
 from trivium.training.build import build_scheme
 from trivium.training.recipe import SchemeSection
+from trivium.tuning.budget import default_budget
 from trivium.tuning.candidates import Choice
 from trivium.tuning.proof import prove
-from trivium.tuning.space import OFF, OWN, Space, build_space, default_budget
+from trivium.tuning.space import OFF, OWN, Space, build_space
 from trivium.weighting import RULES
 from trivium.weighting.features import SCALES
 
