@@ -55,7 +55,9 @@ class Arm:
     @property
     def labels(self) -> bool:
         taught = any(isinstance(leaf, Learned) for leaf in leaves(self.scheme))
-        return self.loss.label > 0 or bool(set(self.scheme.ranges) & NEEDS_LABEL) or self.by_group or taught
+        # The gradients' inner products stand there because they are those of the whole batch; they hold no label.
+        reads = set(self.scheme.ranges) & NEEDS_LABEL - {"gram"}
+        return self.loss.label > 0 or bool(reads) or self.by_group or taught
 
 
 @rule(scale="context", features={"context_loss": (0.0, 12.0)})

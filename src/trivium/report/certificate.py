@@ -9,6 +9,7 @@ from typing import Any, Final
 from trivium.axioms import AXIOMS
 from trivium.certify.certificate import digest_of
 from trivium.certify.question import VERDICTS
+from trivium.certify.words import least
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import NOTHING, decimal, finite
 from trivium.report.section import Section
@@ -86,22 +87,10 @@ def _constants(certificate: Mapping[str, Any]) -> list[str]:
         bound = finite(known.get(name))
         if bound is not None:
             if name == "floor":
-                shown.append(words.format(_least(bound)))
+                shown.append(words.format(least(bound)))
             else:
                 shown.append(words.format(decimal(math.ceil(1000 * bound - 1e-6) / 1000)))
     return shown
-
-
-def _least(bound: float) -> str:
-    """A floor rounded down: three decimals, or three digits where those would be zeros.
-
-    >>> _least(0.15549), _least(0.0005), _least(2.3456e-7), _least(0.0)
-    ('0.155', '0.0005', '2.34e−07', '0.000')
-    """
-    if bound <= 0 or bound >= 0.01:
-        return decimal(math.floor(1000 * bound + 1e-6) / 1000)
-    unit = 10.0 ** (2 - math.floor(math.log10(bound)))
-    return f"{math.floor(unit * bound + 1e-6) / unit:.3g}".replace("-", "−")
 
 
 def _badge(verdict: str) -> dict[str, str]:

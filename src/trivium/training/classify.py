@@ -211,12 +211,12 @@ def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
 
 def load_learner(recipe: Recipe, base: Path, folder: Path) -> Learner:
     """A student as :meth:`Learner.save_pretrained` left it in ``folder``."""
-    learner = build_learner(recipe, base)
-    if isinstance(learner.inner, TransformersClassifier):
+    if ".py:" not in (recipe.student.model or ""):
         section = recipe.student.model_copy(update={"model": str(folder.absolute()), "config": None})
         return build_learner(recipe.model_copy(update={"student": section}), base)
     from safetensors.torch import load_model
 
+    learner = build_learner(recipe, base)
     load_model(learner.inner, str(folder / "model.safetensors"))
     return learner
 

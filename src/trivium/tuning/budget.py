@@ -45,7 +45,7 @@ def room_under(budget: float, bare: Scheme) -> float:
     if reached <= budget:
         return budget
     room = budget - (reached - budget)
-    kept = room > 0 and projected(bounded(teachers, max(room, 0.0), {}), goal).influence <= budget * (1 + 1e-12)
+    kept = room > 0 and projected(bounded(teachers, room, {}), goal).influence <= budget * (1 + 1e-12)
     require(
         kept,
         "--budget must leave the rules something beside the margin of the safety order",

@@ -21,7 +21,8 @@ from benchmarks.study.arms import Arm, arms
 from benchmarks.study.loop import batches, run
 from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
 from benchmarks.study.store import Store, array
-from benchmarks.study.summary import summary, table_of
+from benchmarks.study.summary import SCHEMES, summary, table_of
+from trivium.certify.calculus import derive
 from trivium.errors import RuleError
 from trivium.scheme import Scheme, compose
 from trivium.weighting import Features, rule
@@ -349,3 +350,12 @@ def test_catalogue_rows_take_the_settings_sizes_or_say_why_not(tiny: Setting) ->
     assert not found["three scales, conforming"].labels
     assert found["ca_mkd"].labels
     assert not found["ebkd"].labels
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_schemes_of_the_claim_keep_what_the_readme_says(tiny: Setting, name: str) -> None:
+    scheme = arms(tiny)[0][name].scheme
+    derived = derive(scheme, 3)
+    assert derived.normalized
+    assert derived.constants.influence <= 8.0
+    assert derived.constants.floor > 0

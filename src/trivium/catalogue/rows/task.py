@@ -8,7 +8,7 @@ from trivium.weighting import AEKD, NashMTL, Skill, Static, TorchJD
 from trivium.weighting.task.torchjd import Method
 
 AEKD_SOURCE = "Du et al., NeurIPS 2020 (AEKD)"
-NASH_SOURCE = "Navon et al., ICML 2022 (Nash-MTL), solved exactly in each batch"
+NASH_SOURCE = "Navon et al., ICML 2022 (Nash-MTL), solved exactly in each batch and normalized"
 #: g₁ = (1, 0), g₂ = (−1, 0), g₃ = (0, 1): the first two cancel.
 OPPOSED = (1.0, -1.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 #: g₁ = (1, 0, 0), g₂ = (−½, ½, 0), g₃ = (0, 0, ½). Projected, g₁/3 becomes g₁/3 + g₂/3, and g₂/3 becomes g₂/3 + g₁/6.
