@@ -135,7 +135,7 @@ def main() -> None:
         if what != "teacher":
             result[f"{what}_differences"] = [replicates.difference(a, b) for a, b in PAIRS]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(_short(result), indent=1) + "\n")
+    options.output.write_text(json.dumps(_short(result), indent=1) + "\n", encoding="utf-8")
     for row in result["student_differences"]:
         low, high = row["interval"]
         print(f"student {row['a']:>14} − {row['b']:<14} {row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]")
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def _read(folder: Path) -> dict:
-    return json.loads((folder / "nats.json").read_text())
+    return json.loads((folder / "nats.json").read_text(encoding="utf-8"))
 
 
 def _short(value: object) -> object:

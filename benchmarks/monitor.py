@@ -241,7 +241,7 @@ def main() -> None:
         "cases": cases,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(_short(result), indent=1, ensure_ascii=False) + "\n")
+    options.output.write_text(json.dumps(_short(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for case in cases:
         print(f"{case['steps']} steps, {case['positions']} positions, CPU time")
         for name in ("monitored", "repairing"):

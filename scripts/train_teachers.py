@@ -112,7 +112,9 @@ def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -
     model.half().save_pretrained(ASSETS / "teachers" / domain)
     log.append({"domain": domain, "kept": round(best, 4), "rows": len(train), "parameters": model.num_parameters()})
     tokenizer.save_pretrained(ASSETS / "teachers" / domain)
-    (ASSETS / "teachers" / domain / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    (ASSETS / "teachers" / domain / "training.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in log), encoding="utf-8"
+    )
 
 
 def main() -> None:

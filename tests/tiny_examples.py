@@ -104,7 +104,7 @@ class ExamplesWorld:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "mine.py").write_text(FILE)
+        (folder / "mine.py").write_text(FILE, encoding="utf-8")
 
     def content(self, **changes: Any) -> dict[str, Any]:
         """Three teachers of which one serves both tasks, a rule at two scales, twelve steps."""
@@ -159,7 +159,7 @@ class ExamplesWorld:
         content["scheme"]["cap"] = 1.0
         width = len(CLASSES[task])
         code = f"import torch\n\n\ndef student():\n    return torch.nn.Linear(4, {width})\n"
-        (self.folder / "plain.py").write_text(code)
+        (self.folder / "plain.py").write_text(code, encoding="utf-8")
         return merged(content, changes)
 
     def recipe(self, **changes: Any) -> Recipe:

@@ -106,7 +106,7 @@ class World:
         for domain in DOMAINS:
             for seed, split in enumerate(("train", "validation", "test")):
                 lines = [json.dumps({"text": text}) for text in documents(domain, 6, seed)]
-                (folder / f"{domain}.{split}.jsonl").write_text("\n".join(lines))
+                (folder / f"{domain}.{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
     def add_model(self, name: str, model: Any, tokenizer: Any = None) -> None:
         model.save_pretrained(self.folder / name)

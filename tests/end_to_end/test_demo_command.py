@@ -47,7 +47,7 @@ def test_it_leaves_what_it_promises(demo: tuple[Path, Any, Any]) -> None:
 
 def test_it_compares_four_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, Any]) -> None:
     out, first, _ = demo
-    comparison = json.loads((out / "comparison.json").read_text())
+    comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert {(row["name"], row["what"]) for row in comparison["rows"]} == {
         (name, what) for name in RUNS for what in ("mixture", "student")
     }
@@ -57,7 +57,9 @@ def test_it_compares_four_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, An
         == 1
     )
     # Equal initial weights: every student was evaluated before its first step.
-    starts = [json.loads((out / name / "metrics.jsonl").read_text().splitlines()[0])["mean"] for name in RUNS]
+    starts = [
+        json.loads((out / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])["mean"] for name in RUNS
+    ]
     assert len(set(starts)) == 1
     for label in ("uniform weights", "full scheme", "oracle"):
         assert label in first.output
@@ -65,7 +67,7 @@ def test_it_compares_four_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, An
 
 def test_its_scheme_is_proved_and_its_run_is_in_the_certificate(demo: tuple[Path, Any, Any]) -> None:
     out, _, _ = demo
-    certificate = json.loads((out / "certificate.json").read_text())
+    certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
     assert {finding["verdict"] for finding in certificate["findings"]} == {"PROVED"}
     assert certificate["run"]["steps"] == 3
     verified = CliRunner().invoke(app, ["verify", str(out / "certificate.json")])

@@ -32,13 +32,13 @@ def test_its_composition_is_proved(tmp_path: Path) -> None:
 def test_it_trains_a_student_that_knows_both_tasks_and_reports_it(tmp_path: Path) -> None:
     done = trivium("distill", str(RECIPE), "--out", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "run" / "accuracy.json").read_text())
+    found = json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8"))
     student, mixture, *teachers = found["rows"]
     assert [row["name"] for row in teachers] == ["linear", "forest", "parity", "both"]
     assert student["tasks"]["digit"]["accuracy"] > 0.9  # a tenth by chance
     assert student["tasks"]["parity"]["accuracy"] > 0.85
     assert mixture["tasks"]["digit"]["accuracy"] > 0.9
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert f"{100 * student['accuracy']:.1f} %" in page
     assert 'id="text"' not in page
     again = trivium("distill", str(RECIPE), "--out", "run", folder=tmp_path)
@@ -46,4 +46,4 @@ def test_it_trains_a_student_that_knows_both_tasks_and_reports_it(tmp_path: Path
     assert "must not overwrite another" in again.stderr
     resumed = trivium("distill", str(RECIPE), "--out", "run", "--resume", folder=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert json.loads((tmp_path / "run" / "accuracy.json").read_text()) == found
+    assert json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8")) == found

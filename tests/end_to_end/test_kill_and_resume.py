@@ -44,7 +44,7 @@ def uninterrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def last_step(out: Path) -> int:
     trace = out / "metrics.jsonl"
-    return trace.read_text().count('"kind": "step"') if trace.exists() else 0
+    return trace.read_text(encoding="utf-8").count('"kind": "step"') if trace.exists() else 0
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -70,7 +70,7 @@ def test_killed_and_resumed_equals_uninterrupted(world: World, uninterrupted: Pa
     for name, tensor in expected.items():
         assert torch.equal(tensor, found[name]), name
     for folder in (uninterrupted, out):
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(1, 61))
 
 

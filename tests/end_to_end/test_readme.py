@@ -31,9 +31,9 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two files the README has a reader save; the recipe cut down so that the test stays short."""
     folder = tmp_path_factory.mktemp("stranger")
-    (folder / "my_rule.py").write_text(blocks("python")[0])
+    (folder / "my_rule.py").write_text(blocks("python")[0], encoding="utf-8")
     short = blocks("yaml")[0].replace("train_rows: 64", "train_rows: 8\n  evaluation_rows: 2\n  test_rows: 4")
-    (folder / "recipe.yaml").write_text(short.replace("steps: 60", "steps: 4"))
+    (folder / "recipe.yaml").write_text(short.replace("steps: 60", "steps: 4"), encoding="utf-8")
     return folder
 
 
@@ -71,15 +71,15 @@ def test_python_example_runs() -> None:
 
 
 def test_make_targets_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_example_is_the_readmes() -> None:
     example = ROOT / "examples" / "own_rule"
-    assert (example / "my_rule.py").read_text() == blocks("python")[0]
-    assert (example / "recipe.yaml").read_text() == blocks("yaml")[0]
+    assert (example / "my_rule.py").read_text(encoding="utf-8") == blocks("python")[0]
+    assert (example / "recipe.yaml").read_text(encoding="utf-8") == blocks("yaml")[0]
 
 
 def test_tables_come_from_the_benchmark_files() -> None:

@@ -77,12 +77,12 @@ def _one(teacher: Reader, inputs: Any, stem: Path, batch: int, progress: Progres
                 progress(teacher.name, min(start + batch, len(inputs)), len(inputs))
         array.flush()
         # The marker comes last: without it the data is not trusted.
-        done.write_text(json.dumps(marker))
+        done.write_text(json.dumps(marker), encoding="utf-8")
     return np.memmap(data, dtype=np.float16, mode="r", shape=shape)
 
 
 def _shape_in(marker: Path) -> object:
     try:
-        return json.loads(marker.read_text())["shape"]
+        return json.loads(marker.read_text(encoding="utf-8"))["shape"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -17,7 +17,7 @@ _IDENTITY = "identity.json"
 
 def mark_complete(folder: Path) -> None:
     """Say that every file of a checkpoint is on disk; an unmarked one may have been cut off while written."""
-    (folder / _COMPLETE).write_text("")
+    (folder / _COMPLETE).write_text("", encoding="utf-8")
 
 
 def latest_complete(folder: Path) -> Path | None:
@@ -58,7 +58,7 @@ def claim(folder: Path, recipe: Recipe, teachers: Sequence[Reader], resume: bool
     identity = {"recipe": recipe.digest(), "teachers": fingerprints}
     path = folder / _IDENTITY
     if path.exists():
-        begun = json.loads(path.read_text())
+        begun = json.loads(path.read_text(encoding="utf-8"))
         if begun["teachers"] != fingerprints:
             changed = sorted(n for n, f in fingerprints.items() if begun["teachers"].get(n) != f)
             raise InputError(
@@ -74,5 +74,5 @@ def claim(folder: Path, recipe: Recipe, teachers: Sequence[Reader], resume: bool
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(identity, indent=1))
+    partial.write_text(json.dumps(identity, indent=1), encoding="utf-8")
     partial.replace(path)

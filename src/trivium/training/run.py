@@ -222,7 +222,9 @@ def distill(
             workshop.tokenizer.save_pretrained(folder / "student")
         if isinstance(rows := workshop.held_out[0], Examples):
             write_accuracy(nats, rows, scheme.teachers, folder / "accuracy.json")
-        (folder / "nats.json").write_text(json.dumps({name: values.tolist() for name, values in nats.items()}))
+        (folder / "nats.json").write_text(
+            json.dumps({name: values.tolist() for name, values in nats.items()}), encoding="utf-8"
+        )
     wait()
     return nats
 

@@ -24,18 +24,18 @@ class Trace:
         if resumed_step is not None and path.exists():
             kept = [row for row in read_trace(path) if row["step"] <= resumed_step]
         partial = path.with_suffix(".partial")
-        partial.write_text("".join(_line(row) for row in kept))
+        partial.write_text("".join(_line(row) for row in kept), encoding="utf-8")
         partial.replace(path)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(_line({"kind": kind, "step": step, **values}))
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
     """All complete lines; a last line cut off by a crash is left out."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -63,7 +63,7 @@ class StudentObjective:
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         # Last, as a mark: a folder without it was cut off.
-        (folder / "done").write_text("")
+        (folder / "done").write_text("", encoding="utf-8")
         return mean_nats(nats["student"], self.rows("validation"))
 
     def nats(self, section: SchemeSection, split: Split) -> Tensor:

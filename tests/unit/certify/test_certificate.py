@@ -43,7 +43,7 @@ def test_a_file_gives_back_the_certificate(proved: Certificate, violated: Certif
         path = tmp_path / "made" / f"{certificate.name}.json"
         certificate.write(path)
         assert load(path) == certificate
-        assert edited(json.loads(path.read_text())) == []
+        assert edited(json.loads(path.read_text(encoding="utf-8"))) == []
 
 
 def test_what_is_unknown_survives_as_infinity(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_is_unknown_survives_as_infinity(tmp_path: Path) -> None:
     assert certificate.constants.lipschitz == float("inf")
     certificate.write(tmp_path / "c.json")
     assert load(tmp_path / "c.json") == certificate
-    json.loads((tmp_path / "c.json").read_text(), parse_constant=pytest.fail)
+    json.loads((tmp_path / "c.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -107,7 +107,7 @@ def test_another_schema_is_refused_in_one_line(proved: Certificate, change: dict
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
 def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "c.json").write_text(text)
+    (tmp_path / "c.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError):
         load(tmp_path / "c.json")
     with pytest.raises(InputError, match="readable"):

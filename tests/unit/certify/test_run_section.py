@@ -18,7 +18,7 @@ from trivium.weighting import Margin
 
 def trace(folder: Path, *rows: dict[str, Any] | str) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    (folder / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
 
 

@@ -70,7 +70,7 @@ BROKEN = [
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rules.py").write_text(RULES)
+    (tmp_path / "rules.py").write_text(RULES, encoding="utf-8")
     return tmp_path
 
 
@@ -95,7 +95,7 @@ def test_a_built_in_rule_is_proved_and_leaves_its_files(here: Path) -> None:
     assert "PROVED" in result.stdout
     assert "T3" not in result.stderr
     assert {finding.verdict for finding in load("out/c.json").findings} == {"PROVED"}
-    assert (here / "card.md").read_text().startswith("## ")
+    assert (here / "card.md").read_text(encoding="utf-8").startswith("## ")
 
 
 def test_a_rule_with_an_argument_that_is_a_list(here: Path) -> None:
@@ -201,7 +201,7 @@ def test_bad_input_is_one_line_and_exit_code_2(here: Path, arguments: list[str],
     ],
 )
 def test_a_file_that_does_not_run_is_one_line(here: Path, text: str, said: str) -> None:
-    (here / "bad.py").write_text(text)
+    (here / "bad.py").write_text(text, encoding="utf-8")
     result = trivium_in_process("certify", "bad.py:f", "--teachers", "3")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
@@ -210,8 +210,8 @@ def test_a_file_that_does_not_run_is_one_line(here: Path, text: str, said: str) 
 
 def test_a_file_may_import_what_lies_beside_it(here: Path) -> None:
     (here / "sub").mkdir()
-    (here / "sub" / "helper.py").write_text("SCALE = 0.5\n")
-    (here / "sub" / "mine.py").write_text(RULES + "\nfrom helper import SCALE\n")
+    (here / "sub" / "helper.py").write_text("SCALE = 0.5\n", encoding="utf-8")
+    (here / "sub" / "mine.py").write_text(RULES + "\nfrom helper import SCALE\n", encoding="utf-8")
     before = list(sys.path)
     assert resolve("sub/mine.py:fine").name == "fine"
     assert sys.path == before
@@ -221,7 +221,7 @@ def test_a_file_may_import_what_lies_beside_it(here: Path) -> None:
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": "other"}'])
 def test_a_file_that_is_no_certificate_is_bad_input(here: Path, command: str, text: str | None) -> None:
     if text is not None:
-        (here / "c.json").write_text(text)
+        (here / "c.json").write_text(text, encoding="utf-8")
     result = trivium_in_process(command, "c.json")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
@@ -236,7 +236,7 @@ def test_replay_needs_a_violation(here: Path) -> None:
 
 def test_a_rule_that_changed_is_refused_by_replay_and_verify(here: Path) -> None:
     certify("rules.py:unnormalised", "--json", "c.json")
-    (here / "rules.py").write_text(RULES.replace("0.9 *", "1.0 *"))
+    (here / "rules.py").write_text(RULES.replace("0.9 *", "1.0 *"), encoding="utf-8")
     replayed = trivium_in_process("replay", "c.json")
     assert replayed.exit_code == 2
     assert "changed since" in replayed.stderr
@@ -249,11 +249,11 @@ def test_a_rule_that_changed_is_refused_by_replay_and_verify(here: Path) -> None
 
 def test_a_residual_that_does_not_come_back_is_exit_code_1(here: Path) -> None:
     certify("rules.py:unnormalised", "--json", "c.json")
-    data = json.loads((here / "c.json").read_text())
+    data = json.loads((here / "c.json").read_text(encoding="utf-8"))
     for finding in data["findings"]:
         if finding["witness"]:
             finding["witness"]["residual"] = 0.25
-    (here / "c.json").write_text(json.dumps(data))
+    (here / "c.json").write_text(json.dumps(data), encoding="utf-8")
     result = trivium_in_process("replay", "c.json")
     assert result.exit_code == 1
     assert "NOT reproduced" in result.stdout
@@ -262,8 +262,8 @@ def test_a_residual_that_does_not_come_back_is_exit_code_1(here: Path) -> None:
 def test_an_edited_certificate_is_refused(here: Path) -> None:
     certify("margin", "--json", "c.json")
     assert trivium_in_process("verify", "c.json").exit_code == 0
-    text = (here / "c.json").read_text()
-    (here / "c.json").write_text(text.replace('"cap": 0.', '"cap": 0.0'))
+    text = (here / "c.json").read_text(encoding="utf-8")
+    (here / "c.json").write_text(text.replace('"cap": 0.', '"cap": 0.0'), encoding="utf-8")
     result = trivium_in_process("verify", "c.json")
     assert result.exit_code == 1
     assert "refused: the certificate was edited" in result.stdout
@@ -331,7 +331,7 @@ def test_a_recipe_is_certified_for_what_its_scheme_promises(here: Path) -> None:
     (here / "mine").mkdir()
     (here / "rules.py").rename(here / "mine" / "rules.py")
     recipe = here / "mine" / "two.yaml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE, encoding="utf-8")
     result = trivium_in_process("certify", "mine/two.yaml", "--seconds", "0.3", "--json", "c.json")
     assert result.exit_code == 0, result.stderr
     certificate = load("c.json")
@@ -343,21 +343,21 @@ def test_a_recipe_is_certified_for_what_its_scheme_promises(here: Path) -> None:
     verdicts = {finding.axiom: finding.verdict for finding in certificate.findings}
     assert verdicts == {"W-F": "VERIFIED", "W-N": "PROVED", "W-P": "PROVED", "W-B": "PROVED", "W-S": "PROVED"}
     assert trivium_in_process("verify", "c.json").exit_code == 0
-    recipe.write_text(RECIPE + "# a remark changes nothing\n")
+    recipe.write_text(RECIPE + "# a remark changes nothing\n", encoding="utf-8")
     assert trivium_in_process("verify", "c.json").exit_code == 0
-    recipe.write_text(RECIPE.replace("0.05", "0.04"))
+    recipe.write_text(RECIPE.replace("0.05", "0.04"), encoding="utf-8")
     changed = trivium_in_process("verify", "c.json")
     assert changed.exit_code == 1
     assert "two.yaml has changed" in changed.stdout
-    recipe.write_text(RECIPE)
-    (here / "mine" / "rules.py").write_text(RULES + "\n")
+    recipe.write_text(RECIPE, encoding="utf-8")
+    (here / "mine" / "rules.py").write_text(RULES + "\n", encoding="utf-8")
     changed = trivium_in_process("verify", "c.json")
     assert changed.exit_code == 1
     assert "rules.py has changed" in changed.stdout
 
 
 def test_a_recipe_says_its_teachers_itself(here: Path) -> None:
-    (here / "two.yaml").write_text(RECIPE)
+    (here / "two.yaml").write_text(RECIPE, encoding="utf-8")
     for arguments, said in ((["--teachers", "3"], "3 and 2"), (["--param", "x=1"], "recipe")):
         result = trivium_in_process("certify", "two.yaml", *arguments)
         assert result.exit_code == 2
@@ -367,25 +367,26 @@ def test_a_recipe_says_its_teachers_itself(here: Path) -> None:
 def test_a_certificate_of_a_run_shows_what_its_monitor_saw(here: Path) -> None:
     (here / "run").mkdir()
     rows = [{"kind": "step", "step": 4, "axioms": {"W-N": 1e-8, "W-B": -0.01}}]
-    (here / "run" / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (here / "run" / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     result = certify("margin", "--run", "run", "--json", "c.json")
     assert result.exit_code == 0
     assert "over 4 training steps" in result.stdout
     assert load("c.json").kind == "run"
     assert trivium_in_process("verify", "c.json").exit_code == 0
-    (here / "run" / "metrics.jsonl").write_text(json.dumps(rows[0] | {"step": 5}))
+    (here / "run" / "metrics.jsonl").write_text(json.dumps(rows[0] | {"step": 5}), encoding="utf-8")
     assert "not the trace" in trivium_in_process("verify", "c.json").stdout
 
 
 def test_a_changed_file_beside_the_rule_is_refused(here: Path) -> None:
-    (here / "helping.py").write_text("from deeper.scale import SCALE\n")
+    (here / "helping.py").write_text("from deeper.scale import SCALE\n", encoding="utf-8")
     (here / "deeper").mkdir()
-    (here / "deeper" / "__init__.py").write_text("")
-    (here / "deeper" / "scale.py").write_text("SCALE = 0.25\n")
+    (here / "deeper" / "__init__.py").write_text("", encoding="utf-8")
+    (here / "deeper" / "scale.py").write_text("SCALE = 0.25\n", encoding="utf-8")
     (here / "mine.py").write_text(
         "import torch\nimport trivium as tv\nfrom helping import SCALE\n\n"
         "@tv.rule(scale='token', features={'entropy': (0.0, 12.0)})\n"
-        "def scaled(entropy):\n    return torch.softmax(-SCALE * entropy, dim=-1)\n"
+        "def scaled(entropy):\n    return torch.softmax(-SCALE * entropy, dim=-1)\n",
+        encoding="utf-8",
     )
     assert (
         trivium_in_subprocess(
@@ -396,7 +397,7 @@ def test_a_changed_file_beside_the_rule_is_refused(here: Path) -> None:
     source = load("c.json").source
     assert set(source.imports) == {"helping.py", "deeper/__init__.py", "deeper/scale.py"}  # type: ignore[union-attr]
     assert trivium_in_subprocess(here, "verify", "c.json").returncode == 0
-    (here / "deeper" / "scale.py").write_text("SCALE = 0.2500001\n")
+    (here / "deeper" / "scale.py").write_text("SCALE = 0.2500001\n", encoding="utf-8")
     refused = trivium_in_subprocess(here, "verify", "c.json")
     assert refused.returncode == 1
     assert "scale.py has changed since it was certified" in refused.stdout

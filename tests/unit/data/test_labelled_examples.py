@@ -25,7 +25,7 @@ def unused(reference: str) -> Any:
 
 
 def jsonl(path: Path, records: list[Any]) -> str:
-    path.write_text("\n".join(json.dumps(record) for record in records))
+    path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
     return path.name
 
 
@@ -138,7 +138,7 @@ def test_parts_by_name_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
 )
 def test_a_source_that_cannot_be_used_is_named(tmp_path: Path, write: str | None, reference: str, part: str) -> None:
     if write is not None:
-        (tmp_path / reference.partition("#")[0]).write_text(write)
+        (tmp_path / reference.partition("#")[0]).write_text(write, encoding="utf-8")
     with pytest.raises(InputError, match=part):
         read_examples(reference, tmp_path, Columns(), unused)
 

@@ -85,8 +85,8 @@ def test_what_is_done_is_skipped_and_what_a_kill_left_half_is_run_again(
     cells = plan.block(shape, "clean", 0, 6)[:4]
     store = Store(tmp_path / "cells.jsonl")
     assert harness.go(cells[:3], store, load, 0, FOREVER, _quiet) == 3
-    text = store.path.read_text()
-    store.path.write_text(text[:-30])  # the last line is cut, as by a kill
+    text = store.path.read_text(encoding="utf-8")
+    store.path.write_text(text[:-30], encoding="utf-8")  # the last line is cut, as by a kill
     again = Store(store.path)
     assert harness.go(cells, again, load, 0, FOREVER, _quiet) == 2
     whole = Store(store.path)

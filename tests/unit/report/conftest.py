@@ -157,12 +157,12 @@ def write_run(folder: Path, steps: int = 400, broken: bool = True) -> Path:
     for seed, (name, (_, final, _)) in enumerate(RUNS.items()):
         lines = "".join(json.dumps(row) + "\n" for row in metrics(final, seed, steps, broken and name == "full"))
         (folder / name).mkdir(exist_ok=True)
-        (folder / name / "metrics.jsonl").write_text(lines)
+        (folder / name / "metrics.jsonl").write_text(lines, encoding="utf-8")
         if name == "full":
-            (folder / "metrics.jsonl").write_text(lines)
+            (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
     for name, content in (("comparison", comparison()), ("certificate", certificate()), ("sample", sample())):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    (folder / "recipe.yaml").write_text(RECIPE)
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     return folder
 
 

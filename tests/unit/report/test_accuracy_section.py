@@ -37,9 +37,9 @@ def content(domains: list[str], tasks: list[str]) -> dict[str, Any]:
 
 def folder(path: Path, found: dict[str, Any] | None, evals: list[dict[str, Any]] | None = None) -> RunFolder:
     if found is not None:
-        (path / "accuracy.json").write_text(json.dumps(found))
+        (path / "accuracy.json").write_text(json.dumps(found), encoding="utf-8")
     lines = [json.dumps({"kind": "eval", "step": step, **values}) for step, values in enumerate(evals or [])]
-    (path / "metrics.jsonl").write_text("\n".join(lines))
+    (path / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return read_folder(path)
 
 
@@ -70,7 +70,7 @@ def test_a_run_on_text_has_no_such_section_and_one_on_examples_no_text(tmp_path:
 
 def test_the_page_shows_it_and_escapes_names(tmp_path: Path) -> None:
     folder(tmp_path, content(["en", "de"], ["mood"]))
-    page = write_report(tmp_path).read_text()
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'id="accuracy"' in page
     assert "87.5 %" in page
     assert "teacher &lt;b&gt;" in page
@@ -79,7 +79,9 @@ def test_the_page_shows_it_and_escapes_names(tmp_path: Path) -> None:
 
 def test_a_file_of_another_shape_costs_its_section(tmp_path: Path) -> None:
     folder(tmp_path, {"rows": [3], "domains": {"en": 1}, "tasks": {}})
-    assert "accuracy.json is not of the shape that this version reads" in write_report(tmp_path).read_text()
+    assert "accuracy.json is not of the shape that this version reads" in write_report(tmp_path).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_learning_curves_are_of_nats_and_accuracy(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ class Page(HTMLParser):
 
 
 def change(run: Path, name: str, edit: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads((run / name).read_text())
+    content = json.loads((run / name).read_text(encoding="utf-8"))
     edit(content)
-    (run / name).write_text(json.dumps(content))
+    (run / name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_all_sections_are_there_in_order_with_unique_ids(run: Path) -> None:
@@ -79,7 +79,12 @@ def test_nothing_is_loaded_from_anywhere(run: Path) -> None:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base")
         assert "src" not in attrs
         assert (attrs.get("href") or "#").startswith("#")
-    own = re.sub(r"<script>/\*\*\s+\* plotly\.js.*?</script>", "", (run / "report.html").read_text(), flags=re.DOTALL)
+    own = re.sub(
+        r"<script>/\*\*\s+\* plotly\.js.*?</script>",
+        "",
+        (run / "report.html").read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
     assert len(own) < 1_000_000
     assert "http://" not in own
     assert "https://" not in own
@@ -91,7 +96,7 @@ def test_nothing_is_loaded_from_anywhere(run: Path) -> None:
 
 
 def test_plotly_is_inlined_once(run: Path, real_plotly: str) -> None:
-    html = write_report(run).read_text()
+    html = write_report(run).read_text(encoding="utf-8")
     assert html.count(real_plotly[:500]) == 1
     assert html.count("* plotly.js v") == 1
     assert len(html) < 6_500_000
@@ -105,7 +110,7 @@ def test_every_chart_has_its_specification(run: Path) -> None:
 
 
 def test_the_folders_path_is_not_in_the_page(run: Path) -> None:
-    assert str(run.parent) not in write_report(run).read_text()
+    assert str(run.parent) not in write_report(run).read_text(encoding="utf-8")
 
 
 def test_the_page_is_the_same_when_written_again(run: Path) -> None:
@@ -125,8 +130,10 @@ def test_text_of_any_kind_is_escaped_everywhere(run: Path) -> None:
         return value + HOSTILE if isinstance(value, str) else value
 
     for name in ("comparison.json", "certificate.json", "sample.json"):
-        (run / name).write_text(json.dumps(poison(json.loads((run / name).read_text()))))
-    (run / "recipe.yaml").write_text(HOSTILE)
+        (run / name).write_text(
+            json.dumps(poison(json.loads((run / name).read_text(encoding="utf-8")))), encoding="utf-8"
+        )
+    (run / "recipe.yaml").write_text(HOSTILE, encoding="utf-8")
     page = Page(write_report(run))
     assert sum(tag == "script" for tag, _ in page.elements) == 4
     assert not any("onload" in attrs for _, attrs in page.elements)
@@ -146,7 +153,7 @@ def test_text_of_any_kind_is_escaped_everywhere(run: Path) -> None:
 )
 def test_a_missing_file_costs_its_sections_and_is_named(run: Path, name: str, sections: list[str]) -> None:
     (run / name).unlink()
-    html = write_report(run).read_text()
+    html = write_report(run).read_text(encoding="utf-8")
     for section in SECTIONS:
         part = re.search(rf'<section id="{section}".*?</section>', html, re.DOTALL)
         assert part is not None
@@ -162,14 +169,14 @@ def test_an_empty_folder_gives_a_page_of_sentences(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[1, 2]", '"text"', ""])
 @pytest.mark.parametrize("name", ["comparison.json", "certificate.json", "sample.json"])
 def test_a_broken_file_is_named_and_the_rest_stands(run: Path, name: str, content: str) -> None:
-    (run / name).write_text(content)
+    (run / name).write_text(content, encoding="utf-8")
     words = Page(write_report(run)).words()
     assert f"{name} is not valid JSON" in words or f"{name} does not hold a JSON object" in words
 
 
 def test_files_that_are_no_text_or_hold_nothing_are_named(run: Path) -> None:
     (run / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
-    (run / "metrics.jsonl").write_text("")
+    (run / "metrics.jsonl").write_text("", encoding="utf-8")
     (run / "oracle" / "metrics.jsonl").unlink()
     (run / "oracle" / "metrics.jsonl").mkdir()
     words = Page(write_report(run)).words()
@@ -178,7 +185,7 @@ def test_files_that_are_no_text_or_hold_nothing_are_named(run: Path) -> None:
     assert "Runs compared: full scheme, best single teacher, uniform weights." in words
     (run / "metrics.jsonl").unlink()
     (run / "metrics.jsonl").mkdir()
-    (run / "recipe.yaml").write_text("a: [b")
+    (run / "recipe.yaml").write_text("a: [b", encoding="utf-8")
     words = Page(write_report(run)).words()
     assert "metrics.jsonl cannot be read (IsADirectoryError)" in words
     assert "a: [b" in words
@@ -204,7 +211,7 @@ def test_nan_and_infinity_become_dashes_and_gaps(run: Path) -> None:
     change(run, "comparison.json", spoil)
     change(run, "certificate.json", lambda c: c["findings"][0].update(residual="inf", tolerance=math.nan))
     change(run, "sample.json", lambda s: s["documents"][0]["weights"]["all"].__setitem__(0, [math.nan, None, "nan"]))
-    with (run / "metrics.jsonl").open("a") as file:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(
             '{"kind":"step","step":405,"loss":NaN,"share":{"token":{"python":null}},"axioms":{"W-B":Infinity}}\n'
         )

@@ -49,7 +49,7 @@ def test_a_difference_is_shown_only_when_zero_is_outside(a: float, b: float) -> 
 
 
 def write(path: Path, *rows: object) -> Path:
-    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -105,14 +105,16 @@ def test_shares_stack_in_the_order_of_the_teachers(run: Path) -> None:
     ],
 )
 def test_bounds_of_influence_from_the_recipe(run: Path, scheme: str, expected: dict[str, float]) -> None:
-    (run / "recipe.yaml").write_text(f"scheme: {scheme}\n")
+    (run / "recipe.yaml").write_text(f"scheme: {scheme}\n", encoding="utf-8")
     (run / "certificate.json").unlink()
     assert bounds(read_folder(run)) == expected
 
 
 def test_the_certificate_has_the_last_word_on_influence_in_all(run: Path) -> None:
-    certificate = json.loads((run / "certificate.json").read_text())
-    (run / "certificate.json").write_text(json.dumps({**certificate, "constants": {"influence": 3.8}}))
+    certificate = json.loads((run / "certificate.json").read_text(encoding="utf-8"))
+    (run / "certificate.json").write_text(
+        json.dumps({**certificate, "constants": {"influence": 3.8}}), encoding="utf-8"
+    )
     assert bounds(read_folder(run)) == {"token": 1.0, "task": 1.0, "context": 4.0, "all": 3.8}
 
 
@@ -139,7 +141,7 @@ def test_tokens_keep_whitespace_and_show_what_cannot_be_seen(run: Path) -> None:
     tokens = ["a\n\n  b", "\t", " ", "<0x0A>", "\ud83d", "你", "\x00", "e\u0301", "&lt;", "", "\r\n"]
     weights = {"all": [[0.2, 0.3, 0.5]] * len(tokens)}
     sample = {"teachers": ["a", "b", "c"], "documents": [{"domain": "x", "tokens": tokens, "weights": weights}]}
-    (run / "sample.json").write_text(json.dumps(sample))
+    (run / "sample.json").write_text(json.dumps(sample), encoding="utf-8")
     document = text(read_folder(run)).data["documents"][0]
     assert ["\n".join(token["pieces"]) for token in document["tokens"]] == [visible(token) for token in tokens]
     assert document["tokens"][0]["pieces"] == ["a", "", "  b"]
@@ -155,15 +157,15 @@ def test_tokens_keep_whitespace_and_show_what_cannot_be_seen(run: Path) -> None:
 @pytest.mark.parametrize("weights", [{}, {"all": []}, {"all": [[0.1]]}, {"all": ["x"]}, {"token": [[1, 0, 0]]}])
 def test_text_without_complete_weights_is_shown_uncoloured(run: Path, weights: dict[str, object]) -> None:
     sample = {"teachers": ["a", "b", "c"], "documents": [{"tokens": ["x", "y"], "weights": weights}]}
-    (run / "sample.json").write_text(json.dumps(sample))
+    (run / "sample.json").write_text(json.dumps(sample), encoding="utf-8")
     document = text(read_folder(run)).data["documents"][0]
     assert document["tokens"][1] == {"pieces": ["y"], "teacher": -1, "opacity": 0.0}
-    assert "<i>y</i>" in write_report(run).read_text()
+    assert "<i>y</i>" in write_report(run).read_text(encoding="utf-8")
 
 
 def test_a_long_document_is_cut_and_says_so(run: Path) -> None:
     sample = {"teachers": ["a"], "documents": [{"tokens": ["x"] * 3001, "weights": {"all": [[1.0]] * 3001}}]}
-    (run / "sample.json").write_text(json.dumps(sample))
+    (run / "sample.json").write_text(json.dumps(sample), encoding="utf-8")
     document = text(read_folder(run)).data["documents"][0]
     assert len(document["tokens"]) == 3000
     assert document["note"] == "the first 3,000 tokens; 1 more are not shown"
@@ -183,7 +185,7 @@ def shown(table: object) -> str:
 
 
 def test_console_tables(run: Path) -> None:
-    comparison = json.loads((run / "comparison.json").read_text())
+    comparison = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
     comparison["rows"].pop()
     comparison["rows"][0]["label"] = "[red]odd[/red]"
     table = shown(comparison_table(comparison))
@@ -205,7 +207,7 @@ def test_console_tables_of_nothing() -> None:
 
 def test_script_of_many_runs_stays_small(make_run: Callable[..., Path]) -> None:
     run = make_run(steps=4000)
-    assert len(write_report(run).read_text()) < 600_000
+    assert len(write_report(run).read_text(encoding="utf-8")) < 600_000
 
 
 def test_rounding_is_no_difference() -> None:

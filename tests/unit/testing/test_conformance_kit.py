@@ -58,7 +58,7 @@ def ids(*arguments: object, **options: object) -> list[str]:
 
 
 def test_a_users_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "test_mine.py").write_text(USERS_TEST)
+    (tmp_path / "test_mine.py").write_text(USERS_TEST, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     source = str(Path(trivium.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -237,7 +237,8 @@ def test_parts_are_every_scale_and_pair_and_the_whole_without_budgets(world: Wor
         "import trivium as tv\n"
         "@tv.rule(scale='token', features=['max_prob'])\n"
         "def plain(max_prob):\n"
-        "    return max_prob / max_prob.sum(-1, keepdim=True)\n"
+        "    return max_prob / max_prob.sum(-1, keepdim=True)\n",
+        encoding="utf-8",
     )
     scheme = {
         "token": [{"rule": "plain.py:plain"}, {"rule": "margin", "options": {"budget": 0.5}}],
@@ -266,7 +267,8 @@ def test_a_run_reports_no_mixture_when_its_weights_see_the_label(world: World, t
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['label_log_prob'])\n"
         "def cheat(label_log_prob):\n"
-        "    return torch.softmax(label_log_prob, dim=-1)\n"
+        "    return torch.softmax(label_log_prob, dim=-1)\n",
+        encoding="utf-8",
     )
     recipe = world.recipe(scheme={"token": [{"rule": "cheat.py:cheat"}]}, train={"steps": 2})
     assert set(distill(recipe, world.workshop(recipe), tmp_path / "run")) == {"student", "teachers"}

@@ -178,18 +178,20 @@ def test_a_fingerprint_follows_file_weights_and_settings(small: ExamplesWorld, t
     assert fingerprints(small, tasks=["size"])[0] != plain[0]
     other = ExamplesWorld(tmp_path)
     assert fingerprints(other) == plain  # wherever the file lies
-    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "\nx = 1\n")
+    (tmp_path / "mine.py").write_text(
+        (tmp_path / "mine.py").read_text(encoding="utf-8") + "\nx = 1\n", encoding="utf-8"
+    )
     assert all(a != b for a, b in zip(fingerprints(other), plain, strict=True))
 
 
 def test_a_file_runs_once_while_it_stays_the_same(tmp_path: Path) -> None:
     path = tmp_path / "once.py"
-    path.write_text("found = object()\n")
+    path.write_text("found = object()\n", encoding="utf-8")
     first = load_object("once.py:found", tmp_path)
     assert load_object("once.py:found", tmp_path) is first
-    path.write_text("found = object()  # changed\n")
+    path.write_text("found = object()  # changed\n", encoding="utf-8")
     assert load_object("once.py:found", tmp_path) is not first
-    path.write_text("1 / 0\n")
+    path.write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(
         InputError, match=r"a file that a recipe names must run: .*, line 1; received ZeroDivisionError"
     ):

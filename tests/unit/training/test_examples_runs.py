@@ -116,7 +116,8 @@ def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Pa
         "def student():\n"
         "    first, second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)\n"
         "    second.weight = first.weight\n"
-        "    return torch.nn.Sequential(first, torch.nn.Tanh(), second, torch.nn.Linear(4, 3).requires_grad_(False))\n"
+        "    return torch.nn.Sequential(first, torch.nn.Tanh(), second, torch.nn.Linear(4, 3).requires_grad_(False))\n",
+        encoding="utf-8",
     )
     content = small.one_task()
     content["student"] = {"model": "tied.py:student"}
@@ -222,7 +223,7 @@ def test_every_loss_trains_with_two_label_sets(
 
 def test_nats_and_correctness_are_what_a_loop_finds(finished: Path, shop: Workshop, two_tasks: Recipe) -> None:
     rows, source = rows_of(shop, "test"), shop.sources["test"]
-    stored = json.loads((finished / "nats.json").read_text())
+    stored = json.loads((finished / "nats.json").read_text(encoding="utf-8"))
     assert set(stored) == {n + s for n in ("student", "teachers", "mixture") for s in ("", "_correct")}
     for row in range(len(rows)):
         label = int(rows.labels[row, 0])
@@ -237,8 +238,8 @@ def test_nats_and_correctness_are_what_a_loop_finds(finished: Path, shop: Worksh
 
 
 def test_accuracy_is_told_by_domain_and_task(finished: Path, shop: Workshop) -> None:
-    found = json.loads((finished / "accuracy.json").read_text())
-    rows, stored = rows_of(shop, "test"), json.loads((finished / "nats.json").read_text())
+    found = json.loads((finished / "accuracy.json").read_text(encoding="utf-8"))
+    rows, stored = rows_of(shop, "test"), json.loads((finished / "nats.json").read_text(encoding="utf-8"))
     assert found["tasks"] == CLASSES
     assert found["domains"] == {"size": 40, "sign": 30}
     by_name = {row["name"]: row for row in found["rows"]}
@@ -254,7 +255,7 @@ def test_accuracy_is_told_by_domain_and_task(finished: Path, shop: Workshop) -> 
 
 def test_the_paired_bootstrap_takes_examples_for_documents(finished: Path, shop: Workshop) -> None:
     rows = rows_of(shop, "test")
-    stored = {n: torch.tensor(v) for n, v in json.loads((finished / "nats.json").read_text()).items()}
+    stored = {n: torch.tensor(v) for n, v in json.loads((finished / "nats.json").read_text(encoding="utf-8")).items()}
     runs = {"student": stored["student"], "mixture": stored["mixture"]}
     content = comparison({"student": runs}, rows, {n: n for n in runs}, [("student", "mixture")], "")
     assert content["unit"] == "nats an example"
@@ -282,7 +283,8 @@ def test_own_features_follow_their_examples_and_stand_in(small: ExamplesWorld) -
         "import torch, trivium as tv\n"
         "@tv.rule(scale='context', features={'trust': (0.0, 1.0)})\n"
         "def by_trust(trust):\n"
-        "    return torch.softmax(trust, dim=-1)\n"
+        "    return torch.softmax(trust, dim=-1)\n",
+        encoding="utf-8",
     )
     content = small.content(scheme={"task": [], "context": [{"rule": "trust.py:by_trust"}], "budget": None})
     content["data"]["domains"] = content["data"]["domains"][1:]  # the domain whose source has the column
@@ -313,7 +315,8 @@ def test_a_rule_that_leaves_the_serving_teachers_nothing_stops_the_run(
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['entropy'])\n"
         "def hard(entropy):\n"
-        "    return torch.tensor([0.0, 1.0, 0.0]).expand(entropy.shape)\n"
+        "    return torch.tensor([0.0, 1.0, 0.0]).expand(entropy.shape)\n",
+        encoding="utf-8",
     )
     scheme = {"token": [{"rule": "hard.py:hard"}], "task": [], "budget": None, "floor": 0.0, "cap": 1.0}
     recipe = small.recipe(scheme=scheme, monitor={"on_violation": "record"})
@@ -355,7 +358,7 @@ def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, t
     words = {"en": ("good", "bad"), "de": ("gut", "schlecht"), "fr": ("bon", "mauvais")}
     for language, (good, bad) in words.items():
         lines = [json.dumps({"text": f"{w} {n}", "label": k}) for n in range(30) for k, w in ((1, good), (0, bad))]
-        (tmp_path / f"{language}.jsonl").write_text("\n".join(lines))
+        (tmp_path / f"{language}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "m.py").write_text(
         "import torch\n"
         f"WORDS = {words!r}\n"
@@ -372,7 +375,8 @@ def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, t
         "        self.bag = torch.nn.EmbeddingBag(997, 2)\n"
         "    def forward(self, texts):\n"
         "        ids = [sum(ord(c) * 31**i for i, c in enumerate(t.split()[0])) % 997 for t in texts]\n"
-        "        return self.bag(torch.tensor(ids).unsqueeze(-1))\n"
+        "        return self.bag(torch.tensor(ids).unsqueeze(-1))\n",
+        encoding="utf-8",
     )
     content = small.content(name="languages")
     parts = {split: f".jsonl#{split}" for split in ("train", "validation", "test")}
@@ -392,7 +396,7 @@ def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, t
     recipe = parse_recipe(content)
     workshop = _prepared(recipe, tmp_path)
     distill(recipe, workshop, tmp_path / "run")
-    found = json.loads((tmp_path / "run" / "accuracy.json").read_text())
+    found = json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8"))
     student, mixture, *teachers = found["rows"]
     for row in teachers:  # each knows its own language, and nothing of the others
         for language in words:
@@ -427,7 +431,7 @@ def test_a_sequence_classifier_of_transformers_teaches_another(tmp_path: Path, s
         make_tokenizer(entries).save_pretrained(tmp_path / name)  # tokenizers may differ: each reads the text itself
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     lines = [json.dumps({"text": f"the cat {'!' * (n % 2)} {n}", "label": labels[n % 2]}) for n in range(80)]
-    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    (tmp_path / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
     content = small.content(name="sequences")
     content |= {
         "student": {"config": student_config(num_hidden_layers=1), "tokenizer": "tokenizer"},
@@ -494,7 +498,8 @@ def test_training_needs_no_labels_where_nothing_reads_them(small: ExamplesWorld,
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['label_log_prob'])\n"
         "def cheat(label_log_prob):\n"
-        "    return torch.softmax(label_log_prob, dim=-1)\n"
+        "    return torch.softmax(label_log_prob, dim=-1)\n",
+        encoding="utf-8",
     )
     for changes in ({"loss": {"label": 0.1}}, {"scheme": {**content["scheme"], "token": [{"rule": "cheat.py:cheat"}]}}):
         with pytest.raises(InputError, match="must have a label"):
@@ -526,7 +531,8 @@ def test_a_teacher_that_lacks_a_class_has_an_infinite_loss_and_the_mixture_has_n
     small: ExamplesWorld, tmp_path: Path
 ) -> None:
     (small.folder / "lacking.py").write_text(
-        "import torch\ndef lacking(x):\n    return torch.tensor([[0.5, 0.5, 0.0]]).expand(len(x), -1)\n"
+        "import torch\ndef lacking(x):\n    return torch.tensor([[0.5, 0.5, 0.0]]).expand(len(x), -1)\n",
+        encoding="utf-8",
     )
     content = small.one_task()
     content["teachers"][1] = {"name": "lacking", "model": "lacking.py:lacking", "gives": "probabilities"}
@@ -536,7 +542,7 @@ def test_a_teacher_that_lacks_a_class_has_an_infinite_loss_and_the_mixture_has_n
     found = distill(recipe, workshop, tmp_path / "run")
     assert bool(found["teachers"][:, 1].isinf().any())
     assert bool(torch.isfinite(found["mixture"]).all())
-    row = json.loads((tmp_path / "run" / "accuracy.json").read_text())["rows"][3]
+    row = json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8"))["rows"][3]
     assert row["name"] == "lacking"
     assert row["nats"] is None
     assert 0 < row["accuracy"] < 1

@@ -147,7 +147,7 @@ def test_it_is_in_the_trace_and_in_the_run_section(world: World, tmp_path: Path)
     worst = max(row["axioms"]["W-C"] for row in steps)
     assert section.worst["W-C"] == pytest.approx(worst)
     assert any("W-C" in line for line in run_lines(section))
-    assert "mixture" not in json.loads((tmp_path / "run" / "nats.json").read_text())
+    assert "mixture" not in json.loads((tmp_path / "run" / "nats.json").read_text(encoding="utf-8"))
 
 
 def test_a_run_with_torchjd_trains(world: World, tmp_path: Path) -> None:

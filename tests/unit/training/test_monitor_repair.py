@@ -85,7 +85,7 @@ def greedy(entropy):
 
 
 def recipe(world: World, action: str) -> Recipe:
-    (world.folder / "greedy.py").write_text(RULE)
+    (world.folder / "greedy.py").write_text(RULE, encoding="utf-8")
     scheme: dict[str, Any] = {"token": [{"rule": "greedy.py:greedy"}], "task": [], "context": [], "budget": None}
     return world.recipe(
         teachers=[{"name": name, "model": name} for name in TEACHERS],

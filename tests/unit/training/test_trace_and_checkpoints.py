@@ -59,7 +59,7 @@ def test_beginning_empties_and_resuming_without_a_trace_begins_one(tmp_path: Pat
 def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path, tail: str) -> None:
     path = tmp_path / "metrics.jsonl"
     written(path, 2, 4)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(tail)
     assert [row["step"] for row in read_trace(path)] == [2, 4]
     Trace(path, 4).write("step", 6)
@@ -76,7 +76,7 @@ def test_another_process_joins_a_trace(tmp_path: Path) -> None:
 def checkpoint(folder: Path, step: int, complete: bool = True) -> Path:
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
-    (path / "model.safetensors").write_text("weights")
+    (path / "model.safetensors").write_text("weights", encoding="utf-8")
     if complete:
         mark_complete(path)
     return path

@@ -96,7 +96,8 @@ def test_a_user_rule_is_found_beside_the_recipe(world: World, monkeypatch: pytes
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features={'trust': (0.0, 1.0)})\n"
         "def by_trust(trust):\n"
-        "    return torch.softmax(trust, dim=-1)\n"
+        "    return torch.softmax(trust, dim=-1)\n",
+        encoding="utf-8",
     )
     monkeypatch.chdir("/")
     scheme = scheme_of(world, token=[{"rule": "mine.py:by_trust"}])
@@ -198,8 +199,8 @@ def test_domains_must_have_different_names(world: World) -> None:
 
 
 def test_a_domain_must_not_be_empty(world: World) -> None:
-    (world.folder / "blank.txt").write_text(" \n\n")
-    (world.folder / "short.txt").write_text("a b")
+    (world.folder / "blank.txt").write_text(" \n\n", encoding="utf-8")
+    (world.folder / "short.txt").write_text("a b", encoding="utf-8")
     for name in ("blank.txt", "short.txt"):
         recipe = world.recipe(data={"domains": domains(world, {"train": name}, {})})
         with pytest.raises(InputError, match="a domain must not be empty"):
@@ -211,11 +212,12 @@ def test_a_users_feature_is_a_column_of_the_data(world: World) -> None:
         "import torch, trivium as tv\n"
         "@tv.rule(scale='context', features={'trust': (0.0, 1.0)})\n"
         "def by_trust(trust):\n"
-        "    return torch.softmax(trust, dim=-1)\n"
+        "    return torch.softmax(trust, dim=-1)\n",
+        encoding="utf-8",
     )
     text = "12+7=19; " * 40
     records = [{"text": text, "trust": [0.25, 1.0]}, {"text": text[5:], "trust": [0.5, 0.0]}]
-    (world.folder / "trust.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (world.folder / "trust.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
     splits = dict.fromkeys(("train", "validation", "test"), "trust.jsonl")
     data = {"domains": [{"name": "sums", **splits}]}
     scheme = NO_RULES | {"context": [{"rule": "trusting.py:by_trust"}]}
@@ -225,7 +227,7 @@ def test_a_users_feature_is_a_column_of_the_data(world: World) -> None:
     assert set(tables.train.document) == set(expected)
     for document, row in zip(tables.train.document, tables.train.columns["trust"].tolist(), strict=True):
         assert row == expected[document]
-    (world.folder / "trust.jsonl").write_text(json.dumps({"text": text, "trust": [0.25]}))
+    (world.folder / "trust.jsonl").write_text(json.dumps({"text": text, "trust": [0.25]}), encoding="utf-8")
     with pytest.raises(InputError, match="every record must hold the feature 'trust'"):
         build_rows(recipe, world.tokenizer, build_scheme(recipe, world.folder), world.folder)
 

@@ -132,19 +132,19 @@ def test_a_file_that_cannot_be_read_as_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     with pytest.raises(InputError, match=r"a recipe must exist; received .*r\.yaml"):
         load_recipe(path)
-    path.write_text("teachers: [unclosed")
+    path.write_text("teachers: [unclosed", encoding="utf-8")
     with pytest.raises(InputError, match="must be YAML"):
         load_recipe(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(InputError, match="must be YAML"):
         load_recipe(path)
-    path.write_text("- a list")
+    path.write_text("- a list", encoding="utf-8")
     with pytest.raises(InputError, match="must map keys to values; received list"):
         load_recipe(path)
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="must map keys to values; received NoneType"):
         load_recipe(path)
-    path.write_text(yaml.safe_dump(LEAST))
+    path.write_text(yaml.safe_dump(LEAST), encoding="utf-8")
     assert load_recipe(path) == parse_recipe(LEAST)
 
 

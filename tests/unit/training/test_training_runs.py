@@ -95,7 +95,7 @@ def test_the_student_it_saves_is_the_one_it_measured(recipe: Recipe, workshop: W
     from trivium.teachers.huggingface import load_model
 
     rows, _ = workshop.held_out
-    measured = json.loads((plain_run / "nats.json").read_text())["student"]
+    measured = json.loads((plain_run / "nats.json").read_text(encoding="utf-8"))["student"]
     loaded = student_nats(load_model(plain_run / "student"), rows)
     torch.testing.assert_close(loaded, torch.tensor(measured, dtype=torch.float64), rtol=1e-6, atol=1e-5)
 
@@ -141,7 +141,7 @@ def undefined(entropy):
 
 @pytest.fixture(scope="module")
 def rules(world: World) -> World:
-    (world.folder / "leaky.py").write_text(UNNORMALIZED)
+    (world.folder / "leaky.py").write_text(UNNORMALIZED, encoding="utf-8")
     return world
 
 

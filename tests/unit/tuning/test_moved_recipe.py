@@ -38,7 +38,8 @@ def test_a_rule_from_a_file_is_found_from_the_new_folder(world: World) -> None:
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['margin'])\n"
         "def mine(margin):\n"
-        "    return torch.softmax(margin, dim=-1)\n"
+        "    return torch.softmax(margin, dim=-1)\n",
+        encoding="utf-8",
     )
     recipe = world.recipe(scheme={"token": [{"rule": "elsewhere.py:mine", "strength": 0.5}]})
     folder = world.folder / "runs" / "a"

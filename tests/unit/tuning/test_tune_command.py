@@ -68,14 +68,14 @@ def test_the_best_is_a_recipe_that_is_proved_and_read(world: World, tuned: tuple
     recipe = load_recipe(folder / "best.yaml")
     best = next(line for line in trials(folder) if line["number"] == content(folder)["best"]["number"])
     assert recipe.scheme.model_dump() == best["scheme"]
-    written = json.loads((folder / "certificate.json").read_text())
+    written = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
     assert written["question"]["influence"] == 3.0
     assert {finding["verdict"] for finding in written["findings"]} == {"PROVED"}
     json_path = tmp_path / "again.json"
     arguments = ["certify", str(folder / "best.yaml"), "--influence", "3", "--seconds", "0.2", "--json", str(json_path)]
     certified = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert certified.exit_code == 0
-    findings = json.loads(json_path.read_text())["findings"]
+    findings = json.loads(json_path.read_text(encoding="utf-8"))["findings"]
     assert {finding["axiom"] for finding in findings} >= {"W-N", "W-P", "W-B"}
     assert {finding["verdict"] for finding in findings} == {"PROVED"}
 
@@ -212,7 +212,9 @@ def test_it_goes_on_and_refuses_to_overwrite(world: World, tmp_path: Path) -> No
         return [{key: value for key, value in line.items() if key != "seconds"} for line in trials(folder)]
 
     assert timeless(tmp_path / "b") == timeless(tmp_path / "a")
-    assert (tmp_path / "b" / "best.yaml").read_text() == (tmp_path / "a" / "best.yaml").read_text()
+    assert (tmp_path / "b" / "best.yaml").read_text(encoding="utf-8") == (tmp_path / "a" / "best.yaml").read_text(
+        encoding="utf-8"
+    )
     other = run(path, "--out", tmp_path / "b", "--trials", 13, "--resume", "--budget", 2)
     assert other.exit_code == 2
     assert "another budget (5.0 then)" in other.output

@@ -69,7 +69,7 @@ def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path
     code = (
         "import trivium as tv\n\n\n@tv.rule(scale='token', features={'trust': (0, 1)})\ndef mine(trust):\n    return "
     )
-    (tmp_path / "rules.py").write_text(code + "(2 * trust).softmax(-1)\n")
+    (tmp_path / "rules.py").write_text(code + "(2 * trust).softmax(-1)\n", encoding="utf-8")
     content = world.one_task("sign", scheme={"token": [{"rule": "rules.py:mine"}], "task": [], "budget": 1.0})
     content["teachers"].append({**content["teachers"][-1], "name": "third"})  # trust is one number for each of three
     space = build_space(parse_recipe(content), tmp_path)
@@ -90,7 +90,7 @@ def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path
             value.copy_(kept)
     assert now() == first
     assert now(trains=True) == trained
-    (tmp_path / "rules.py").write_text(code + "(-2 * trust).softmax(-1)\n")
+    (tmp_path / "rules.py").write_text(code + "(-2 * trust).softmax(-1)\n", encoding="utf-8")
     assert now() != first
 
 
@@ -133,13 +133,13 @@ def test_the_command_leaves_a_recipe_that_is_certified_and_a_page(
     asked = ["tune", str(path), "--out", str(out), "--objective", objective, "--trials", "4", *steps]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
-    found = json.loads((out / "tune.json").read_text())
+    found = json.loads((out / "tune.json").read_text(encoding="utf-8"))
     assert found["unit"] == f"nats an example of the {objective}"
     assert found["test"]["unit"] == "nats an example"
-    page = (out / "tune.html").read_text()
+    page = (out / "tune.html").read_text(encoding="utf-8")
     assert "nats an example" in page
     assert page.count("bits per byte") == 1  # in the footer, which explains both
-    certificate = json.loads((out / "certificate.json").read_text())
+    certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
     assert {f["axiom"] for f in certificate["findings"]} >= {"W-N", "W-P", "W-B"}
     assert all(f["verdict"] == "PROVED" for f in certificate["findings"] if f["axiom"] in ("W-N", "W-P", "W-B"))
     again = CliRunner().invoke(app, ["distill", str(out / "best.yaml"), "--out", str(tmp_path / "run")])

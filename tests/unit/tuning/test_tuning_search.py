@@ -122,7 +122,7 @@ def test_a_line_that_was_cut_off_while_it_was_written_costs_nothing(
     space: Space, tmp_path: Path, whole: list[dict[str, Any]]
 ) -> None:
     run_search(space, tmp_path / "cut", 7)
-    with (tmp_path / "cut" / JOURNAL).open("a") as journal:
+    with (tmp_path / "cut" / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write('{"op_code":4,"worker_id":"x","study')
     assert essence(run_search(space, tmp_path / "cut", TRIALS, resume=True)) == whole
 

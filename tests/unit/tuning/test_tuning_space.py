@@ -160,7 +160,8 @@ def test_a_rule_that_sees_the_label_is_left_out_of_the_mixture_with_a_sentence(w
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['label_log_prob'])\n"
         "def peek(label_log_prob):\n"
-        "    return torch.softmax(label_log_prob, dim=-1)\n"
+        "    return torch.softmax(label_log_prob, dim=-1)\n",
+        encoding="utf-8",
     )
     recipe = world.recipe(scheme={"token": [{"rule": "peeks.py:peek"}]})
     space = build_space(recipe, world.folder)
@@ -197,7 +198,8 @@ def test_a_rule_from_a_file_gets_an_exponent(world: World) -> None:
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['margin'])\n"
         "def by_margin(margin):\n"
-        "    return torch.softmax(9 * margin, dim=-1)\n"
+        "    return torch.softmax(9 * margin, dim=-1)\n",
+        encoding="utf-8",
     )
     space = build_space(world.recipe(scheme={"token": [{"rule": "own.py:by_margin"}]}), world.folder, budget=2.0)
     chosen = Answers(0, {"token": "own.py:by_margin", "token.own.py:by_margin.α": 0.5, "task": OFF, "context": OFF})

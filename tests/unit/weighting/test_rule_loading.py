@@ -27,8 +27,8 @@ whole = tv.compose(["a", "b"], token=[ready])
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "rules.py").write_text(RULE)
-    (tmp_path / "helper_beside_it.py").write_text("STRENGTH = 2.0\n")
+    (tmp_path / "rules.py").write_text(RULE, encoding="utf-8")
+    (tmp_path / "helper_beside_it.py").write_text("STRENGTH = 2.0\n", encoding="utf-8")
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def _forget():
 
 
 def written(folder: Path, text: str) -> str:
-    (folder / "broken.py").write_text(text)
+    (folder / "broken.py").write_text(text, encoding="utf-8")
     return "broken.py:by_entropy"
 
 
@@ -90,7 +90,7 @@ def test_a_file_without_rules_says_so(folder):
 
 
 def test_only_python_files_run(folder):
-    (folder / "rules.txt").write_text(RULE)
+    (folder / "rules.txt").write_text(RULE, encoding="utf-8")
     with pytest.raises(
         InputError, match=r"a rule's file must be a Python file; received .*rules.txt. Write it as FILE"
     ):
