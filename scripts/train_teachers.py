@@ -1,7 +1,9 @@
 """Train the tokenizer and the three specialist teachers that the demo ships (``make teachers``).
 
 Everything is seeded, the text comes from ``trivium.data.corpora`` (train split to learn, validation split
-to choose the checkpoint), and the log that led to the shipped weights is committed beside each of them.
+to choose the checkpoint), cut into rows as a run cuts it: documents end in the end token, which is learned too. The
+log that led to the shipped weights is committed beside each of them; ``end`` is the mean probability that a teacher
+gives the end token where a validation document ends.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trivium.data.corpora import DOMAINS, documents
+from trivium.data.rows import DomainTexts, Rows, make_rows
+from trivium.data.sources import read_texts
 
 ASSETS = Path(__file__).resolve().parent.parent / "src/trivium/assets/first_light"
 VOCABULARY, WINDOW, BATCH, SEED = 1024, 256, 8, 20260117
@@ -50,22 +54,25 @@ def _prefix(text: str, length: int) -> str:
     return text[:length]
 
 
-def windows(tokenizer: PreTrainedTokenizerFast, domain: str, split: str) -> torch.Tensor:
-    """Rows of ``WINDOW`` ids, each led by the end token, full rows only."""
-    rows = []
-    for document in documents(domain, split):  # type: ignore[arg-type]
-        ids = tokenizer(document.text, add_special_tokens=False)["input_ids"]
-        step = WINDOW - 1
-        rows += [[tokenizer.bos_token_id, *ids[i : i + step]] for i in range(0, len(ids) - step + 1, step)]
-    return torch.tensor(rows)
+def rows_of(tokenizer: PreTrainedTokenizerFast, domain: str, split: str, limit: int | None) -> Rows:
+    """Rows of ``WINDOW`` positions of one domain."""
+    texts = read_texts(f"trivium:{domain}/{split}", Path())
+    return make_rows([DomainTexts(domain, domain, texts)], tokenizer, WINDOW, limit, SEED)
+
+
+def loss_of(model: LlamaForCausalLM, rows: Rows, index: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    logits = model(input_ids=rows.input_ids[index]).logits.flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, rows.labels[index].flatten(), reduction=reduction)
 
 
 @torch.no_grad()
-def validation_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> float:
+def validation_loss(model: LlamaForCausalLM, rows: Rows) -> tuple[float, float]:
+    """Mean nats a token, and the mean probability of the end token where documents end."""
     model.eval()
-    losses = [model(input_ids=chunk, labels=chunk).loss.item() * len(chunk) for chunk in rows.split(16)]
+    nats = torch.cat([loss_of(model, rows, index, "none") for index in torch.arange(len(rows)).split(16)])
     model.train()
-    return sum(losses) / len(rows)
+    labels = rows.labels.flatten()
+    return float(nats[labels >= 0].mean()), float((-nats[labels == 0]).exp().mean())
 
 
 def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -> None:
@@ -85,8 +92,8 @@ def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -
         pad_token_id=0,
     )
     model = LlamaForCausalLM(config)
-    train = windows(tokenizer, domain, "train")
-    validation = windows(tokenizer, domain, "validation")[:128]
+    train = rows_of(tokenizer, domain, "train", None)
+    validation = rows_of(tokenizer, domain, "validation", 128)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1)
     order = random.Random(SEED)
     log: list[dict] = [{"domain": domain, "steps": steps, "batch": BATCH, "window": WINDOW, "seed": SEED}]
@@ -95,17 +102,17 @@ def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -
         rate = min(1.0, (step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * rate
-        batch = train[order.sample(range(len(train)), BATCH)]
-        loss = model(input_ids=batch, labels=batch).loss
+        loss = loss_of(model, train, torch.tensor(order.sample(range(len(train)), BATCH)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 100 == 99 or step == steps - 1:
-            measured = validation_loss(model, validation)
+            measured, end = validation_loss(model, validation)
             if measured < best:
                 best, best_state = measured, {k: v.clone() for k, v in model.state_dict().items()}
             row = {"domain": domain, "step": step + 1, "train": round(loss.item(), 4), "validation": round(measured, 4)}
+            row["end"] = round(end, 4)
             log.append(row)
             print(json.dumps(row), f"{time.monotonic() - start:.0f}s", flush=True)
     model.load_state_dict(best_state)

@@ -39,12 +39,14 @@ _HEADERS_OF_TORCH = ("c10", "torch/csrc", "ATen/core", "ATen/native", "torch/hea
 
 @dataclass(frozen=True)
 class Document:
-    """One text. ``name`` is unique within its domain and has no machine path in it."""
+    """One text. ``name`` is unique within its domain and has no machine path in it; ``whole`` is False where the text
+    was cut, so that its last character is not where its author ended."""
 
     domain: str
     name: str
     text: str
     split: Split
+    whole: bool = True
 
     @property
     def task(self) -> str:
@@ -71,10 +73,10 @@ def documents(domain: str, split: Split | None = None) -> tuple[Document, ...]:
     seen: set[str] = set()
     found = []
     for name, text in sorted(_SOURCES[domain](), key=lambda item: (_digest(item[0]), item[0])):
-        text = text[:_MAX_CHARACTERS]
+        whole, text = len(text) <= _MAX_CHARACTERS, text[:_MAX_CHARACTERS]
         if len(text) >= _MIN_CHARACTERS and text not in seen:
             seen.add(text)
-            found.append(Document(domain, name, text, split_of(domain, name)))
+            found.append(Document(domain, name, text, split_of(domain, name), whole))
     if split is not None:
         found = [document for document in found if document.split == split]
     if not found:

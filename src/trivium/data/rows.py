@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,8 @@ from trivium.errors import InputError, require
 
 IGNORE = -100
 _POOL = 6
+#: A document of fewer tokens is dropped; no later window of a document is left with fewer.
+LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Rows:
 
     Attributes:
         input_ids, labels: [N, T], labels −100 where nothing is predicted.
-        bytes: UTF-8 bytes of the text that each row predicts, [N].
+        bytes: UTF-8 bytes of the text that each row predicts, [N]. The end of a document has none, so bits per byte
+            are what the text and its end cost together, per byte of the text.
         domain: index of the row's domain, [N]; ``domains`` are their names.
         task: index of the row's task, [N]; ``tasks`` are their names.
         document: the name of the row's document, unique within its domain.
@@ -92,20 +96,25 @@ def make_rows(
     limit: int | None,
     seed: int,
     columns: Mapping[str, int] | None = None,
+    end_of_text: bool = True,
 ) -> Rows:
     """Cut every document into windows of ``window`` tokens and take ``limit`` rows of each domain.
 
-    Each window starts after the end-of-text token and shares no token with the next, so every byte is predicted
-    once. Documents are visited in an order that ``seed`` draws until there are six times ``limit`` windows, of which
-    ``limit`` are drawn: the same for every run that names the seed. The last window of a document is padded; one
-    that would predict fewer than 8 tokens is dropped.
+    Each window starts after the tokenizer's beginning token (its end token where it has none) and shares no predicted
+    token with the next, so every byte is predicted once. The last thing that a document predicts is the end token: a
+    student learns to stop where its teachers do. Windows in the middle of a document predict none, nor does a text
+    that was cut short or that brings its own. The last window is padded; where fewer than 8 tokens are left for it, it
+    takes some of the window before it. Documents of fewer than 8 tokens are dropped. Documents are visited in an order
+    that ``seed`` draws until there are six times ``limit`` windows, of which ``limit`` are drawn: the same for every
+    run that names the seed.
 
     Args:
         columns: user features to carry along, by name, with the number of values each record must hold.
+        end_of_text: whether the end of a document is predicted.
 
     Raises:
-        InputError: a tokenizer that gives no offsets or has no end token, a domain without a usable window, or a
-            record without one of ``columns``.
+        InputError: a tokenizer that gives no offsets, has no beginning and no end token, or lacks the end token that
+            is to be predicted; a domain without a usable window; a record without one of ``columns``.
     """
     require(
         getattr(tokenizer, "is_fast", True),
@@ -116,6 +125,7 @@ def make_rows(
     names = tuple(d.name for d in domains)
     tasks = tuple(dict.fromkeys(d.task for d in domains))
     start = _start_token(tokenizer)
+    end = _end_token(tokenizer) if end_of_text else None
     kept: list[tuple[list[int], int, int, Text]] = []
     for index, domain in enumerate(domains):
         draw = random.Random(f"{seed}/{domain.name}")
@@ -124,7 +134,7 @@ def make_rows(
         for text in texts:
             if limit is not None and len(found) >= _POOL * limit:
                 break  # enough to draw from; tokenizing everything would take longer than a short run
-            found += [(ids, size, index, text) for ids, size in _windows(text.text, tokenizer, window)]
+            found += [(ids, size, index, text) for ids, size in _windows(text, tokenizer, window, end)]
         if not found:
             raise InputError("a domain must not be empty", f"no text of 8 tokens in {domain.name!r}", "Add text to it.")
         draw.shuffle(found)
@@ -155,20 +165,40 @@ def _start_token(tokenizer: Any) -> int:
     raise InputError("a tokenizer must have a beginning or end token", "neither", "Set its eos_token.")
 
 
-def _windows(text: str, tokenizer: Any, window: int) -> list[tuple[list[int], int]]:
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    found = []
-    for start in range(0, len(ids), window):
-        part = ids[start : start + window]
-        if len(part) < 8:
-            continue
-        # A window's text ends where the next one starts: tokens inside one character share its offset.
-        # The first starts with the text, whatever a tokenizer trims from its first token.
-        begin = offsets[start][0] if start > 0 else 0
-        end = offsets[start + window][0] if start + window < len(ids) else len(text)
-        found.append((part, len(text[begin:end].encode())))
-    return found
+def _end_token(tokenizer: Any) -> int:
+    require(
+        tokenizer.eos_token_id is not None,
+        "a tokenizer must have an end token for documents to end in",
+        "none",
+        "Set its eos_token, or data.end_of_text to false.",
+    )
+    return int(tokenizer.eos_token_id)
+
+
+def _windows(text: Text, tokenizer: Any, window: int, end: int | None) -> list[tuple[list[int], int]]:
+    """The predicted ids of each window of a document, and the bytes of text that they stand for."""
+    encoded = tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
+    if len(ids) < LEAST:
+        return []
+    # A window's text ends where the next one starts: tokens inside one character share its offset.
+    # The first starts with the text, whatever a tokenizer trims from its first token; the end stands behind it.
+    places = [0, *(begin for begin, _ in offsets[1:]), len(text.text)]
+    if end is not None and text.whole and ids[-1] != end:
+        ids.append(end)
+        places.append(len(text.text))
+    cuts = _cuts(len(ids), window)
+    return [(ids[begin:stop], len(text.text[places[begin] : places[stop]].encode())) for begin, stop in pairwise(cuts)]
+
+
+def _cuts(length: int, window: int) -> list[int]:
+    """Where windows begin and end: each as long as it can be, but that the last holds 8 tokens, if need be at the cost
+    of the one before it (half of what both hold where that is less)."""
+    cuts = [*range(0, length, window), length]
+    if len(cuts) > 2:
+        least = min(LEAST, (length - cuts[-3]) // 2)
+        cuts[-2] = min(cuts[-2], length - least)
+    return cuts
 
 
 def _column(name: str, size: int, texts: Sequence[Text]) -> Tensor:

@@ -17,11 +17,13 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Text:
-    """One document, with the columns of its record that are not text."""
+    """One document, with the columns of its record that are not text; ``whole`` is False where it was cut short, so
+    that it does not end where it stops."""
 
     name: str
     text: str
     columns: dict[str, Any] = field(default_factory=dict)
+    whole: bool = True
 
 
 def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
@@ -44,7 +46,7 @@ def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
         domain, _, split = reference.removeprefix("trivium:").partition("/")
         if split not in SPLITS:
             raise InputError("a built-in corpus must name its split", repr(reference), nearest(split, SPLITS))
-        return [Text(d.name, d.text) for d in documents(domain, split)]
+        return [Text(d.name, d.text, whole=d.whole) for d in documents(domain, split)]
     location, _, part = reference.partition("#")
     if part and part not in SPLITS:
         raise InputError("the part of a text reference must be a split", repr(part), nearest(part, SPLITS))

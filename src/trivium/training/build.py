@@ -154,7 +154,7 @@ def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path
         texts = [
             DomainTexts(d.name, d.task, read_texts(getattr(d, split), base, data.text_column)) for d in data.domains
         ]
-        return make_rows(texts, tokenizer, data.window, limit, data.seed, own)
+        return make_rows(texts, tokenizer, data.window, limit, data.seed, own, data.end_of_text)
 
     return three(recipe, table)
 

@@ -67,6 +67,7 @@ class DataSection(Section):
     label_column: str = Field("label", description="of examples: where their class is, by name or number")
     task_column: str | None = Field(None, description="of examples: where their task is; null: the domain's")
     window: int = Field(256, ge=8, description="tokens a row")
+    end_of_text: bool = Field(True, description="of text: documents end in the tokenizer's end token, to be learned")
     train_rows: int | None = Field(None, ge=1, description="rows a domain to distil on; null takes all")
     evaluation_rows: int | None = Field(32, ge=1, description="rows a domain for validation; null takes all")
     test_rows: int | None = Field(64, ge=1, description="rows a domain for the final numbers; null takes all")
