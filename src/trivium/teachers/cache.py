@@ -1,9 +1,7 @@
-"""Teachers' logits computed once and shared by runs, looked up by row, never by step."""
+"""Teachers' distributions computed once and shared by runs, looked up by row, never by step."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,76 +11,88 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trivium.store.codec import relative
+from trivium.store.files import Request, stored
+from trivium.store.identity import Identity, of_tensor, versions
 from trivium.teachers.live import Reader
 
 Progress = Callable[[str, int, int], None]
+#: Raised when what is kept of a teacher changes: what was kept before is then computed anew.
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class LogitCache:
-    """Float16 logits of K teachers on a fixed table of rows.
+    """The distributions of K teachers on a fixed table of rows, each log p to :data:`trivium.store.codec.ERROR` nats.
 
-    Float16 keeps a logit of magnitude below 16 to 0.008 nats. Disk: rows · T · V · 2 bytes a teacher.
+    Disk: rows · T · V · 2 bytes a teacher, 4 where an entry is e⁻⁶⁴ of the likeliest, which float16 keeps too badly.
     """
 
     names: tuple[str, ...]
-    arrays: tuple[np.memmap, ...]
+    arrays: tuple[np.ndarray, ...]
 
     def logits(self, rows: Tensor) -> list[Tensor]:
-        """K tensors [B, T, V] in float16 for row numbers [B]."""
+        """K tensors [B, T, V], float16 or float32, for row numbers [B]: logits whose largest is 0."""
         index = rows.cpu().numpy()
         return [torch.from_numpy(array[index]) for array in self.arrays]
 
+    @property
+    def bytes(self) -> int:
+        """What they take on disk."""
+        return sum(array.nbytes for array in self.arrays)
+
 
 def cached_logits(
-    teachers: Sequence[Reader], inputs: Any, folder: Path, batch: int = 16, progress: Progress | None = None
+    teachers: Sequence[Reader],
+    inputs: Any,
+    folder: Path,
+    batch: int = 16,
+    progress: Progress | None = None,
+    limit: float = float("inf"),
 ) -> LogitCache:
     """The cache of these teachers on these rows, computed where it is not on disk yet.
+
+    Runs that share a folder take turns: one computes, the others wait and read.
 
     Args:
         teachers: K teachers with a common vocabulary of V entries.
         inputs: token ids [rows, T], or other rows with a length, a shape (rows, T), a ``digest()`` and a tensor's
             indexing and ``to``.
-        folder: where the files live. A file's name holds the teacher's fingerprint and a hash of the rows, so a
-            changed teacher or text never meets stale logits; an interrupted file is written anew.
+        folder: where the files live. A file's name is a hash of all that its numbers depend on, so a changed teacher or
+            text never meets stale ones; an interrupted file is gone on with.
         progress: called with (teacher, rows done, rows).
+        limit: bytes that all of it may take.
 
     Raises:
-        TeacherError: a teacher whose logits are not finite.
+        TeacherError: a teacher whose logits are not finite. InputError: no room.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = _digest(inputs)
-    arrays = [_one(t, inputs, folder / f"{t.fingerprint}-{rows}", batch, progress) for t in teachers]
+    rows = of_tensor(inputs) if isinstance(inputs, Tensor) else str(inputs.digest())
+    arrays: list[np.ndarray] = []
+    for teacher in teachers:
+        left = limit - sum(array.nbytes for array in arrays)
+        arrays.append(stored(folder, _request(teacher, inputs, rows, batch, progress, left)))
     return LogitCache(tuple(t.name for t in teachers), tuple(arrays))
 
 
-def _digest(inputs: Any) -> str:
-    if not isinstance(inputs, Tensor):
-        return str(inputs.digest())
-    return hashlib.sha256(inputs.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-def _one(teacher: Reader, inputs: Any, stem: Path, batch: int, progress: Progress | None) -> np.memmap:
+def _request(teacher: Reader, inputs: Any, rows: str, batch: int, progress: Progress | None, limit: float) -> Request:
     shape = (*inputs.shape, teacher.vocabulary_size)
-    data, done = stem.with_suffix(".f16"), stem.with_suffix(".json")
-    marker = {"teacher": teacher.name, "fingerprint": teacher.fingerprint, "shape": list(shape)}
-    if not (data.exists() and _shape_in(done) == marker["shape"]):
-        done.unlink(missing_ok=True)  # else an interruption from here on would leave old trust in new data
-        array = np.memmap(data, dtype=np.float16, mode="w+", shape=shape)
-        for start in range(0, len(inputs), batch):
-            logits = teacher.logits(inputs[start : start + batch].to(teacher.device))
-            limit = torch.finfo(torch.float16).max
-            array[start : start + batch] = logits.float().clamp_max(limit).to(torch.float16).cpu().numpy()
-            if progress is not None:
-                progress(teacher.name, min(start + batch, len(inputs)), len(inputs))
-        array.flush()
-        # The marker comes last: without it the data is not trusted.
-        done.write_text(json.dumps(marker), encoding="utf-8")
-    return np.memmap(data, dtype=np.float16, mode="r", shape=shape)
 
+    def compute(start: int, stop: int) -> Tensor:
+        return relative(teacher.logits(inputs[start:stop].to(teacher.device)))
 
-def _shape_in(marker: Path) -> object:
-    try:
-        return json.loads(marker.read_text(encoding="utf-8"))["shape"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    def waiting() -> None:
+        if progress is not None:
+            progress(f"{teacher.name}, which another run reads now,", 0, len(inputs))
+
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(teacher.name, done, len(inputs))
+
+    parts = {
+        "format": _FORMAT,
+        "teacher": teacher.fingerprint,
+        "rows": rows,
+        "shape": list(shape),
+        "libraries": versions(),
+    }
+    return Request(Identity(parts), shape, compute, f"what teacher {teacher.name!r} says", batch, limit, told, waiting)

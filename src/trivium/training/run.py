@@ -98,6 +98,7 @@ def prepare(
     if tables.test is not None:
         named["test"] = tables.test
     sources: dict[str, LogitSource] = {}
+    room = recipe.cache.limit_gb * 1e9
     if recipe.cache.enabled:
         positions = sum(rows.labels.numel() for name, rows in named.items() if name in cached)
         size = positions * teachers[0].vocabulary_size * len(teachers) * 2 / 1e9
@@ -111,7 +112,8 @@ def prepare(
         if recipe.cache.enabled and name in cached:
             with main_first():
                 batch = 256 if isinstance(rows, Examples) else 16
-                sources[name] = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name))
+                kept = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name), room)
+            sources[name], room = kept, room - kept.bytes
         else:
             sources[name] = LiveLogits(teachers, rows.inputs)
     losses = validation_losses(sources["validation"], tables.validation)

@@ -55,7 +55,7 @@ def test_annotations_are_announced() -> None:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_can_be_read_at_one_sitting(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= 250
+    assert lines <= 420
 
 
 def test_every_pin_is_exact_and_names_no_host() -> None:
