@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from trivium.cli.progress import shown
+from trivium.jsontext import write_json
 from trivium.training.arms import baselines, parts
 from trivium.training.compare import bootstrap
 from trivium.training.recipe import Recipe, load_recipe
@@ -135,7 +136,7 @@ def main() -> None:
         if what != "teacher":
             result[f"{what}_differences"] = [replicates.difference(a, b) for a, b in PAIRS]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(_short(result), indent=1) + "\n", encoding="utf-8")
+    write_json(options.output, _short(result))
     for row in result["student_differences"]:
         low, high = row["interval"]
         print(f"student {row['a']:>14} − {row['b']:<14} {row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]")

@@ -14,7 +14,6 @@ take inside the monitored steps. The second is the sharper: the first compares t
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from collections import defaultdict
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from trivium.axioms import AXIOMS
 from trivium.data.rows import IGNORE
+from trivium.jsontext import write_json
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch
 from trivium.training.monitor import Bounds, Monitor
@@ -241,7 +241,7 @@ def main() -> None:
         "cases": cases,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(_short(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(options.output, _short(result))
     for case in cases:
         print(f"{case['steps']} steps, {case['positions']} positions, CPU time")
         for name in ("monitored", "repairing"):

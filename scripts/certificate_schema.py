@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from trivium.certify.certificate import schema
+from trivium.jsontext import json_text
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "certificate.schema.json"
 
 
 def text() -> str:
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json_text(schema(), indent=2) + "\n"
 
 
 if __name__ == "__main__":

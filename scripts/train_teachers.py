@@ -9,7 +9,6 @@ gives the end token where a validation document ends.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import time
@@ -22,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trivium.data.corpora import DOMAINS, documents
 from trivium.data.rows import DomainTexts, Rows, make_rows
 from trivium.data.sources import read_texts
+from trivium.jsontext import json_text
 
 ASSETS = Path(__file__).resolve().parent.parent / "src/trivium/assets/first_light"
 VOCABULARY, WINDOW, BATCH, SEED = 1024, 256, 8, 20260117
@@ -114,13 +114,13 @@ def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -
             row = {"domain": domain, "step": step + 1, "train": round(loss.item(), 4), "validation": round(measured, 4)}
             row["end"] = round(end, 4)
             log.append(row)
-            print(json.dumps(row), f"{time.monotonic() - start:.0f}s", flush=True)
+            print(json_text(row), f"{time.monotonic() - start:.0f}s", flush=True)
     model.load_state_dict(best_state)
     model.half().save_pretrained(ASSETS / "teachers" / domain)
     log.append({"domain": domain, "kept": round(best, 4), "rows": len(train), "parameters": model.num_parameters()})
     tokenizer.save_pretrained(ASSETS / "teachers" / domain)
     (ASSETS / "teachers" / domain / "training.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in log), encoding="utf-8"
+        "".join(json_text(row) + "\n" for row in log), encoding="utf-8"
     )
 
 

@@ -21,6 +21,7 @@ from benchmarks.study.harness import Work, go, shape_of
 from benchmarks.study.plan import Plan, Shape, fit
 from benchmarks.study.store import Store
 from benchmarks.study.summary import summary, table_of
+from trivium.jsontext import write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -81,7 +82,7 @@ def planned(shapes: list[Shape], store: Store, options: argparse.Namespace) -> P
         steps = json.loads(path.read_text(encoding="utf-8"))
     jobs = max(options.jobs, 1)
     plan = fit(shapes, 60 * options.minutes * jobs, options.seeds, store, steps)
-    path.write_text(json.dumps(steps | dict(plan.steps)), encoding="utf-8")
+    write_json(path, steps | dict(plan.steps))
     print(f"plan: steps {plan.steps}, seeds {plan.seeds}, about {plan.seconds / 60 / jobs:.0f} minutes", flush=True)
     if not plan.fits:
         print("that is more than there is: what is finished in time is reported", flush=True)
@@ -118,7 +119,7 @@ def write(result: dict[str, Any], path: Path) -> None:
     """JSON, Markdown beside it, and the plots."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = short(result)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, result)
     path.with_suffix(".md").write_text(tables.page(result), encoding="utf-8")
     for metric, parts in result["ranks"].items():
         if parts:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from trivium.jsontext import json_text
+
 
 class Cell(NamedTuple):
     """One run. ``data`` is the fingerprint of the setting's teachers and labels, ``formula`` the arm's scheme: a cell
@@ -28,7 +30,7 @@ class Cell(NamedTuple):
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(json.dumps(self).encode()).hexdigest()[:20]
+        return hashlib.sha256(json.dumps(self).encode()).hexdigest()[:20]  # noqa: TID251
 
 
 class Store:
@@ -61,7 +63,7 @@ class Store:
         # After a kill the file may end inside a line: a fresh one starts after a newline of its own.
         start = "\n" if self._ends_inside_a_line() else ""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(start + json.dumps(line) + "\n")
+            file.write(start + json_text(line) + "\n")
         self.done[cell.key] = line
 
     def _ends_inside_a_line(self) -> bool:

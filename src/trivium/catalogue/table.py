@@ -13,6 +13,7 @@ from trivium.catalogue.cells import SECONDS, Cell, cells
 from trivium.catalogue.entry import Entry
 from trivium.certify.question import Witness
 from trivium.errors import nearest, require
+from trivium.jsontext import write_json
 
 FILE = Path(str(files("trivium") / "assets" / "catalogue.json"))
 #: One sign a verdict, for tables; a word is spelt out in the details.
@@ -63,7 +64,7 @@ def identity(entry: Entry) -> dict[str, Any]:
 
 def write(rows: list[dict[str, Any]], path: Path = FILE) -> None:
     """Keep rows as the catalogue's record."""
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, rows)
 
 
 def read(path: Path = FILE) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from trivium.certify.question import Finding, Question, first_problem
 from trivium.certify.source import Record, Source
 from trivium.errors import InputError
+from trivium.jsontext import json_text
 
 SCHEMA: Literal["trivium.certificate/1"] = "trivium.certificate/1"
 
@@ -103,7 +104,7 @@ class Certificate(Record):
     def to_json(self) -> str:
         """Indented JSON that ends with its digest."""
         data = json.loads(self.model_dump_json(by_alias=True))
-        return json.dumps({**data, "digest": digest_of(data)}, indent=1, ensure_ascii=False) + "\n"
+        return json_text({**data, "digest": digest_of(data)}, indent=1) + "\n"
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_json` to a file; its folder is made."""
@@ -127,7 +128,8 @@ def _with_infinity(part: Any) -> Any:
 def digest_of(data: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``digest``."""
     rest = {key: value for key, value in data.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    canonical = json_text(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def load(path: str | Path) -> Certificate:

@@ -33,7 +33,6 @@ def demo(
     Takes about five minutes on two cores. Leaves report.html, certificate.json, metrics.jsonl, the recipe as run and
     student/ in the folder. Exit code 0: done, nothing violated. 1: an axiom is violated. 2: bad input.
     """
-    import json
     import shutil
     from importlib.resources import files
 
@@ -41,6 +40,7 @@ def demo(
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
     from trivium.errors import require
+    from trivium.jsontext import write_json
     from trivium.report.console import comparison_table, difference_table
     from trivium.training import run
     from trivium.training.arms import baselines
@@ -75,7 +75,7 @@ def demo(
         source = out / "full" / name
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
         copy(source, out / name)
-    (out / "comparison.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(out / "comparison.json", content)
     violated = finish(full, Path(), workshop, out, str(out / "recipe.yaml"))
     console.print(comparison_table(content), difference_table(content))
     shutil.rmtree(cache)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import math
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ def theory(
     from rich.text import Text
 
     from trivium.cli.console import console
+    from trivium.jsontext import write_json
     from trivium.theory import MEANING, THEOREMS, examine
 
     torch.set_num_threads(1)  # the tensors are tiny: two threads take six times as long as one
@@ -52,7 +52,7 @@ def theory(
     if json is not None:
         data = {"schema": SCHEMA, "holds": not failed, "reports": [report.to_json() for report in reports]}
         json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(json, data)
     if failed:
         raise typer.Exit(1)
 

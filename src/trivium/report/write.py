@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,6 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trivium.jsontext import json_text
 from trivium.report.accuracy import accuracy
 from trivium.report.certificate import axioms, formula
 from trivium.report.comparison import comparison
@@ -87,18 +86,10 @@ def built(build: Callable[[RunFolder], Section | None], id_: str, source: str, f
 
 def script_json(value: Any) -> Markup:
     """JSON that is safe inside a script element: no NaN, and no character that could end the element."""
-    dumped = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    dumped = json_text(value, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         dumped = dumped.replace(character, f"\\u{ord(character):04x}")
     return Markup(dumped)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @lru_cache(maxsize=1)

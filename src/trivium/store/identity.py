@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium.jsontext import json_text
+
 #: The libraries whose code decides what a model answers.
 _LIBRARIES = ("torch", "transformers", "numpy")
 
@@ -56,7 +58,7 @@ def _changed(begun: Any, now: Any) -> list[str]:
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys: equal values are equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json_text(value, sort_keys=True, separators=(",", ":"))
 
 
 def sha256(data: str | bytes | memoryview) -> str:

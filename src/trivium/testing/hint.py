@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from trivium.certify.certificate import Certificate
 from trivium.certify.question import Question, Witness
 from trivium.certify.source import BuiltInSource, FileSource
+from trivium.jsontext import json_text
 from trivium.weighting.base import Operator
 
 
@@ -21,7 +21,7 @@ def replay_hint(operator: Operator, certificate: Certificate, witness: Witness) 
         return _commands(f"{source.path}:{source.name}", {}, certificate)
     if isinstance(source, BuiltInSource):
         return _commands(source.name, source.options, certificate)
-    plain = json.dumps(witness.to_json(), ensure_ascii=False)
+    plain = json_text(witness.to_json())
     return [
         "import json; from trivium.certify import Witness; from trivium.certify.falsify import replay",
         f"replay(YOUR_RULE, Witness.from_json(json.loads({plain!r})))",

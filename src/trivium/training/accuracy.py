@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.data.examples import Examples
+from trivium.jsontext import write_json
 
 
 def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str
 
 def write_accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str], path: Path) -> None:
     """Write ``accuracy.json``."""
-    path.write_text(json.dumps(accuracy(found, rows, teachers), indent=1, ensure_ascii=False), encoding="utf-8")
+    write_json(path, accuracy(found, rows, teachers))
 
 
 def _means(nats: Tensor, correct: Tensor, rows: Examples) -> dict[str, Any]:

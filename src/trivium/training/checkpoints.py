@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trivium.errors import InputError, require
+from trivium.jsontext import json_text
 from trivium.teachers.live import Reader
 from trivium.training.recipe import Recipe
 
@@ -74,5 +75,5 @@ def claim(folder: Path, recipe: Recipe, teachers: Sequence[Reader], resume: bool
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(identity, indent=1), encoding="utf-8")
+    partial.write_text(json_text(identity, indent=1), encoding="utf-8")
     partial.replace(path)

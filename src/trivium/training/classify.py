@@ -153,7 +153,7 @@ def _teacher(
         identity = model.identity()
     if isinstance(model, torch.nn.Module):
         model = model.eval().requires_grad_(False).to(device)
-    settings = json.dumps([identity, section.gives, section.smoothing, served.tolist(), space.classes])
+    settings = json.dumps([identity, section.gives, section.smoothing, served.tolist(), space.classes])  # noqa: TID251
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
     return Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing)
 

@@ -181,7 +181,7 @@ class Recipe(Section):
 
     def digest(self) -> str:
         """SHA-256 of the recipe with every default filled in, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)

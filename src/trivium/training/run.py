@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.examples import Examples, Table
 from trivium.errors import InputError, require
+from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
@@ -164,7 +164,8 @@ def distill(
     Returns:
         Held-out nats a row, float64: ``student`` [N], ``teachers`` [N, K] and, where the weights are known before
         the token they weight, ``mixture`` [N]. Of examples also ``student_correct`` and so on, ones and zeros; what
-        belongs to a teacher that does not serve the row's task is NaN. Also written to ``nats.json``.
+        belongs to a teacher that does not serve the row's task is NaN. Also written to ``nats.json``, null for NaN
+        and for the infinite nats of a class without mass.
 
     Raises:
         InputError: the folder holds another run. AxiomViolation, TeacherError: see
@@ -224,9 +225,7 @@ def distill(
             workshop.tokenizer.save_pretrained(folder / "student")
         if isinstance(rows := workshop.held_out[0], Examples):
             write_accuracy(nats, rows, scheme.teachers, folder / "accuracy.json")
-        (folder / "nats.json").write_text(
-            json.dumps({name: values.tolist() for name, values in nats.items()}), encoding="utf-8"
-        )
+        write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
     wait()
     return nats
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.training.collect import collect_features
 from trivium.training.evaluate import batch_of
@@ -45,7 +45,7 @@ def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, p
             }
         )
     content = {"teachers": list(scheme.teachers), "documents": documents}
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_json(path, content, indent=None)
 
 
 def _rounded(weights: Tensor) -> list[list[float]]:

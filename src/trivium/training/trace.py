@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
+
+from trivium.jsontext import json_text
 
 
 class Trace:
@@ -44,15 +45,15 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(_rounded(row), ensure_ascii=False) + "\n"
+    return json_text(_rounded(row)) + "\n"
 
 
 def _rounded(value: Any) -> Any:
-    """Seven significant digits; what is not finite becomes null, which every JSON reader takes."""
+    """Seven significant digits."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return float(f"{value:.7g}")
     return value

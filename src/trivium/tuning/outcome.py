@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from trivium.certify.question import Question
 from trivium.data.examples import Table
+from trivium.jsontext import json_text, write_json
 from trivium.training.build import build_scheme
 from trivium.training.compare import bootstrap, comparison
 from trivium.training.recipe import SchemeSection
@@ -114,7 +114,7 @@ def conclude(
         "versions": {"trivium": version("trivium"), "optuna": str(load_optuna().__version__)},
     }
     write_best(space, best.section, folder)
-    (folder / "tune.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "tune.json", content)
     return content
 
 
@@ -152,7 +152,7 @@ def write_best(space: Space, section: SchemeSection, folder: Path) -> None:
 def write_trials(records: Sequence[Record], folder: Path) -> None:
     """``trials.jsonl``, a line a trial, replaced as a whole."""
     partial = folder / "trials.partial"
-    lines = [json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records]
+    lines = [json_text(record.to_json()) + "\n" for record in records]
     partial.write_text("".join(lines), encoding="utf-8")
     partial.replace(folder / "trials.jsonl")
 

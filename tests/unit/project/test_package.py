@@ -31,7 +31,7 @@ def test_importing_trivium_pulls_torch_and_nothing_heavier() -> None:
     assert added <= {"trivium", "torch", "numpy"} | set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("room", ["trivium", "errors", *ROOMS])
+@pytest.mark.parametrize("room", ["trivium", "errors", "jsontext", *ROOMS])
 def test_each_room_has_its_page_in_the_reference(room: str) -> None:
     assert (ROOT / "docs" / "api" / f"{room}.md").is_file()
     assert f"api/{room}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
