@@ -1,40 +1,47 @@
 """The command line. Commands load what they need when they run, so that ``trivium --help`` is quick.
 
-Exit codes: 0 done and nothing violated; 1 something is violated, or does not hold as recorded; 2 bad input, with one
-line on stderr.
+Exit codes: 0 done and nothing violated; 1 something is violated, or does not hold as recorded; 2 bad input; 3 anything
+else that went wrong. 2 and 3 come with one line on stderr; :mod:`trivium.cli.ending` has the whole table.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from trivium.cli import certify, demo, distill, recipe, replay, rules, theory, tune, verify
-from trivium.errors import TriviumError
-
-#: What a mistyped command line raises; its module differs between versions of typer.
-UsageError: Any = typer.BadParameter.__bases__[0]
+from trivium.cli.console import print_in_any_encoding
+from trivium.cli.ending import INPUT, UsageError, ended
 
 
 class OneLine(TyperGroup):
-    """Turns an error that the user can act on into one line on stderr and exit code 2."""
+    """Ends every command, whatever it raises, with an exit code that means something and one line on stderr."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse and run; what fails while parsing ends here."""
+        run = super().main
+        sys.exit(ended(lambda: _parsed(lambda: run(*args, **{**kwargs, "standalone_mode": False}))))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            command = error.ctx.command_path if error.ctx else "trivium"
-            line = f"{error.format_message().rstrip('.')}. See `{command} --help`."
-        except TriviumError as error:
-            line = str(error)
-        except OSError as error:
-            line = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
-        typer.echo("trivium: " + " ".join(line.split()), err=True)
-        raise typer.Exit(2)
+        """Run the command that was asked for; before typer makes something of an interruption."""
+        run = super().invoke
+        raise typer.Exit(ended(lambda: run(ctx)))
+
+
+def _parsed(command: Any) -> None:
+    """Typer returns an exit code where it is told to leave the process alone; a page of help is shown as it is."""
+    try:
+        code = command()
+    except UsageError as error:
+        if "\n" not in error.format_message().strip():
+            raise
+        error.show()
+        code = INPUT
+    raise typer.Exit(code or 0)
 
 
 app = typer.Typer(
@@ -62,4 +69,5 @@ def main() -> None:
     # Threads that spin while they wait slow a training step severalfold when another program wants the core; asleep
     # they cost a few microseconds. OpenMP reads this once, so it must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    print_in_any_encoding()
     app()

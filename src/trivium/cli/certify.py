@@ -34,7 +34,7 @@ def certify(
 
     Normalization, positivity and dependence on the own row alone are always asked. Without bounds, what the rule
     itself declares is asked. Exit code 0: nothing violated. 1: something is, with an input that `trivium replay`
-    evaluates again. 2: bad input.
+    evaluates again. 2: bad input. 3: anything else.
     """
     from trivium.certify import assemble, page
     from trivium.certify.run import add_run, read_run

@@ -32,11 +32,13 @@ def demo(
 
     Takes about five minutes on two cores. Leaves report.html, certificate.json, metrics.jsonl, the recipe as run and
     student/ in the folder. Exit code 0: done, nothing violated. 1: an axiom is violated. 2: bad input.
+    3: anything else, with the traceback in the folder.
     """
     import shutil
     from importlib.resources import files
 
     from trivium.cli.console import console as wide
+    from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
     from trivium.errors import require
@@ -55,6 +57,7 @@ def demo(
         f"{out}, which is finished",
         f"Open {out}/report.html, or name another --out.",
     )
+    work_in(out)
     recipe = load_recipe(Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml")
     changed = {"steps": steps or recipe.train.steps, "threads": threads}
     full = recipe.model_copy(update={"train": recipe.train.model_copy(update=changed)})

@@ -18,8 +18,9 @@ def distill(
 
     The scheme is certified before training: one that is VIOLATED is trained all the same, watched by the monitor.
     Exit code 0: done. 1: done, and an axiom is violated. 2: bad input, or the monitor stopped the run; checkpoints
-    stay.
+    stay. 3: anything else, with the traceback in the run's folder.
     """
+    from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
     from trivium.training import run
@@ -33,6 +34,7 @@ def distill(
     folder = out or Path("runs") / content.name
     base = recipe.parent
     refuse_overwrite(folder, resume)
+    work_in(folder)
     with shown() as progress:
         cache = base / content.cache.folder if content.cache.folder else folder / "cache"
         workshop = run.prepare(content, base, cache, progress)

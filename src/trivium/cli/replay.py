@@ -13,7 +13,7 @@ def replay(
 ) -> None:
     """Load the rule again, evaluate every witness, and compare the residual with the recorded one.
 
-    Exit code 0: each reproduces. 1: one does not. 2: bad input, such as a rule that changed since.
+    Exit code 0: each reproduces. 1: one does not. 2: bad input, such as a rule that changed since. 3: anything else.
     """
     from trivium.certify.calculus import known
     from trivium.certify.certificate import load

@@ -28,7 +28,8 @@ def rules(
     """Print every weighting rule, as published and as conforming, every pool and every softening operator: what each
     keeps and what it breaks.
 
-    Exit code 0: printed, and with --check everything came out as recorded. 1: something did not. 2: bad input.
+    Exit code 0: printed, and with --check everything came out as recorded. 1: something did not. 2: bad input. 3:
+    anything else.
     """
     from rich.text import Text
 

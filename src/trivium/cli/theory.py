@@ -26,7 +26,8 @@ def theory(
 ) -> None:
     """Examine the theorems about the axioms: what is proved, what is attained, what is refuted.
 
-    Exit code 0: everything came out as stated. 1: something did not. 2: bad input, or the solver is not installed.
+    Exit code 0: everything came out as stated. 1: something did not. 2: bad input, or the solver is not installed. 3:
+    anything else.
     """
     import torch
     from rich.text import Text

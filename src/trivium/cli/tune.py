@@ -34,9 +34,10 @@ def tune(
 
     Each candidate is proved to keep the budget before it is judged; one that is not is counted, with the reason.
     Trials 0 and 1 are the recipe's own scheme, held to the budget, and uniform weights. Exit code 0: done. 1: done, and
-    an axiom of the best is violated. 2: bad input.
+    an axiom of the best is violated. 2: bad input. 3: anything else, with the traceback in the folder.
     """
     from trivium.cli.console import console
+    from trivium.cli.ending import work_in
     from trivium.cli.progress import shown
     from trivium.errors import nearest, require
     from trivium.report.tuning import write_tuning
@@ -57,6 +58,7 @@ def tune(
     content, base = load_recipe(recipe), recipe.parent
     folder = out or Path("runs") / f"{content.name}-tune"
     refuse_overwrite(folder, resume)
+    work_in(folder)
     names = [name.strip() for name in (rules or "").split(",") if name.strip()]
     require(rules is None or bool(names), "--rules must name a rule", repr(rules), "Leave it out to search all.")
     space = build_space(content, base, goal=objective, budget=budget, floor=floor, rules=names)  # type: ignore[arg-type]
@@ -76,21 +78,17 @@ def tune(
         trains = objective == "student"
         identity = identity_of(space, workshop, seed, settings | {"steps": length if trains else None}, trains)
         limits = Limits(trials, None if minutes is None else 60 * minutes)
-        try:
-            records, study = search(
-                space,
-                question,
-                judge,
-                identity,
-                folder,
-                limits,
-                resume=resume,
-                progress=progress,
-                after=lambda found: write_trials(found, folder),
-            )
-        except KeyboardInterrupt:
-            typer.echo(f"trivium: stopped; every judged trial is in {folder}. Go on with --resume.", err=True)
-            raise typer.Exit(130) from None
+        records, study = search(
+            space,
+            question,
+            judge,
+            identity,
+            folder,
+            limits,
+            resume=resume,
+            progress=progress,
+            after=lambda found: write_trials(found, folder),
+        )
         has_test = workshop.tables.test is not None
         result = conclude(space, question, judge, records, study, identity, folder, has_test, progress)
     violated = _certify(folder, space.budget)

@@ -14,7 +14,7 @@ def verify(
 ) -> None:
     """Check the digest, the hash of rule or recipe, every derivation and every counterexample again.
 
-    Exit code 0: it holds as written. 1: refused, with the reason. 2: the file is no certificate.
+    Exit code 0: it holds as written. 1: refused, with the reason. 2: the file is no certificate. 3: anything else.
     """
     from trivium.certify.certificate import parse, read_json
     from trivium.certify.recheck import edited, recheck, trace_changed

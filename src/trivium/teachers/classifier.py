@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, TeacherError, TriviumError, nearest
+from trivium.errors import InputError, TeacherError, TriviumError, calling, nearest
 from trivium.teachers.huggingface import check_logits
 
 Values = Mapping[str, Tensor | tuple[str, ...]]
@@ -140,10 +140,13 @@ class Classifier:
         """Logits [B, 1, C]: −inf outside the example's task; all alike inside a task that it does not serve.
 
         Raises:
+            ForeignError: what the model's own code raises.
             TeacherError: an output of another shape, NaN, a negative probability, or an example without mass.
         """
         task, rows = inputs.task, len(inputs.task)
-        found = self.heads.spread(call(self.model, inputs.values), rows, f"teacher {self.name!r}", TeacherError)
+        with calling(f"teacher {self.name!r} must read a batch", "Call it on one by itself to see."):
+            output = call(self.model, inputs.values)
+        found = self.heads.spread(output, rows, f"teacher {self.name!r}", TeacherError)
         task = task.to(found.device)
         inside = self.heads.inside(task)
         if self.probabilities:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, TeacherError
+from trivium.errors import InputError, TeacherError, calling
 from trivium.teachers.vocabulary import require_same_vocabulary
 
 
@@ -32,10 +32,12 @@ class Teacher:
         """Logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
 
         Raises:
+            ForeignError: what the model's own code raises.
             TeacherError: a NaN, a position with no finite logit, or fewer logits than tokens, named before anything is
                 learned from it.
         """
-        logits: Tensor = self.model(input_ids=input_ids).logits[..., : self.vocabulary_size]
+        with calling(f"teacher {self.name!r} must read a batch", "Run its forward by itself to see."):
+            logits: Tensor = self.model(input_ids=input_ids).logits[..., : self.vocabulary_size]
         if logits.shape[-1] < self.vocabulary_size:
             raise TeacherError(
                 f"teacher {self.name!r} must give a logit for each of {self.vocabulary_size} tokens",

@@ -24,8 +24,8 @@ _FACTORIES = {
 class TransformersClassifier(torch.nn.Module):
     """A classifier with the tokenizer that its texts need.
 
-    One input is texts, which are tokenized, or a tensor, which is the model's main input (``input_ids``,
-    ``pixel_values``); several are the model's own arguments.
+    One input is texts, which are tokenized (a blank one is read as an end token), or a tensor, which is the model's
+    main input (``input_ids``, ``pixel_values``); several are the model's own arguments.
 
     Args:
         model: has ``config`` and returns ``logits`` [B, classes].
@@ -57,11 +57,24 @@ class TransformersClassifier(torch.nn.Module):
                 type(self.model).__name__,
                 "Save its tokenizer in its folder; for the student name student.tokenizer.",
             )
-        encoded = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.window, return_tensors="pt"
-        )
+        encoded = self._tokens(texts)
+        empty = [number for number, mask in enumerate(encoded["attention_mask"]) if not any(mask)]
+        if empty:  # a blank text has a token only where the tokenizer adds some of its own
+            known = self.tokenizer
+            end = next((t for t in (known.eos_token, known.bos_token, known.sep_token, known.cls_token) if t), None)
+            if end is None:
+                raise InputError(
+                    "a text must have a token",
+                    f"a blank one, and {type(known).__name__} has no end token to read in its place",
+                    "Leave out blank texts, or give the tokenizer an eos_token.",
+                )
+            encoded = self._tokens([end if number in empty else text for number, text in enumerate(texts)])
+        encoded = encoded.convert_to_tensors("pt")
         device = next(self.model.parameters()).device
         return {name: value.to(device) for name, value in encoded.items() if name != "token_type_ids"}
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        return self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.window)
 
     def identity(self) -> str:
         """Identifies weights, tokens and window, 16 hex digits."""

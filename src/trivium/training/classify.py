@@ -16,7 +16,7 @@ from torch import Tensor
 from trivium.data.examples import DomainExamples, Examples, make_examples
 from trivium.data.labelled import Columns, read_examples
 from trivium.data.labels import LabelSpace
-from trivium.errors import InputError, nearest, require
+from trivium.errors import InputError, calling, nearest, require
 from trivium.scheme import Scheme
 from trivium.teachers.classifier import Classifier, Heads
 from trivium.teachers.huggingface import fingerprint, load_tokenizer
@@ -167,7 +167,10 @@ def _made(reference: str, base: Path) -> Any:
         needs = [p for p in inspect.signature(found).parameters.values() if p.default is p.empty]
     except (TypeError, ValueError):  # a callable that does not say what it takes is a model
         return found
-    return found if needs else found()
+    if needs:
+        return found
+    with calling(f"{reference} must make a model", "Call it in Python to see."):
+        return found()
 
 
 def _identity(reference: str, model: Any, base: Path) -> str:

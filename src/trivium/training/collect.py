@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.errors import AxiomViolation, InputError
+from trivium.errors import AxiomViolation, InputError, RuleError, calling
 from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
@@ -102,6 +102,16 @@ def collect_features(
     if not features:
         features["teachers"] = validation_loss.new_zeros(len(scheme.teachers))
     return features
+
+
+def weigh(scheme: Scheme, features: Mapping[str, Tensor]) -> Tensor:
+    """The scheme's log-weights [..., K].
+
+    Raises:
+        RuleError: what a user's rule raises in its own code.
+    """
+    with calling("the scheme must weigh a batch", "Run `trivium certify` on its rules.", RuleError):
+        return scheme.log_weights(features)
 
 
 def batch_gram(scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> Tensor:

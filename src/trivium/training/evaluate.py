@@ -10,9 +10,10 @@ from torch import Tensor
 
 from trivium.aggregation import make_pool
 from trivium.data.examples import Table
+from trivium.errors import calling
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
-from trivium.training.collect import Batch, collect_features
+from trivium.training.collect import Batch, collect_features, weigh
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT
 
 _BATCH, _EXAMPLES = 16, 512
@@ -47,6 +48,17 @@ def indices(rows: Table) -> Iterator[Tensor]:
     return iter(torch.arange(len(rows)).split(_BATCH if rows.labels.shape[-1] > 1 else _EXAMPLES))
 
 
+def student_logits(model: Any, rows: Table, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """The student's logits [B, T, V] on the rows numbered ``index``.
+
+    Raises:
+        ForeignError: what its own code raises.
+    """
+    with calling("the student must read a batch", "Run its forward by itself to see."):
+        logits: Tensor = model(**rows.arguments(index, device)).logits
+    return logits
+
+
 @torch.no_grad()
 def student_nats(model: Any, rows: Table, score: Score = nats) -> Tensor:
     """−Σ_t log p_student(label_t) for each row (or another score), [N, ...], float64. Leaves the model's mode and the
@@ -56,7 +68,7 @@ def student_nats(model: Any, rows: Table, score: Score = nats) -> Tensor:
     found = []
     for index in indices(rows):
         labels = rows.labels[index].to(device)
-        logits = model(**rows.arguments(index, device)).logits.float()
+        logits = student_logits(model, rows, index, device).float()
         found.append(score(logits.log_softmax(-1), labels))
     model.train(was_training)
     return torch.cat(found)
@@ -116,10 +128,10 @@ def mixture_nats(
         batch = batch_of(rows, index, source)
         logits = None
         if needs_student:
-            logits = student(**rows.arguments(index, next(student.parameters()).device)).logits.cpu()
+            logits = student_logits(student, rows, index, next(student.parameters()).device).cpu()
         features = collect_features(scheme, batch, logits, validation_loss)
         b, t = batch.labels.shape
-        weights = batch.restricted(scheme.log_weights(features).expand(b, t, len(scheme.teachers))).flatten(0, 1)
+        weights = batch.restricted(weigh(scheme, features).expand(b, t, len(scheme.teachers))).flatten(0, 1)
         log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in batch.teacher_logits]
         found.append(score(pooling.pool(log_p, weights).view(b, t, -1), batch.labels))
     return torch.cat(found)

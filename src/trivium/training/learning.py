@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.data.examples import Table
-from trivium.errors import require
+from trivium.errors import calling, require
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
 from trivium.teachers.live import LogitSource
@@ -51,8 +51,9 @@ class Teaching:
 
         def student_logits(parameters: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
             arguments = self.rows.arguments(numbers, device)
-            output = torch.func.functional_call(self.model, {**buffers, **parameters}, (), arguments)
-            logits: Tensor = output.logits[..., :vocabulary]
+            with calling("the student must take part in a lesson", "Use rules that do not learn."):
+                output = torch.func.functional_call(self.model, {**buffers, **parameters}, (), arguments)
+                logits: Tensor = output.logits[..., :vocabulary]
             return logits
 
         given = Lesson(

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.examples import Examples, Table
-from trivium.errors import InputError, require
+from trivium.errors import InputError, TriviumError, require
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.teachers.cache import cached_logits
@@ -33,7 +33,15 @@ from trivium.training.evaluate import (
 )
 from trivium.training.evaluate import nats as nats_alone
 from trivium.training.monitor import Bounds, Monitor
-from trivium.training.processes import is_main, main_first, own_device, wait
+from trivium.training.processes import (
+    is_main,
+    main_first,
+    own_device,
+    require_launch,
+    require_precision,
+    require_rows,
+    wait,
+)
 from trivium.training.recipe import Recipe
 from trivium.training.trace import Trace
 from trivium.training.window import window_note
@@ -90,10 +98,14 @@ def prepare(
     if recipe.train.threads is not None:
         torch.set_num_threads(recipe.train.threads)
     disable_progress_bar()  # the caller shows progress; the bars of single files would stand between its lines
+    processes = require_launch()
+    require_precision(recipe.train.precision)
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
     Bounds.of(scheme, recipe.monitor)  # T1 before anything is computed
     tokenizer, teachers, tables = _materials(recipe, scheme, base)
+    if "train" in cached:  # else nothing is trained on them
+        require_rows(len(tables.train), recipe.train.batch_size, processes)
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
         named["test"] = tables.test
@@ -216,6 +228,9 @@ def distill(
     else:
         trainer.teaching.restore(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    taken = trainer.state.global_step
+    if taken < recipe.train.steps:  # the Trainer ends without a word where its data give no batch
+        raise TriviumError(f"a run must take its {recipe.train.steps} steps", taken, "Look at its data and trackers.")
     student = trainer.accelerator.unwrap_model(trainer.model)
     nats = _final_nats(recipe, scheme, workshop, student)
     if is_main():

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
-from trivium.training.collect import collect_features
-from trivium.training.evaluate import batch_of
+from trivium.training.collect import collect_features, weigh
+from trivium.training.evaluate import batch_of, student_logits
 from trivium.training.run import Workshop
 from trivium.weighting.features import NEEDS_STUDENT
 
@@ -28,10 +28,10 @@ def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, p
     index = torch.tensor(chosen)
     batch = batch_of(rows, index, source)
     needs_student = bool(set(scheme.ranges) & NEEDS_STUDENT)
-    logits = student(**rows.arguments(index)).logits if needs_student else None
+    logits = student_logits(student, rows, index) if needs_student else None
     features = collect_features(scheme, batch, logits, workshop.validation_loss)
     shape = (*batch.labels.shape, len(scheme.teachers))
-    found = [("all", scheme.log_weights(features)), *scheme.by_scale(features).items()]
+    found = [("all", weigh(scheme, features)), *scheme.by_scale(features).items()]
     weights = {scale: value.expand(shape).exp() for scale, value in found}
     documents = []
     for place, row in enumerate(chosen):

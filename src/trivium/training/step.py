@@ -10,7 +10,7 @@ from torch import Tensor
 from trivium.data.rows import IGNORE
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
-from trivium.training.collect import Batch, batch_gram, collect_features
+from trivium.training.collect import Batch, batch_gram, collect_features, weigh
 from trivium.training.monitor import Monitor
 from trivium.training.recipe import LossSection
 
@@ -49,7 +49,7 @@ def distillation_step(
     features = collect_features(scheme, batch, student_logits, validation_loss)
     # 2. How much each teacher counts at each position, watched and, if the recipe says so, repaired.
     rows, positions, vocabulary = student_logits.shape
-    weights = scheme.log_weights(features).expand(rows, positions, len(scheme.teachers))
+    weights = weigh(scheme, features).expand(rows, positions, len(scheme.teachers))
     weights = monitor.watch(weights, batch.mask, batch.serving)
     if "gram" in features:
         gram = features["gram"] if batch.serving is None else batch_gram(scheme, batch, student_logits)

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from trivium.data.examples import Examples, Table
 from trivium.data.rows import Rows
-from trivium.errors import TriviumError
+from trivium.errors import TriviumError, calling
 from trivium.scheme import Scheme
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
@@ -23,7 +23,7 @@ from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct,
 from trivium.training.learner import Learner
 from trivium.training.learning import Teaching
 from trivium.training.monitor import Monitor
-from trivium.training.processes import is_main
+from trivium.training.processes import is_main, on_cpu, require_precision, require_rows
 from trivium.training.recipe import Recipe
 from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
@@ -81,6 +81,7 @@ class DistillationTrainer(Trainer):
         self.shares = Shares(scheme, recipe.train.accumulation)
         self.scalars: dict[str, float] = {}
         super().__init__(model=model, args=training_arguments(recipe, folder), train_dataset=RowNumbers(rows))
+        require_rows(len(rows), recipe.train.batch_size, self.args.world_size)
         self.validation_loss = validation_loss.to(self.args.device)
         self.teaching = Teaching(scheme, model, rows, source, self.args.world_size)
         self.index = torch.arange(0)  # rows of the last batch
@@ -96,11 +97,13 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
         index = self.index = inputs["row"].cpu()
-        outputs = model(**self.rows.arguments(index, self.args.device))
+        with calling("the student must read a batch", "Run its forward by itself to see."):
+            outputs = model(**self.rows.arguments(index, self.args.device))
+            logits = outputs.logits
         batch = batch_of(self.rows, index, self.source, self.args.device)
         vocabulary = batch.teacher_logits[0].shape[-1]
         step = distillation_step(
-            outputs.logits[..., :vocabulary],
+            logits[..., :vocabulary],
             batch,
             self.scheme,
             self.recipe.loss,
@@ -147,10 +150,15 @@ class DistillationTrainer(Trainer):
 
 
 def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
-    """The recipe's ``train`` section in the words of transformers."""
+    """The recipe's ``train`` section in the words of transformers.
+
+    Raises:
+        InputError: a precision that this machine does not have.
+    """
     train = recipe.train
+    require_precision(train.precision)
     bfloat16 = train.precision == "bfloat16" or (
-        train.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        train.precision == "auto" and not on_cpu() and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     )
     return TrainingArguments(
         output_dir=str(folder),
@@ -165,6 +173,8 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         seed=train.seed,
         data_seed=train.seed,
         bf16=bfloat16,
+        # Without it several processes on CPUs would not find each other, and each would train alone.
+        use_cpu=on_cpu(),
         save_strategy="steps",
         save_steps=train.save_every,
         # Two, so that a checkpoint cut off while it is written leaves the one before it.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from trivium.errors import InputError
+from trivium.errors import ForeignError, InputError, said_by
 
 
 def require_window(student: Any, window: int) -> None:
@@ -17,7 +17,7 @@ def require_window(student: Any, window: int) -> None:
     Cost: that row's forward pass, none for rotary positions.
 
     Raises:
-        InputError: the student cannot read ``window`` tokens.
+        InputError: the student cannot read ``window`` tokens. ForeignError: it reads no row, however short.
     """
     config = student.config.get_text_config(decoder=True)
     if getattr(config, "rope_parameters", None) is not None:
@@ -28,10 +28,12 @@ def require_window(student: Any, window: int) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             student.eval()(input_ids=torch.full((1, window), token, device=student.device))
-    except (IndexError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a model may raise anything
+        if not _reads(student, token, min(window, 2)):
+            raise ForeignError("the student must read a row", said_by(error), "Run its forward by itself.") from error
         limit = _limit(config)
         most = "" if limit is None else f", at most its max_position_embeddings = {limit}"
-        reason = " ".join(str(error).split())[:120]
+        reason = said_by(error, 120)
         raise InputError(
             "a student must take rows of data.window tokens",
             f"{window}, of which it says: {reason}",
@@ -39,6 +41,16 @@ def require_window(student: Any, window: int) -> None:
         ) from error
     finally:
         student.train(training)
+
+
+def _reads(student: Any, token: int, length: int) -> bool:
+    """Whether a row of a few tokens goes through, so that a longer one failed by its length."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            student.eval()(input_ids=torch.full((1, length), token, device=student.device))
+    except Exception:
+        return False
+    return True
 
 
 def window_note(student: Any, window: int) -> str | None:

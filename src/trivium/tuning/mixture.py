@@ -15,7 +15,7 @@ from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict
 from trivium.teachers.live import LogitSource
 from trivium.training.build import build_scheme
-from trivium.training.collect import collect_features
+from trivium.training.collect import collect_features, weigh
 from trivium.training.evaluate import batch_of, bits_per_byte, indices, is_predictor, mixture_nats
 from trivium.training.recipe import SchemeSection
 from trivium.training.run import Workshop
@@ -45,7 +45,7 @@ class Seen:
 
     def nats(self, scheme: Scheme) -> Tensor:
         """−Σ_t log Σ_k w_k p_k(label_t) for each row, [N], float64. Cost O(N·T·K), whatever the vocabulary."""
-        weights = scheme.log_weights(self.features).expand_as(self.label_log_prob)
+        weights = weigh(scheme, self.features).expand_as(self.label_log_prob)
         if self.serving is not None:
             weights = restrict(weights, self.serving.unsqueeze(1))
         mixed = torch.logsumexp(weights + self.label_log_prob, dim=-1)

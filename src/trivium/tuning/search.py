@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trivium.certify.question import Question
-from trivium.errors import TeacherError, TriviumError, require
+from trivium.errors import ForeignError, TeacherError, TriviumError, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import SchemeSection
 from trivium.training.run import Progress, silent
@@ -135,8 +135,8 @@ def _one(study: Any, optuna: Any, space: Space, question: Question, objective: O
         value = objective.value(section, watch)
     except Stopped as stop:
         dismiss("stopped", str(stop))
-    except TeacherError:
-        study.tell(trial, state=states.FAIL)  # the teacher's fault and not the scheme's: no other trial would do better
+    except (TeacherError, ForeignError):
+        study.tell(trial, state=states.FAIL)  # a model's fault and not the scheme's: no other trial would do better
         raise
     except TriviumError as error:
         dismiss("failed", str(error))
