@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trivium.certify.certificate import Breach, Certificate, Run
-from trivium.certify.source import sha256_of
 from trivium.errors import InputError
+from trivium.store.code import sha256_of
 
 TRACE = "metrics.jsonl"
 

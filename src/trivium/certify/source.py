@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trivium.scheme.tree import leaves
+from trivium.store.code import imported, relative, sha256_of
 from trivium.weighting import RULES
 from trivium.weighting.base import Operator, UserRule
 
@@ -63,11 +60,6 @@ class ObjectSource(Record):
 Source = Annotated[FileSource | BuiltInSource | RecipeSource | ObjectSource, Field(discriminator="kind")]
 
 
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
     """The source of an operator as far as the object itself tells.
 
@@ -91,49 +83,3 @@ def file_source(path: str, name: str, file: str | Path) -> FileSource:
     folder = Path(file).resolve().parent
     imports = {relative(found, folder): sha256_of(found) for found in imported(file)}
     return FileSource(path=path, name=name, sha256=sha256_of(file), imports=imports)
-
-
-def imported(file: str | Path) -> list[Path]:
-    """The files in the folder of ``file``, or below it, that it imports, directly or through each other.
-
-    Read from the import statements; what is found by other means, data files among it, is not seen.
-    """
-    first = Path(file).resolve()
-    folder, seen, waiting = first.parent, {first}, [first]
-    while waiting:
-        current = waiting.pop()
-        for name in _imports(current):
-            stem = folder.joinpath(*name.split("."))
-            for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
-                if candidate.is_file() and candidate not in seen:
-                    seen.add(candidate)
-                    waiting.append(candidate)
-    return sorted(seen - {first})
-
-
-def _imports(file: Path) -> Iterator[str]:
-    """Dotted names that may be modules: of ``from a.b import c`` a, a.b and a.b.c."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            names = [".".join(filter(None, (module, alias.name))) for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-
-
-def rule_files(operator: Operator, base: Path) -> dict[str, str]:
-    """SHA-256 of the file of each user rule in an operator tree, and of what it imports beside it, by its path as seen
-    from ``base``."""
-    files = [leaf.source for leaf in leaves(operator) if isinstance(leaf, UserRule) and Path(leaf.source).is_file()]
-    files += [str(found) for file in list(files) for found in imported(file)]
-    return {relative(path, base): sha256_of(path) for path in files}
-
-
-def relative(path: str | Path, base: Path) -> str:
-    """The path as seen from a folder, if it lies below it; where it lies is then no part of a certificate."""
-    whole, folder = Path(path).resolve(), base.resolve()
-    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)

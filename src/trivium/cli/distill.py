@@ -37,7 +37,7 @@ def distill(
     work_in(folder)
     with shown() as progress:
         cache = base / content.cache.folder if content.cache.folder else folder / "cache"
-        workshop = run.prepare(content, base, cache, progress)
+        workshop = run.prepare(content, base, cache, progress, resumed=folder if resume else None)
         run.distill(content, workshop, folder, resume=resume, progress=progress)
     if not is_main():
         return

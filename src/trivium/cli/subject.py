@@ -19,12 +19,12 @@ from trivium.certify.source import (
     RecipeSource,
     Source,
     file_source,
-    rule_files,
-    sha256_of,
     source_of,
 )
 from trivium.errors import InputError, nearest, require
+from trivium.scheme.files import rule_files
 from trivium.scheme.scheme import Scheme
+from trivium.store.code import sha256_of
 from trivium.weighting import RULES
 from trivium.weighting.base import Operator
 from trivium.weighting.loading import load_operator

@@ -16,6 +16,7 @@ from trivium.data.labelled import Labelled
 from trivium.data.labels import LabelSpace
 from trivium.data.rows import Rows
 from trivium.errors import InputError, require
+from trivium.store.identity import of_table
 
 Values = Mapping[str, Tensor | tuple[str, ...]]
 
@@ -110,11 +111,10 @@ class Examples:
         return None if bool(self.serves.all()) else self.serves[self.task]
 
     def digest(self) -> str:
-        """SHA-256 over inputs, tasks, labels and columns, 16 hex digits."""
-        found = hashlib.sha256(self.inputs.digest().encode())
-        for name, value in [("", self.labels), *sorted(self.columns.items())]:
-            found.update(name.encode() + value.contiguous().numpy().tobytes())
-        return found.hexdigest()[:16]
+        """Of everything in the table, 32 hex digits."""
+        tensors = {"labels": self.labels, "domain": self.domain, "task": self.task, "serves": self.serves}
+        classes = [list(names) for names in self.space.classes]
+        return of_table(tensors, self.columns, [self.inputs.digest(), self.document, self.domains, self.tasks, classes])
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Inputs]:
         """What a student's forward takes for the rows numbered ``index``."""

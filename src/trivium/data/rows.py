@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from trivium.data.sources import Text
 from trivium.errors import InputError, require
+from trivium.store.identity import of_table
 
 IGNORE = -100
 _POOL = 6
@@ -69,11 +69,9 @@ class Rows:
         return self.bytes
 
     def digest(self) -> str:
-        """SHA-256 over what is read and predicted and over the columns, 16 hex digits."""
-        found = hashlib.sha256()
-        for name, value in [("", self.input_ids), ("", self.labels), *sorted(self.columns.items())]:
-            found.update(name.encode() + value.contiguous().numpy().tobytes())
-        return found.hexdigest()[:16]
+        """Of everything in the table, 32 hex digits."""
+        tensors = {"ids": self.input_ids, "labels": self.labels, "bytes": self.bytes, "domain": self.domain}
+        return of_table({**tensors, "task": self.task}, self.columns, [self.document, self.domains, self.tasks])
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """What a student's forward takes for the rows numbered ``index``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -73,6 +73,17 @@ def of_tensor(tensor: Tensor) -> str:
     found = hashlib.sha256(head)
     found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def of_table(tensors: Mapping[str, Tensor], columns: Mapping[str, Tensor], names: Sequence[Any]) -> str:
+    """Of a table of rows, 32 hex digits.
+
+    Args:
+        tensors: by name. columns: likewise, those that the data hold for a scheme. names: plain values.
+    """
+    parts = {"tensors": tensors, "columns": columns}
+    digests = {part: {name: of_tensor(value) for name, value in held.items()} for part, held in parts.items()}
+    return Identity({**digests, "names": list(names)}).digest()
 
 
 def versions() -> dict[str, str]:

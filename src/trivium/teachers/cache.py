@@ -15,6 +15,7 @@ from trivium.store.codec import relative
 from trivium.store.files import Request, stored
 from trivium.store.identity import Identity, of_tensor, versions
 from trivium.teachers.live import Reader
+from trivium.teachers.probes import identified
 
 Progress = Callable[[str, int, int], None]
 #: Raised when what is kept of a teacher changes: what was kept before is then computed anew.
@@ -90,7 +91,7 @@ def _request(teacher: Reader, inputs: Any, rows: str, batch: int, progress: Prog
 
     parts = {
         "format": _FORMAT,
-        "teacher": teacher.fingerprint,
+        "teacher": identified(teacher, inputs),
         "rows": rows,
         "shape": list(shape),
         "libraries": versions(),

@@ -114,7 +114,8 @@ class Classifier:
         name: what tables call it.
         model: maps inputs to numbers, see :meth:`Heads.spread`.
         heads: the tasks it serves.
-        fingerprint: identifies what it computes.
+        fingerprint: identifies what it computes, as far as that can be told without asking it.
+        known: whether that is all; else answers belong to its identity, see :func:`trivium.teachers.probes.identified`.
         probabilities: whether it gives probabilities, which may lack classes and sum to less than one.
         smoothing: ε of (1 − ε)·p + ε/C_t over the C_t classes of the example's task, which keeps log-losses finite.
     """
@@ -125,6 +126,7 @@ class Classifier:
     fingerprint: str
     probabilities: bool = False
     smoothing: float = 0.0
+    known: bool = True
 
     @property
     def vocabulary_size(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, calling
+from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.vocabulary import require_same_vocabulary
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen causal language model. ``fingerprint`` identifies its weights, whatever its folder is called."""
+    """A frozen causal language model. ``fingerprint`` identifies weights, config and tokenizer, whatever its folder is
+    called."""
 
     name: str
     model: torch.nn.Module
@@ -102,17 +103,8 @@ def load_teachers(
     teachers = []
     for name, folder in folders.items():
         model = load_model(folder, dtype).requires_grad_(False).to(device)
-        teachers.append(Teacher(name, model, size, fingerprint(model)))
+        teachers.append(Teacher(name, model, size, fingerprint(model, folder_files(folder))))
     return teachers
-
-
-def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes and values of all parameters, 16 hex digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def load_from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, VocabularyError
-from trivium.teachers.huggingface import fingerprint, load_from_folder, load_tokenizer
+from trivium.store.identity import Identity
+from trivium.teachers.fingerprint import fingerprint, folder_files
+from trivium.teachers.huggingface import load_from_folder, load_tokenizer
 
 #: By the ending of the architecture that a config names.
 _FACTORIES = {
@@ -76,11 +77,14 @@ class TransformersClassifier(torch.nn.Module):
     def _tokens(self, texts: Sequence[str]) -> Any:
         return self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.window)
 
-    def identity(self) -> str:
-        """Identifies weights, tokens and window, 16 hex digits."""
-        vocabulary = self.tokenizer.get_vocab() if self.tokenizer is not None else {}
-        tokens = json.dumps(sorted(vocabulary.items()))  # noqa: TID251
-        return hashlib.sha256(f"{fingerprint(self.model)}{tokens}{self.window}".encode()).hexdigest()[:16]
+    def identity(self, files: Mapping[str, str] | None = None) -> str:
+        """Identifies model, tokenizer, window and the ``files`` that both came from, 32 hex digits."""
+        parts = {"model": fingerprint(self.model, files), "window": self.window, "tokenizer": {}}
+        if self.tokenizer is not None:
+            with tempfile.TemporaryDirectory() as folder:  # as it would be saved: every kind of tokenizer can do that
+                self.tokenizer.save_pretrained(folder)
+                parts["tokenizer"] = folder_files(folder)
+        return Identity(parts).digest()
 
 
 def load_classifier(folder: str | Path, classes: Sequence[str], who: str, window: int = 256) -> TransformersClassifier:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trivium.errors import InputError, require
-from trivium.jsontext import json_text
-from trivium.teachers.live import Reader
+from trivium.jsontext import write_json
+from trivium.store.files import replace_text, take_turns
+from trivium.store.identity import Identity, versions
+from trivium.training.identity import different_libraries, told
 from trivium.training.recipe import Recipe
 
 _COMPLETE = "complete"
@@ -47,33 +50,59 @@ def refuse_overwrite(folder: Path, resume: bool) -> None:
     )
 
 
-def claim(folder: Path, recipe: Recipe, teachers: Sequence[Reader], resume: bool) -> None:
-    """Make ``folder`` this run's own, or check that it already is.
+def require_same(folder: Path, identity: Identity) -> str | None:
+    """Check that the run in ``folder``, if there is one, is the one that ``identity`` names.
+
+    Returns:
+        What to tell of a run that goes on with other releases of the libraries; None for nothing.
 
     Raises:
-        InputError: the folder holds a run and ``resume`` is false (nothing is overwritten), or ``resume`` is true
-            and recipe or teachers differ from those it was begun with.
+        InputError: it is another run; says in what.
+    """
+    path = folder / _IDENTITY
+    if not path.exists():
+        return None
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    libraries = begun.pop("libraries", {})
+    changed = identity.changed(begun)
+    require(
+        not changed,
+        "a resumed run must be the one that was begun",
+        f"another {told(changed)}",
+        f"Put back what it began with (see {folder}/recipe.yaml), or start a new run in another folder.",
+    )
+    return different_libraries(libraries, versions())
+
+
+def claim(folder: Path, recipe: Recipe, identity: Identity, resume: bool) -> str | None:
+    """Make ``folder`` this run's own, or check that it already is; returns what :func:`require_same` does.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` is false (nothing is overwritten), or ``resume`` is true and
+            it is another run.
     """
     refuse_overwrite(folder, resume)
-    fingerprints = {teacher.name: teacher.fingerprint for teacher in teachers}
-    identity = {"recipe": recipe.digest(), "teachers": fingerprints}
-    path = folder / _IDENTITY
-    if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        if begun["teachers"] != fingerprints:
-            changed = sorted(n for n, f in fingerprints.items() if begun["teachers"].get(n) != f)
-            raise InputError(
-                "a resumed run must have the teachers it began with", f"others for {changed}", "Start a new run."
-            )
-        if begun["recipe"] != identity["recipe"]:
-            raise InputError(
-                "a resumed run must have the recipe it began with",
-                f"a changed one; see {folder}/recipe.yaml",
-                "Start a new run.",
-            )
-        return
+    if (folder / _IDENTITY).exists():
+        return require_same(folder, identity)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    partial = path.with_suffix(".partial")
-    partial.write_text(json_text(identity, indent=1), encoding="utf-8")
-    partial.replace(path)
+    replace_text(folder / "recipe.yaml", recipe.to_yaml())
+    write_json(folder / _IDENTITY, {**identity.parts, "libraries": versions()})
+    return None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder: of two runs that are started in it, the second is refused.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def refuse() -> None:
+        raise InputError(
+            "a run must have its folder to itself", f"{folder}, where another is at work", "Wait, or name another."
+        )
+
+    with take_turns(folder / ".lock", refuse):
+        yield

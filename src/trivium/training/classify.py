@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,8 +16,11 @@ from trivium.data.labelled import Columns, read_examples
 from trivium.data.labels import LabelSpace
 from trivium.errors import InputError, calling, nearest, require
 from trivium.scheme import Scheme
+from trivium.store.code import source_files
+from trivium.store.identity import Identity
 from trivium.teachers.classifier import Classifier, Heads
-from trivium.teachers.huggingface import fingerprint, load_tokenizer
+from trivium.teachers.fingerprint import fingerprint, folder_files
+from trivium.teachers.huggingface import load_tokenizer
 from trivium.teachers.transformers_classifier import (
     TransformersClassifier,
     load_classifier,
@@ -144,18 +145,22 @@ def _teacher(
         model = _made(section.model, base)
         require(callable(model), f"{who} must be a module or a callable", type(model).__name__, "Or a maker of one.")
         require_same_classes(model, classes, who)
-        identity = _identity(section.model, model, base)
     else:
         require(
             section.gives == "logits", f"{who}, a model of transformers, gives logits", section.gives, "Leave it out."
         )
         model = load_classifier(resolve(section.model, base), classes, who, recipe.data.window)
-        identity = model.identity()
     if isinstance(model, torch.nn.Module):
-        model = model.eval().requires_grad_(False).to(device)
-    settings = json.dumps([identity, section.gives, section.smoothing, served.tolist(), space.classes])  # noqa: TID251
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    return Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing)
+        model = model.eval().requires_grad_(False)
+    if ".py:" in section.model:
+        identity, known = _identity(section.model, model, base)
+    else:
+        identity, known = {"folder": model.identity(folder_files(resolve(section.model, base)))}, True
+    settings = {"gives": section.gives, "smoothing": section.smoothing, "serves": served.tolist()}
+    digest = Identity({**identity, **settings, "classes": [list(names) for names in space.classes]}).digest()
+    if isinstance(model, torch.nn.Module):
+        model = model.to(device)
+    return Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
 
 
 def _made(reference: str, base: Path) -> Any:
@@ -173,12 +178,31 @@ def _made(reference: str, base: Path) -> Any:
         return found()
 
 
-def _identity(reference: str, model: Any, base: Path) -> str:
-    """Changes with the file, with a module's weights, and with ``fingerprint`` where the model has one of its own."""
+@runtime_checkable
+class Declared(Protocol):
+    """A model of a user's file that says what its answers depend on: another text whenever they change."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def _identity(reference: str, model: Any, base: Path) -> tuple[dict[str, Any], bool]:
+    """What can be told of a model of a user's file: its code, its tensors, what it declares; and whether it declares
+    anything, which is then taken to cover what else it depends on."""
     path, _, name = reference.rpartition(":")
-    parts = [hashlib.sha256((base / path).read_bytes()).hexdigest(), name, str(getattr(model, "fingerprint", ""))]
-    parts += [fingerprint(model)] if isinstance(model, torch.nn.Module) else []
-    return " ".join(parts)
+    files = source_files(base / path, (base / path).parent)
+    parts: dict[str, Any] = {"files": files, "name": name}
+    if isinstance(model, torch.nn.Module):
+        parts["module"] = fingerprint(model)
+    if not isinstance(model, Declared):
+        return parts, False
+    require(
+        isinstance(model.fingerprint, str) and model.fingerprint != "",
+        f"the fingerprint that {reference} declares must be a text",
+        repr(model.fingerprint)[:80],
+        "Change it whenever its answers change, or leave it out.",
+    )
+    return parts | {"declared": model.fingerprint}, True
 
 
 def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:

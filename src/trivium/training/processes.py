@@ -32,7 +32,7 @@ def is_main() -> bool:
 
 def wait() -> None:
     """Wait until every process is here."""
-    if _number("WORLD_SIZE", 1) > 1:
+    if world_size() > 1:
         _state().wait_for_everyone()
 
 
@@ -75,6 +75,18 @@ def require_precision(precision: str) -> None:
     raise InputError(
         "train.precision: bfloat16 needs a GPU that computes in it", device, "Set it to auto, or to float32."
     )
+
+
+def in_bfloat16(precision: str) -> bool:
+    """Whether a student is trained in bfloat16: ``auto`` takes it where a GPU has it."""
+    if precision == "auto":
+        return not on_cpu() and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return _number("WORLD_SIZE", 1)
 
 
 def require_rows(rows: int, batch_size: int, processes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from trivium.teachers.live import LiveLogits, LogitSource, Reader
 from trivium.training import classify
 from trivium.training.accuracy import write_accuracy
 from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
-from trivium.training.checkpoints import claim, latest_complete, step_of
+from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
 from trivium.training.evaluate import (
     is_predictor,
     mixture_nats,
@@ -32,6 +33,7 @@ from trivium.training.evaluate import (
     validation_losses,
 )
 from trivium.training.evaluate import nats as nats_alone
+from trivium.training.identity import run_identity
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.processes import (
     is_main,
@@ -85,12 +87,18 @@ class Workshop:
 
 
 def prepare(
-    recipe: Recipe, base: Path, cache: Path, progress: Progress = silent, cached: Collection[str] = SPLITS
+    recipe: Recipe,
+    base: Path,
+    cache: Path,
+    progress: Progress = silent,
+    cached: Collection[str] = SPLITS,
+    resumed: Path | None = None,
 ) -> Workshop:
     """Read data and teachers, check that they fit, and compute the teachers' logits (or arrange to).
 
     Args:
         cached: the splits whose logits are computed now, if the recipe has a cache; others when they are asked for.
+        resumed: the folder of a run to go on with; if it is another one, that is said before a teacher reads anything.
 
     Raises:
         InputError: anything in recipe, data or models that cannot be used. TeacherError: NaN logits.
@@ -103,9 +111,12 @@ def prepare(
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
     Bounds.of(scheme, recipe.monitor)  # T1 before anything is computed
-    tokenizer, teachers, tables = _materials(recipe, scheme, base)
+    tokenizer, teachers, tables, student = _materials(recipe, scheme, base)
     if "train" in cached:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)
+    if resumed is not None:
+        require_same(resumed, run_identity(recipe, base, teachers, tables, student))
+    del student  # each run makes its own
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
         named["test"] = tables.test
@@ -132,17 +143,18 @@ def prepare(
     return Workshop(base, tokenizer, teachers, tables, sources, losses)
 
 
-def _materials(recipe: Recipe, scheme: Scheme, base: Path) -> tuple[Any, Sequence[Reader], Tables]:
-    """Tokenizer, teachers and tables, of text or of examples."""
+def _materials(recipe: Recipe, scheme: Scheme, base: Path) -> tuple[Any, Sequence[Reader], Tables, Any]:
+    """Tokenizer, teachers, tables and a student, of text or of examples. The student is made first: one that cannot be
+    is refused before anything is computed."""
     if recipe.data.kind == "examples":
-        classify.build_learner(recipe, base)  # a student that cannot be built is refused before anything is computed
+        learner = classify.build_learner(recipe, base)
         tables = classify.build_examples(recipe, scheme, base)
-        return None, classify.build_classifiers(recipe, own_device(), base), tables
+        return None, classify.build_classifiers(recipe, own_device(), base), tables, learner
     classify.refuse_for_text(recipe)
     tokenizer = build_tokenizer(recipe, base)
-    build_student(recipe, tokenizer, base)  # likewise
+    student = build_student(recipe, tokenizer, base)
     teachers = build_teachers(recipe, tokenizer, own_device(), base)
-    return tokenizer, teachers, build_rows(recipe, tokenizer, scheme, base)
+    return tokenizer, teachers, build_rows(recipe, tokenizer, scheme, base), student
 
 
 def _check_tracker(tracker: str) -> None:
@@ -183,18 +195,21 @@ def distill(
         InputError: the folder holds another run. AxiomViolation, TeacherError: see
             :func:`trivium.training.step.distillation_step`; checkpoints stay.
     """
+    for noisy in ("transformers", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    with alone(folder) if is_main() else nullcontext():
+        return _distilled(recipe, workshop, folder, resume, progress, watch)
+
+
+def _distilled(
+    recipe: Recipe, workshop: Workshop, folder: Path, resume: bool, progress: Progress, watch: Watch
+) -> dict[str, Tensor]:
     # Late, so that a recipe can be read and certified without the Trainer.
     from transformers.trainer_callback import PrinterCallback
 
     from trivium.training.trainer import DistillationTrainer, Recorder
 
-    for noisy in ("transformers", "accelerate"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     scheme = build_scheme(recipe, workshop.base)
-    with main_first():
-        if is_main():
-            claim(folder, recipe, workshop.teachers, resume)
-        checkpoint = latest_complete(folder) if resume else None
     if recipe.data.kind == "examples":
         student: Any = classify.build_learner(recipe, workshop.base)
         if (capped := classify.cap_note(recipe, scheme)) is not None:
@@ -204,6 +219,12 @@ def distill(
         _check_student(student, workshop)
         if (note := window_note(student, recipe.data.window)) is not None:
             progress(note, 1, 1)
+    with main_first():
+        if is_main():
+            identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student)
+            if (moved := claim(folder, recipe, identity, resume)) is not None:
+                progress(moved, 1, 1)
+        checkpoint = latest_complete(folder) if resume else None
     monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation, recipe.monitor.pareto)
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     trainer = DistillationTrainer(

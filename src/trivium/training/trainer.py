@@ -23,7 +23,7 @@ from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct,
 from trivium.training.learner import Learner
 from trivium.training.learning import Teaching
 from trivium.training.monitor import Monitor
-from trivium.training.processes import is_main, on_cpu, require_precision, require_rows
+from trivium.training.processes import in_bfloat16, is_main, on_cpu, require_precision, require_rows
 from trivium.training.recipe import Recipe
 from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
@@ -157,9 +157,6 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     """
     train = recipe.train
     require_precision(train.precision)
-    bfloat16 = train.precision == "bfloat16" or (
-        train.precision == "auto" and not on_cpu() and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    )
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=train.steps,
@@ -172,7 +169,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         max_grad_norm=train.clip,
         seed=train.seed,
         data_seed=train.seed,
-        bf16=bfloat16,
+        bf16=in_bfloat16(train.precision),
         # Without it several processes on CPUs would not find each other, and each would train alone.
         use_cpu=on_cpu(),
         save_strategy="steps",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trivium.certify.source import rule_files, sha256_of
 from trivium.errors import InputError, require
+from trivium.scheme.files import rule_files
+from trivium.store.code import sha256_of
 from trivium.training.build import build_scheme
 from trivium.training.run import Workshop
 from trivium.tuning.mixture import rows_of

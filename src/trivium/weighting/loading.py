@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from trivium.errors import InputError, nearest
+from trivium.store.code import imported, sha256_of, source_files
 from trivium.weighting.base import Operator, Rule
 
 
@@ -49,7 +50,8 @@ def load_operator(reference: str, base: Path | None = None) -> Operator:
 def load_object(reference: str, base: Path | None = None) -> Any:
     """Anything called NAME in FILE, from ``"FILE.py:NAME"``: a module, a function, a source of examples.
 
-    A file runs once a process while its content stays the same, so one that trains teachers trains them once.
+    A file runs once a process while its content, and that of the files it imports beside it, stays the same, so one
+    that trains teachers trains them once.
 
     Raises:
         InputError: no such file, a file that does not run, no such name in it.
@@ -60,7 +62,7 @@ def load_object(reference: str, base: Path | None = None) -> Any:
         raise InputError(
             "a file that a recipe names must exist", repr(path_text or reference), "Write it as FILE.py:NAME."
         )
-    key = (path.resolve(), path.read_bytes())
+    key = (path.resolve(), *sorted(source_files(path, path.parent).items()))
     if key not in _LOADED:
         _LOADED[key] = _run(path, "a file that a recipe names")
     found = vars(_LOADED[key])
@@ -70,13 +72,29 @@ def load_object(reference: str, base: Path | None = None) -> Any:
     return found[name]
 
 
-_LOADED: dict[tuple[Path, bytes], ModuleType] = {}
+_LOADED: dict[tuple[Any, ...], ModuleType] = {}
+#: Modules that files imported from beside them, by name, with their file and its hash then.
+_HELPERS: dict[str, tuple[Path, str]] = {}
+
+
+def _helpers(path: Path) -> dict[str, tuple[Path, str]]:
+    folder = path.resolve().parent
+    found = {}
+    for file in imported(path):
+        place = file.parent if file.name == "__init__.py" else file.with_suffix("")
+        found[".".join(place.relative_to(folder).parts)] = (file, sha256_of(file))
+    return found
 
 
 def _run(path: Path, what: str = "a rule's file") -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"trivium_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{what} must be a Python file", str(path), "Write it as FILE.py:NAME.")
+    helpers = _helpers(path)
+    for name, now in helpers.items():
+        # Python keeps a module by its name: another folder's, or one from before an edit, would be taken for this one.
+        if _HELPERS.get(name, now) != now:
+            sys.modules.pop(name, None)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
@@ -94,4 +112,5 @@ def _run(path: Path, what: str = "a rule's file") -> ModuleType:
         ) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
+        _HELPERS.update({name: now for name, now in helpers.items() if name in sys.modules})
     return module

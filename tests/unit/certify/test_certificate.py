@@ -15,9 +15,10 @@ from trivium.certify import as_markdown, certify, load, schema
 from trivium.certify.certificate import Certificate, digest_of, parse
 from trivium.certify.question import Question
 from trivium.certify.recheck import edited
-from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, rule_files, source_of
+from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, source_of
 from trivium.errors import InputError
 from trivium.scheme import Limit, compose
+from trivium.scheme.files import rule_files
 from trivium.simplex.order import Order
 from trivium.weighting import RULES, DomainMap, Entropy, Margin, Static, rule
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tiny_world import World
 from trivium.errors import InputError
-from trivium.teachers.huggingface import Teacher
-from trivium.training.checkpoints import claim, latest_complete, mark_complete, refuse_overwrite, step_of
+from trivium.store.identity import Identity
+from trivium.training.checkpoints import (
+    alone,
+    claim,
+    latest_complete,
+    mark_complete,
+    refuse_overwrite,
+    require_same,
+    step_of,
+)
 from trivium.training.recipe import load_recipe
-from trivium.training.run import Workshop
 from trivium.training.trace import Trace, read_trace
 
 
@@ -99,38 +106,69 @@ def test_only_incomplete_checkpoints_are_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_claimed_folder_holds_the_recipe_as_run(world: World, workshop: Workshop, tmp_path: Path) -> None:
+IDENTITY = Identity({"recipe": "a", "teachers": {"sums": "b", "tales": "c"}, "data": {"train": "d"}})
+
+
+def changed(**parts: Any) -> Identity:
+    return Identity({**IDENTITY.parts, **parts})
+
+
+def test_a_claimed_folder_holds_the_recipe_as_run(world: World, tmp_path: Path) -> None:
     recipe = world.recipe()
-    claim(tmp_path / "run", recipe, workshop.teachers, resume=False)
+    claim(tmp_path / "run", recipe, IDENTITY, resume=False)
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["identity.json", "recipe.yaml"]
-    claim(tmp_path / "run", recipe, workshop.teachers, resume=True)
-    claim(tmp_path / "new", recipe, workshop.teachers, resume=True)  # nothing there yet: begin
+    assert claim(tmp_path / "run", recipe, IDENTITY, resume=True) is None
+    claim(tmp_path / "new", recipe, IDENTITY, resume=True)  # nothing there yet: begin
 
 
-def test_a_run_does_not_overwrite_another(world: World, workshop: Workshop, tmp_path: Path) -> None:
+def test_a_run_does_not_overwrite_another(world: World, tmp_path: Path) -> None:
     refuse_overwrite(tmp_path, resume=False)
-    claim(tmp_path, world.recipe(), workshop.teachers, resume=False)
+    claim(tmp_path, world.recipe(), IDENTITY, resume=False)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     refuse_overwrite(tmp_path, resume=True)
     with pytest.raises(InputError, match=r"must not overwrite another.*Add --resume"):
         refuse_overwrite(tmp_path, resume=False)
     with pytest.raises(InputError, match="must not overwrite another"):
-        claim(tmp_path, world.recipe(name="other"), workshop.teachers, resume=False)
+        claim(tmp_path, world.recipe(name="other"), IDENTITY, resume=False)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_resumed_run_has_the_recipe_and_teachers_it_began_with(
-    world: World, workshop: Workshop, tmp_path: Path
-) -> None:
-    claim(tmp_path, world.recipe(), workshop.teachers, resume=False)
-    with pytest.raises(InputError, match="the recipe it began with"):
-        claim(tmp_path, world.recipe(train={"learning_rate": 1e-3}), workshop.teachers, resume=True)
-    first, second = workshop.teachers
-    swapped: list[Teacher] = [replace(second, name=first.name), replace(first, name=second.name)]
-    with pytest.raises(InputError, match=r"the teachers it began with; received others for \['sums', 'tales'\]"):
-        claim(tmp_path, world.recipe(), swapped, resume=True)
-    retrained = [first, replace(second, fingerprint="0" * 16)]
-    with pytest.raises(InputError, match=r"others for \['tales'\]"):
-        claim(tmp_path, world.recipe(), retrained, resume=True)
-    claim(tmp_path, world.recipe(), workshop.teachers, resume=True)
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (changed(recipe="b"), r"another recipe\."),
+        (changed(teachers={"sums": "c", "tales": "b"}), r"another teachers \(sums, tales\)\."),
+        (changed(teachers={"sums": "b"}), r"another teachers \(tales\)\."),
+        (changed(data={"train": "e"}, recipe="b"), r"another data \(train\), recipe\."),
+        (changed(processes=2), r"another number of processes\."),
+    ],
+)
+def test_a_resumed_run_is_the_one_that_was_begun(world: World, now: Identity, said: str, tmp_path: Path) -> None:
+    claim(tmp_path, world.recipe(), IDENTITY, resume=False)
+    with pytest.raises(InputError, match=f"must be the one that was begun; received {said}"):
+        claim(tmp_path, world.recipe(), now, resume=True)
+    with pytest.raises(InputError, match=said):
+        require_same(tmp_path, now)
+
+
+def test_other_releases_are_told_and_not_refused(world: World, tmp_path: Path) -> None:
+    claim(tmp_path, world.recipe(), IDENTITY, resume=False)
+    path = tmp_path / "identity.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    written["libraries"]["torch"] = "1.0"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    note = claim(tmp_path, world.recipe(), IDENTITY, resume=True)
+    assert note is not None
+    assert note.startswith("begun with other releases (torch 1.0 then, ")
+
+
+def test_a_folder_serves_one_run_at_a_time(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path),
+        pytest.raises(InputError, match=r"have its folder to itself; received .*another is at work"),
+        alone(tmp_path),
+    ):
+        pass
+    with alone(tmp_path):
+        pass

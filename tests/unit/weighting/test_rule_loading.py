@@ -7,7 +7,7 @@ import pytest
 
 from trivium.errors import InputError
 from trivium.scheme import Scheme
-from trivium.weighting.loading import load_operator, load_rule
+from trivium.weighting.loading import load_object, load_operator, load_rule
 
 RULE = """
 import torch, trivium as tv
@@ -113,3 +113,20 @@ def test_a_file_that_does_not_run_is_named_with_the_line(folder, text, said):
         load_rule(written(folder, text), folder)
     assert str(caught.value).startswith(f"a rule's file must run: {folder / 'broken.py'}, ")
     assert said in str(caught.value)
+
+
+def test_an_edited_helper_is_read_again(tmp_path: Path) -> None:
+    """Python keeps imported modules: the file beside a rule was the old one, and its hash in every identity the new."""
+    (tmp_path / "edited_helper.py").write_text("VALUE = 1\n", encoding="utf-8")
+    (tmp_path / "mine.py").write_text("import edited_helper\n\nfound = [edited_helper.VALUE]\n", encoding="utf-8")
+    assert load_object("mine.py:found", tmp_path) == [1]
+    (tmp_path / "edited_helper.py").write_text("VALUE = 20\n", encoding="utf-8")
+    assert load_object("mine.py:found", tmp_path) == [20]
+
+
+def test_helpers_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    for folder, value in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same_helper.py").write_text(f"VALUE = {value}\n", encoding="utf-8")
+        (tmp_path / folder / "mine.py").write_text("from same_helper import VALUE\n", encoding="utf-8")
+    assert [load_object("mine.py:VALUE", tmp_path / folder) for folder in ("a", "b", "a")] == [1, 2, 1]
