@@ -35,6 +35,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="paired seeds at most")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--keep", action="store_true", help="settings that are not run stay as the output has them")
     parser.add_argument("--corruption", choices=KINDS, help="another than each setting's main one")
     parser.add_argument("--replan", action="store_true", help="forget the steps an earlier call fixed")
     parser.add_argument("--work", type=Path, default=WORK)
@@ -59,7 +60,9 @@ def main() -> None:
     if not found:
         raise SystemExit("no block is finished yet; run it again to go on")
     seconds = sum(store[cell].get("seconds", 0.0) for cell in cells if cell in store)
-    result = summary(found) | {"run": about(options, shapes, plan, finished, len(cells), load, seconds)}
+    earlier = json.loads(options.output.read_text(encoding="utf-8")) if options.keep else None
+    run = about(options, shapes, plan, finished, len(cells), load, seconds)
+    result = summary(found, earlier) | {"run": run if earlier is None else beside(earlier["run"], run)}
     write(result, options.output)
     print(tables.claims(result))
     print(f"{finished} of {len(cells)} cells; written to {options.output}")
@@ -113,6 +116,13 @@ def about(
         "interval": "95 % percentile bootstrap over test units within strata and seeds, paired, 2000 draws",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+
+
+def beside(earlier: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """How the settings of two calls were run, those of the later one in place of their own from before."""
+    by_setting = ("steps", "full_steps", "seeds", "missing")
+    kept = [name for name in earlier["seeds"] if name not in run["seeds"]]
+    return run | {name: earlier[name] | run[name] for name in by_setting} | {"kept": kept}
 
 
 def write(result: dict[str, Any], path: Path) -> None:

@@ -86,14 +86,25 @@ def table_of(shape: Shape, plan: Plan, store: Store, load: Loader) -> Table | No
     return Table(setting, listed, both, seeds, values, lines, failed, drawn)
 
 
-def summary(tables: list[Table]) -> dict[str, Any]:
-    """Everything the tables need, plain values."""
+def summary(tables: list[Table], earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything the tables need, plain values.
+
+    Args:
+        earlier: a result whose other settings stay as they are. Its means have five digits, which is what they are
+            ranked by.
+    """
+    settings = dict(earlier["settings"]) if earlier else {}
+    settings |= {table.setting.name: _setting(table) for table in tables}
+    fresh = {table.setting.name for table in tables}
+    claims = [_claim(table, metric) for table in tables for metric in table.metrics]
+    claims += [claim for claim in (earlier or {}).get("claims", []) if claim["setting"] not in fresh]
+    order = list(settings)
     return {
         "claim": CLAIM,
-        "settings": {table.setting.name: _setting(table) for table in tables},
-        "claims": [_claim(table, metric) for table in tables for metric in table.metrics],
+        "settings": settings,
+        "claims": sorted(claims, key=lambda claim: order.index(claim["setting"])),
         "ranks": {
-            metric: {part: found for part in PARTS if (found := _ranks(tables, metric, part))} for metric in METRICS
+            metric: {part: found for part in PARTS if (found := _ranks(settings, metric, part))} for metric in METRICS
         },
     }
 
@@ -112,6 +123,7 @@ def _setting(table: Table) -> dict[str, Any]:
         "test": len(s.splits["test"]),
         "units": len(s.splits["test"].size),
         "failed": dict(table.failed),
+        "listed": {name: {"kind": arm.kind, "labels": arm.labels} for name, arm in table.arms.items()},
         "arms": {name: _arm(table, row, name) for row, name in enumerate(table.names)},
     }
 
@@ -193,27 +205,31 @@ def _claim(table: Table, metric: str) -> dict[str, Any]:
     }
 
 
-def _ranks(tables: list[Table], metric: str, part: str) -> dict[str, Any]:
+def _ranks(settings: Mapping[str, Any], metric: str, part: str) -> dict[str, Any]:
     """Ranks of the arms that all settings share and that know nothing a rule may not; a failed arm comes last."""
-    used = [table for table in tables if metric in table.metrics]
+    used = [about for about in settings.values() if any(metric in arm["clean"] for arm in about["arms"].values())]
     if not used:
         return {}
     conditions = (part,) if part in CONDITIONS else CONDITIONS
     common = [
         name
-        for name, arm in used[0].arms.items()
-        if arm.kind != "reference"
-        and not (arm.labels and part == "without labels")
-        and all(name in t.names or name in t.failed for t in used)
+        for name, arm in used[0].get("listed", used[0]["arms"]).items()
+        if arm["kind"] != "reference"
+        and not (arm["labels"] and part == "without labels")
+        and all(name in about["arms"] or name in about["failed"] for about in used)
     ]
     if len(common) < 2:
         return {}
     blocks, by_setting = [], []
-    for table in used:
+    for about in used:
         for condition in conditions:
-            means = table.means(condition, metric)
-            last = np.full(len(table.seeds), np.inf)
-            rows = np.stack([means[table.names.index(n)] if n in table.names else last for n in common])
+            last = np.full(about["seeds"], np.inf)
+            rows = np.stack(
+                [
+                    np.array(about["arms"][name][condition][metric]["seeds"]) if name in about["arms"] else last
+                    for name in common
+                ]
+            )
             blocks += list(rows.T)
             by_setting.append(rows.mean(-1))
     fine, coarse = friedman(np.stack(blocks)), friedman(np.stack(by_setting))

@@ -37,12 +37,17 @@ def _setup(result: Result) -> str:
     steps = ", ".join(f"{name} {count}" for name, count in run["steps"].items())
     cut = "" if run["complete"] else f" Cells planned: {run['planned']}, finished: {run['finished']}."
     return (
-        f"Run on {run['machine']}, {run['cpu_minutes']:.0f} CPU-minutes. "
+        f"Run on {run['machine']}, {run['cpu_minutes']:.0f} CPU-minutes{_kept_settings(run)}. "
         f"Paired seeds: {seeds}. Steps: {steps}.{cut} Equal distillation mass (weights that "
         "do not sum to one are normalized), equal steps, initial weights and batches by seed. Intervals: 95 %, paired "
         "bootstrap over test examples (documents in `text`) and seeds. They do not cover the choice of data, of "
         "teachers or of the corruption."
     )
+
+
+def _kept_settings(run: Result) -> str:
+    names = run.get("kept") or []
+    return f", but for {', '.join(names)}, whose numbers are those of an earlier run" if names else ""
 
 
 def claims(result: Result) -> str:

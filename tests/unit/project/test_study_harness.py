@@ -16,7 +16,7 @@ import torch
 from scipy.stats import friedmanchisquare
 
 from benchmarks.study import corruption, harness, plan, plots, statistics, tables
-from benchmarks.study.__main__ import short
+from benchmarks.study.__main__ import beside, short
 from benchmarks.study.arms import Arm, arms
 from benchmarks.study.loop import batches, run
 from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
@@ -293,6 +293,20 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
             assert third["value"] == pytest.approx(cost[name] - cost["uniform"] / 3, rel=1e-3, abs=1e-5)
             low, high = third["interval"]
             assert third["verdict"] == ("holds" if high <= 0 else "fails" if low > 0 else "open")
+    earlier = {**result, "settings": {"other": result["settings"]["tiny"]}, "claims": [
+        {**claim, "setting": "other"} for claim in result["claims"]
+    ]}  # fmt: skip
+    joined = summary([half], earlier)
+    assert list(joined["settings"]) == ["other", "tiny"]
+    assert [row["setting"] for row in joined["claims"]] == ["other", "other", "tiny", "tiny"]
+    alone, both = (found["ranks"]["loss"]["clean"]["seeds_as_blocks"] for found in (result, joined))
+    assert both["blocks"] == 2 * alone["blocks"]
+    # Kept means have five digits, so more of them tie after six steps.
+    assert np.corrcoef(both["average"], alone["average"])[0, 1] > 0.97
+    run_of = {n: {"tiny": 1} for n in ("steps", "full_steps", "seeds", "missing")}
+    before = {n: {"tiny": 0, "other": 2} for n in run_of}
+    together = beside(before, run_of)
+    assert (together["steps"], together["kept"]) == ({"tiny": 1, "other": 2}, ["other"])
     page = tables.page(result)
     counted = [line.split(" | ") for line in tables.kept(result).splitlines()[2:]]
     assert all(sum(map(int, cells[2:5])) == 2 for cells in counted)
