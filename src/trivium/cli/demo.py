@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 #: What is shared by the top of the demo's folder and the run of the full scheme.
-_OF_THE_FULL_RUN = ("recipe.yaml", "metrics.jsonl", "student")
+_OF_THE_FULL_RUN = ("recipe.yaml", "metrics.jsonl", "data.json", "student")
 _LABELS = {
     "single": "best single teacher",
     "uniform": "uniform weights",
@@ -38,6 +38,7 @@ def demo(
     from importlib.resources import files
 
     from trivium.cli.console import console as wide
+    from trivium.cli.data import show_data
     from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
@@ -67,6 +68,7 @@ def demo(
     nats = {}
     with shown() as progress:
         workshop = run.prepare(full, Path(), cache, progress)
+        show_data(workshop.data, console)
         arms = baselines(full, workshop.validation_loss) | {"full": full}
         for name in _LABELS:
             begun = (out / name / "identity.json").exists()

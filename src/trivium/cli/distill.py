@@ -20,6 +20,8 @@ def distill(
     Exit code 0: done. 1: done, and an axiom is violated. 2: bad input, or the monitor stopped the run; checkpoints
     stay. 3: anything else, with the traceback in the run's folder.
     """
+    from trivium.cli.console import console
+    from trivium.cli.data import show_data
     from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
@@ -38,6 +40,8 @@ def distill(
     with shown() as progress:
         cache = base / content.cache.folder if content.cache.folder else folder / "cache"
         workshop = run.prepare(content, base, cache, progress, resumed=folder if resume else None)
+        if is_main():
+            show_data(workshop.data, console())
         run.distill(content, workshop, folder, resume=resume, progress=progress)
     if not is_main():
         return

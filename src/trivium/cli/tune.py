@@ -37,9 +37,11 @@ def tune(
     an axiom of the best is violated. 2: bad input. 3: anything else, with the traceback in the folder.
     """
     from trivium.cli.console import console
+    from trivium.cli.data import show_data
     from trivium.cli.ending import work_in
     from trivium.cli.progress import shown
     from trivium.errors import nearest, require
+    from trivium.jsontext import write_json
     from trivium.report.tuning import write_tuning
     from trivium.training import run
     from trivium.training.recipe import load_recipe
@@ -69,6 +71,10 @@ def tune(
     length = steps or max(1, content.train.steps // 5)
     with shown() as progress:
         workshop = run.prepare(space.everything(), base, cache, progress, cached=wanted)
+        counted = {name: value for name, value in workshop.data.items() if name != "sentence"}  # of steps not taken
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "data.json", counted)
+        show_data(counted, screen)
         judge: Any = (
             MixtureObjective(space, workshop)
             if objective == "mixture"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,54 +60,72 @@ def split_of(domain: str, name: str) -> Split:
     return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
 
 
-@lru_cache(maxsize=8)
 def documents(domain: str, split: Split | None = None) -> tuple[Document, ...]:
     """All documents of a domain (of one split, if given), in an order that depends on their names alone.
 
-    Texts are cut at 60,000 characters so that no one file rules a split; exact duplicates are dropped.
+    Texts are cut at 60,000 characters so that no one file rules a split; what :func:`left_out` counts is no part of it.
 
     Raises:
         InputError: an unknown domain, or one for which this machine has no text.
     """
+    found = tuple(document for document in _selected(domain)[0] if split in (None, document.split))
+    if not found:
+        raise InputError("every domain must hold at least one document", f"none for {domain!r}", "Reinstall torch.")
+    return found
+
+
+def left_out(domain: str, split: Split) -> dict[str, int]:
+    """How many files of a built-in domain are no documents of it, by reason."""
+    return {reason: count for (of, reason), count in _selected(domain)[1].items() if of == split}
+
+
+@lru_cache(maxsize=8)
+def _selected(domain: str) -> tuple[tuple[Document, ...], Counter[tuple[Split, str]]]:
     if domain not in TASK_OF_DOMAIN:
         raise InputError("a built-in domain must exist", repr(domain), nearest(domain, DOMAINS))
     seen: set[str] = set()
     found = []
+    out: Counter[tuple[Split, str]] = Counter()
     for name, text in sorted(_SOURCES[domain](), key=lambda item: (_digest(item[0]), item[0])):
-        whole, text = len(text) <= _MAX_CHARACTERS, text[:_MAX_CHARACTERS]
-        if len(text) >= _MIN_CHARACTERS and text not in seen:
-            seen.add(text)
-            found.append(Document(domain, name, text, split_of(domain, name), whole))
-    if split is not None:
-        found = [document for document in found if document.split == split]
-    if not found:
-        raise InputError("every domain must hold at least one document", f"none for {domain!r}", "Reinstall torch.")
-    return tuple(found)
+        split = split_of(domain, name)
+        if text is None:
+            out[split, "not UTF-8"] += 1
+        elif len(text) < _MIN_CHARACTERS:
+            out[split, f"under {_MIN_CHARACTERS} characters"] += 1
+        elif text[:_MAX_CHARACTERS] in seen:
+            out[split, "the same text as another"] += 1
+        else:
+            seen.add(text[:_MAX_CHARACTERS])
+            whole = len(text) <= _MAX_CHARACTERS
+            found.append(Document(domain, name, text[:_MAX_CHARACTERS], split, whole))
+    return tuple(found), out
 
 
 def _digest(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
-def _files(root: Path, pattern: str) -> Iterator[tuple[str, str]]:
+def _files(root: Path, pattern: str) -> Iterator[tuple[str, str | None]]:
+    """Names and texts of files; None for a text that is not UTF-8 or cannot be read."""
     for path in sorted(root.rglob(pattern)):
+        name = path.relative_to(root).as_posix()
         try:
-            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+            yield name, path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError):
-            continue
+            yield name, None
 
 
-def _python() -> Iterator[tuple[str, str]]:
+def _python() -> Iterator[tuple[str, str | None]]:
     for name, text in _files(Path(sysconfig.get_path("stdlib")), "*.py"):
         if not _NOT_MODULES & set(Path(name).parts) and name != "pydoc_data/topics.py":
             yield name, text
 
 
-def _prose() -> Iterator[tuple[str, str]]:
+def _prose() -> Iterator[tuple[str, str | None]]:
     yield from importlib.import_module("pydoc_data.topics").topics.items()
 
 
-def _cpp() -> Iterator[tuple[str, str]]:
+def _cpp() -> Iterator[tuple[str, str | None]]:
     import numpy
     import torch
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from trivium.data.census import TOLERATED, Count, unread_of
 from trivium.data.labelled import Labelled
 from trivium.data.labels import LabelSpace
 from trivium.data.rows import Rows
@@ -74,6 +75,7 @@ class Examples:
             document.
         space: the classes of each task.
         serves: bool [tasks, K], which teacher serves which task.
+        census: what became of each domain's examples.
     """
 
     inputs: Inputs
@@ -85,6 +87,7 @@ class Examples:
     space: LabelSpace
     serves: Tensor
     columns: dict[str, Tensor] = field(default_factory=dict)
+    census: tuple[Count, ...] = ()
 
     unit: ClassVar[str] = "nats an example"
     nats_a_unit: ClassVar[float] = 1.0
@@ -111,7 +114,7 @@ class Examples:
         return None if bool(self.serves.all()) else self.serves[self.task]
 
     def digest(self) -> str:
-        """Of everything in the table, 32 hex digits."""
+        """Of everything in the table but the census, 32 hex digits."""
         tensors = {"labels": self.labels, "domain": self.domain, "task": self.task, "serves": self.serves}
         classes = [list(names) for names in self.space.classes]
         return of_table(tensors, self.columns, [self.inputs.digest(), self.document, self.domains, self.tasks, classes])
@@ -132,6 +135,7 @@ class DomainExamples:
     name: str
     task: str
     found: Labelled
+    source: str = ""
 
 
 def make_examples(
@@ -178,6 +182,35 @@ def make_examples(
         space=space,
         serves=serves,
         columns={name: _column(name, width, chosen) for name, width in (columns or {}).items()},
+        census=tuple(_count(domain, len(numbers), columns or {}, space) for domain, numbers in chosen),
+    )
+
+
+def _count(domain: DomainExamples, rows: int, features: Mapping[str, int], space: LabelSpace) -> Count:
+    found = domain.found
+    notes = []
+    blank = sum(not text.strip() for texts in found.inputs.values() if isinstance(texts, tuple) for text in texts)
+    said = f"{blank} texts of {domain.name!r} are blank"
+    many = blank > TOLERATED * len(found)
+    if blank and not many:
+        notes.append(said)
+    unlabelled = sum(label is None for label in found.labels)
+    if unlabelled:
+        notes.append(f"{unlabelled} have no label")
+    numbered = sum(isinstance(label, int) for label in found.labels)
+    if numbered:
+        notes.append(f"{numbered} labels are numbers, read as {space.reading}")
+    return Count(
+        domain=domain.name,
+        source=domain.source,
+        documents=len(found),
+        examined=len(found),
+        rows=rows,
+        available=len(found),
+        read=(*found.read, *features),
+        unread=unread_of(found.columns, features),
+        notes=tuple(notes),
+        alerts=(said,) if many else (),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Labelled:
         labels: n names or numbers of classes, or None.
         tasks: n names of tasks; empty where the source does not say.
         columns: what else the source holds, each of length n.
+        read: where inputs, labels and tasks were found, by the source's own names.
     """
 
     names: tuple[str, ...]
@@ -34,9 +35,14 @@ class Labelled:
     labels: tuple[object, ...]
     tasks: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+#: What the second text of a pair is called, for tokenizers as well.
+PAIR = "text_pair"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Columns:
 
     Attributes:
         text, label: the input of a JSONL record; the label.
+        pair: the second text of a JSONL record that holds a pair of texts, which becomes the input ``text_pair``.
         task: None where the domain says the task.
         features: arrays of an archive that are no inputs but a scheme's own features.
     """
@@ -52,6 +59,7 @@ class Columns:
     text: str = "text"
     label: str = "label"
     task: str | None = None
+    pair: str | None = None
     features: tuple[str, ...] = ()
 
 
@@ -128,7 +136,7 @@ def _from_archive(location: str, base: Path, columns: Columns) -> Labelled:
 
 def _from_records(location: str, base: Path, columns: Columns) -> Labelled:
     records = list(read_records(base / location))
-    wanted = [name for name in (columns.text, columns.label, columns.task) if name is not None]
+    wanted = [name for name in (columns.text, columns.label, columns.task, columns.pair) if name is not None]
     held: dict[str, list[Any]] = {}
     for where, record in records:
         for name in wanted:
@@ -139,12 +147,16 @@ def _from_records(location: str, base: Path, columns: Columns) -> Labelled:
         held[key] = [record.get(key) for _, record in records]
     if not records:
         return Labelled((), {}, ())
-    inputs = held.pop(columns.text)
     labels = held.pop(columns.label)
-    if any(isinstance(value, str) for value in inputs):
-        odd = [where for (where, _), value in zip(records, inputs, strict=True) if not isinstance(value, str)]
-        require(not odd, "inputs must be all texts or all numbers", f"both, numbers in {odd[:1]}", "Mend it.")
-    return _labelled(location, {_name(inputs): inputs}, labels, held, columns, [where for where, _ in records])
+    first = held.pop(columns.text)
+    inputs = {_name(first): first} | ({} if columns.pair is None else {PAIR: held.pop(columns.pair)})
+    for values in inputs.values():
+        if any(isinstance(value, str) for value in values):
+            odd = [where for (where, _), value in zip(records, values, strict=True) if not isinstance(value, str)]
+            require(not odd, "inputs must be all texts or all numbers", f"both, numbers in {odd[:1]}", "Mend it.")
+    read = tuple(name for name in (columns.text, columns.pair, columns.label, columns.task) if name is not None)
+    names = [where for where, _ in records]
+    return replace(_labelled(location, inputs, labels, held, columns, names), read=read)
 
 
 def _taken_out(values: dict[str, Any], name: str, where: str) -> Any:
@@ -174,7 +186,12 @@ def _labelled(
     require(len(set(lengths.values())) == 1, f"all of {where} must have one length", lengths, "One entry an example.")
     stem = Path(where).name
     return Labelled(
-        tuple(names) or tuple(f"{stem}:{number}" for number in range(len(listed))), values, tuple(listed), tasks, held
+        tuple(names) or tuple(f"{stem}:{number}" for number in range(len(listed))),
+        values,
+        tuple(listed),
+        tasks,
+        held,
+        (*values, columns.label, *([columns.task] if columns.task else [])),
     )
 
 
@@ -207,4 +224,5 @@ def _kept(found: Labelled, numbers: list[int]) -> Labelled:
         part(found.labels),
         part(found.tasks) if found.tasks else (),
         {name: part(value) for name, value in found.columns.items()},
+        found.read,
     )

@@ -40,6 +40,13 @@ class LabelSpace:
         return sum(map(len, self.classes))
 
     @property
+    def reading(self) -> str:
+        """What a number in place of a label is read as, in words."""
+        named = [all(map(_is_number, classes)) for classes in self.classes]
+        words = ["names of classes"] * any(named) + ["places of classes, the first is 0"] * (not all(named))
+        return ", or of tasks whose classes have other names as ".join(words)
+
+    @property
     def task_of_class(self) -> Tensor:
         """The task's index for each of the C classes, int64 [C]."""
         return torch.tensor([task for task, classes in enumerate(self.classes) for _ in classes])
@@ -50,6 +57,9 @@ class LabelSpace:
     def index(self, task: str, label: object, where: str) -> int:
         """The class's place in the space, for its name or its number within the task.
 
+        Where the classes' names are numbers themselves, as those of a rating are, a number is a name: 1 of the classes
+        "1" to "5" is the first and not the second.
+
         Raises:
             InputError: a task or class that does not exist.
         """
@@ -57,6 +67,8 @@ class LabelSpace:
             raise InputError(f"the task of {where} must be one of data.tasks", repr(task), nearest(task, self.tasks))
         number = self.tasks.index(task)
         classes = self.classes[number]
+        if isinstance(label, int) and not isinstance(label, bool) and all(map(_is_number, classes)):
+            label = str(label)
         if isinstance(label, str):
             if label not in classes:
                 raise InputError(
@@ -76,3 +88,10 @@ class LabelSpace:
             repr(label),
             "Mend the label, or data.tasks.",
         )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return str(int(name)) == name
+    except ValueError:
+        return False

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from trivium.data.sources import Text
+from trivium.data.census import Count, unread_of
+from trivium.data.sources import Text, Texts
 from trivium.errors import InputError, require
 from trivium.store.identity import of_table
 
@@ -34,6 +35,7 @@ class Rows:
         task: index of the row's task, [N]; ``tasks`` are their names.
         document: the name of the row's document, unique within its domain.
         columns: per-document values of user features, each [N, K].
+        census: what became of each domain's documents.
     """
 
     input_ids: Tensor
@@ -45,6 +47,7 @@ class Rows:
     domains: tuple[str, ...]
     tasks: tuple[str, ...]
     columns: dict[str, Tensor] = field(default_factory=dict)
+    census: tuple[Count, ...] = ()
 
     unit: ClassVar[str] = "bits per byte"
     nats_a_unit: ClassVar[float] = math.log(2)
@@ -69,7 +72,7 @@ class Rows:
         return self.bytes
 
     def digest(self) -> str:
-        """Of everything in the table, 32 hex digits."""
+        """Of everything in the table but the census, 32 hex digits."""
         tensors = {"ids": self.input_ids, "labels": self.labels, "bytes": self.bytes, "domain": self.domain}
         return of_table({**tensors, "task": self.task}, self.columns, [self.document, self.domains, self.tasks])
 
@@ -84,7 +87,7 @@ class DomainTexts:
 
     name: str
     task: str
-    texts: Sequence[Text]
+    found: Texts
 
 
 def make_rows(
@@ -125,18 +128,23 @@ def make_rows(
     start = _start_token(tokenizer)
     end = _end_token(tokenizer) if end_of_text else None
     kept: list[tuple[list[int], int, int, Text]] = []
+    census = []
     for index, domain in enumerate(domains):
         draw = random.Random(f"{seed}/{domain.name}")
-        texts = draw.sample(list(domain.texts), len(domain.texts))
+        texts = draw.sample(domain.found.texts, len(domain.found.texts))
         found: list[tuple[list[int], int, int, Text]] = []
+        examined = short = 0
         for text in texts:
             if limit is not None and len(found) >= _POOL * limit:
                 break  # enough to draw from; tokenizing everything would take longer than a short run
-            found += [(ids, size, index, text) for ids, size in _windows(text, tokenizer, window, end)]
+            windows = _windows(text, tokenizer, window, end)
+            examined, short = examined + 1, short + (not windows)
+            found += [(ids, size, index, text) for ids, size in windows]
         if not found:
             raise InputError("a domain must not be empty", f"no text of 8 tokens in {domain.name!r}", "Add text to it.")
         draw.shuffle(found)
         kept += found[:limit]
+        census.append(_count(domain, examined, short, found[:limit], len(found), columns or {}))
     input_ids = torch.full((len(kept), window), start)
     labels = torch.full((len(kept), window), IGNORE)
     for row, (ids, _, _, _) in enumerate(kept):
@@ -153,6 +161,37 @@ def make_rows(
         domains=names,
         tasks=tasks,
         columns={name: _column(name, size, [text for _, _, _, text in kept]) for name, size in (columns or {}).items()},
+        census=tuple(census),
+    )
+
+
+def _count(
+    domain: DomainTexts,
+    examined: int,
+    short: int,
+    drawn: Sequence[tuple[list[int], int, int, Text]],
+    available: int,
+    features: Mapping[str, int],
+) -> Count:
+    texts, dropped = domain.found.texts, dict(domain.found.dropped)
+    blank = sum(dropped.values())
+    if short:
+        dropped[f"under {LEAST} tokens"] = short
+    names = dict.fromkeys(name for text in texts for name in text.columns)
+    held = {name: [text.columns.get(name) for text in texts] for name in names}
+    return Count(
+        domain=domain.name,
+        source=domain.found.source,
+        documents=len(texts) + blank,
+        examined=examined + blank,
+        rows=len(drawn),
+        available=available,
+        tokens=sum(len(ids) for ids, _, _, _ in drawn),
+        dropped=dropped,
+        short=len({text.name for _, _, _, text in drawn if not text.whole}),
+        read=(*dict.fromkeys(text.column for text in texts if text.column), *features),
+        unread=unread_of(held, features),
+        notes=domain.found.notes,
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
-from trivium.data.corpora import Split, documents, split_of
+from trivium.data.corpora import Split, documents, left_out, split_of
 from trivium.errors import InputError, nearest, require
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -18,15 +18,33 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 @dataclass(frozen=True)
 class Text:
     """One document, with the columns of its record that are not text; ``whole`` is False where it was cut short, so
-    that it does not end where it stops."""
+    that it does not end where it stops, and ``column`` is where its record held it, if it was one."""
 
     name: str
     text: str
     columns: dict[str, Any] = field(default_factory=dict)
     whole: bool = True
+    column: str | None = None
 
 
-def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
+@dataclass(frozen=True)
+class Texts:
+    """The documents of one reference, and what was left out on the way.
+
+    Attributes:
+        texts: those that hold text.
+        source: the reference.
+        dropped: by reason, how many documents are not among them.
+        notes: what else to know of it, a sentence each.
+    """
+
+    texts: list[Text]
+    source: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
     """All texts of ``reference``.
 
     =========================  ==========================================================
@@ -46,34 +64,46 @@ def read_texts(reference: str, base: Path, column: str = "text") -> list[Text]:
         domain, _, split = reference.removeprefix("trivium:").partition("/")
         if split not in SPLITS:
             raise InputError("a built-in corpus must name its split", repr(reference), nearest(split, SPLITS))
-        return [Text(d.name, d.text, whole=d.whole) for d in documents(domain, split)]
+        found = [Text(d.name, d.text, whole=d.whole) for d in documents(domain, split)]
+        return Texts(
+            found,
+            reference,
+            notes=tuple(f"{n} files {why} are no part of it" for why, n in left_out(domain, split).items()),
+        )
     location, _, part = reference.partition("#")
     if part and part not in SPLITS:
         raise InputError("the part of a text reference must be a split", repr(part), nearest(part, SPLITS))
     path = base / location
     if not path.exists():
         raise InputError("a text source must exist", repr(str(path)), "Check the path; it counts from the recipe.")
-    texts = [text for text in _read(path, column) if text.text.strip()]
+    hidden: list[str] = []
+    texts = list(_read(path, column, hidden))
     if part:
         # By its last name alone: `./a.jsonl#train` and `a.jsonl#test` must not share a document, nor must a recipe
         # that is written into another folder and reaches the same file by another path.
         texts = [text for text in texts if split_of(PurePath(os.path.abspath(path)).name, text.name) == part]
-    if not texts:
+    kept = [text for text in texts if text.text.strip()]
+    if not kept:
         raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
-    return texts
+    blank = {"blank": len(texts) - len(kept)} if len(kept) < len(texts) else {}
+    notes = (f"{len(hidden)} hidden files are no part of it, such as {hidden[0]}",) if hidden else ()
+    return Texts(kept, reference, blank, notes)
 
 
-def _read(path: Path, column: str) -> Iterator[Text]:
+def _read(path: Path, column: str, passed: list[str]) -> Iterator[Text]:
+    """All documents below ``path``; the names of hidden files, which are not read, are put into ``passed``."""
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
             yield from (_record(record, column, where) for where, record in _dataset(path))
             return
         for file in sorted(path.rglob("*")):
-            hidden = any(name.startswith(".") for name in file.relative_to(path).parts)
-            if file.is_file() and not hidden:
-                yield from (
-                    Text(f"{file.relative_to(path).as_posix()}{t.name}", t.text, t.columns) for t in _read(file, column)
-                )
+            if not file.is_file():
+                continue
+            name = file.relative_to(path).as_posix()
+            if any(part.startswith(".") for part in file.relative_to(path).parts):
+                passed.append(name)
+            else:
+                yield from (replace(t, name=f"{name}{t.name}") for t in _read(file, column, passed))
     elif path.suffix == ".jsonl":
         yield from (_record(record, column, where) for where, record in _jsonl(path))
     else:
@@ -126,4 +156,4 @@ def _record(record: Any, column: str, where: str) -> Text:
         raise InputError(
             f"{where} must have its text under {column!r}", f"keys {keys}", nearest(column, map(str, keys))
         )
-    return Text(where, record[column], {key: value for key, value in record.items() if key != column})
+    return Text(where, record[column], {key: value for key, value in record.items() if key != column}, column=column)

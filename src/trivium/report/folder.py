@@ -24,7 +24,7 @@ class RunFolder:
         recipe_text: the recipe as run, or None.
         main: the trace at the top of the folder, named after the run below it that has the same one.
         runs: traces to overlay, the main one first.
-        certificate, comparison, sample, accuracy: the JSON files, or None; a run on text has no accuracy.
+        certificate, comparison, sample, accuracy, data: the JSON files, or None; a run on text has no accuracy.
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 
@@ -39,6 +39,7 @@ class RunFolder:
     sample: Mapping[str, Any] | None
     faults: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
 
     @property
     def teachers(self) -> list[str]:
@@ -87,6 +88,7 @@ def read_folder(run: Path) -> RunFolder:
         sample=_json(run / "sample.json", faults),
         faults=faults,
         accuracy=_json(run / "accuracy.json", faults),
+        data=_json(run / "data.json", faults),
     )
 
 

@@ -13,6 +13,7 @@ from trivium.errors import InputError
 from trivium.report.certificate import axioms, findings, formula
 from trivium.report.comparison import comparison
 from trivium.report.curves import SCALES
+from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.numbers import NOTHING, counted, decimal, finite, interval, reading
 from trivium.report.section import Chart, Section, line
@@ -39,7 +40,7 @@ def write_tuning(run: Path) -> Path:
         recipe = (run / "best.yaml").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError("a search's page needs its files", f"{run}: {error}", "Run `trivium tune` again.") from None
-    parts: tuple[tuple[Callable[[RunFolder], Section], str, str], ...] = (
+    parts: tuple[tuple[Callable[[RunFolder], Section | None], str, str], ...] = (
         (partial(verdict, found=found), "verdict", "tune.json"),
         (formula, "formula", "certificate.json"),
         (axioms, "axioms", "certificate.json"),
@@ -48,6 +49,7 @@ def write_tuning(run: Path) -> Path:
         (partial(mattered, found=found), "mattered", "tune.json"),
         (partial(history, found=found, trials=trials), "history", "trials.jsonl"),
         (partial(table, found=found, trials=trials), "trials", "trials.jsonl"),
+        (data, "data", "data.json"),
         (partial(_recipe, text=recipe), "recipe", "best.yaml"),
     )
     return write_page(folder, [built(build, id_, source, folder) for build, id_, source in parts], "tune.html")

@@ -17,6 +17,7 @@ from trivium.report.accuracy import accuracy
 from trivium.report.certificate import axioms, formula
 from trivium.report.comparison import comparison
 from trivium.report.curves import influence, learning, monitor, shares
+from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.headline import headline
 from trivium.report.section import Section
@@ -44,6 +45,7 @@ _SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section | None], str, str], .
     (text, "text", "sample.json"),
     (influence, "influence", "metrics.jsonl"),
     (monitor, "monitor", "metrics.jsonl"),
+    (data, "data", "data.json"),
     (recipe, "recipe", "recipe.yaml"),
 )
 

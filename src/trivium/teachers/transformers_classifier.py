@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from trivium.store.identity import Identity
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.huggingface import load_from_folder, load_tokenizer
 
+#: What is tokenized as one: a text, or a pair of them.
+Texts = str | tuple[str, str]
+
 #: By the ending of the architecture that a config names.
 _FACTORIES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
@@ -26,7 +30,8 @@ class TransformersClassifier(torch.nn.Module):
     """A classifier with the tokenizer that its texts need.
 
     One input is texts, which are tokenized (a blank one is read as an end token), or a tensor, which is the model's
-    main input (``input_ids``, ``pixel_values``); several are the model's own arguments.
+    main input (``input_ids``, ``pixel_values``). Of several, ``text`` and ``text_pair`` are tokenized as pairs; others
+    are tensors under names that the model's own forward takes: one that it does not take is refused, not passed over.
 
     Args:
         model: has ``config`` and returns ``logits`` [B, classes].
@@ -39,6 +44,7 @@ class TransformersClassifier(torch.nn.Module):
         limits = (getattr(model.config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
         self.model, self.tokenizer = model, tokenizer
         self.window = min([window, *(limit for limit in limits if limit)])
+        self._arguments = frozenset(inspect.signature(model.forward).parameters)
 
     def forward(self, *single: Any, **values: Any) -> Tensor:
         for value in single:
@@ -46,12 +52,34 @@ class TransformersClassifier(torch.nn.Module):
                 values[self.model.main_input_name] = value
             else:
                 values["text"] = value
+        pairs = values.pop("text_pair", None) if "text" in values else None
+        self._refuse_unread(values)
+        if pairs is not None:
+            values["text"] = list(zip(values["text"], pairs, strict=True))
         if "text" in values:
             values |= self._encoded(values.pop("text"))
         logits: Tensor = self.model(**values).logits
         return logits
 
-    def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def _refuse_unread(self, values: Mapping[str, Any]) -> None:
+        """A forward that takes any keyword would pass over what it does not know."""
+        for name, value in values.items():
+            if name == "text" or (isinstance(value, Tensor) and name in self._arguments):
+                continue
+            raise InputError(
+                "an input of a model of transformers must be `text`, `text_pair` or a tensor that it takes by name",
+                f"{name!r} for {type(self.model).__name__}",
+                "Name it so, or let FILE.py:NAME read it.",
+            )
+
+    def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
+        """The tokens of each text, or pair, before it is cut to ``window``; 0 where there is no tokenizer."""
+        if self.tokenizer is None:
+            return [0] * len(texts)
+        both = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        return [len(ids) for ids in self.tokenizer(both, verbose=False)["input_ids"]]
+
+    def _encoded(self, texts: Sequence[Texts]) -> dict[str, Tensor]:
         if self.tokenizer is None:
             raise InputError(
                 "a classifier of texts must have a tokenizer",
@@ -72,9 +100,10 @@ class TransformersClassifier(torch.nn.Module):
             encoded = self._tokens([end if number in empty else text for number, text in enumerate(texts)])
         encoded = encoded.convert_to_tensors("pt")
         device = next(self.model.parameters()).device
-        return {name: value.to(device) for name, value in encoded.items() if name != "token_type_ids"}
+        # Tokenizers tell the texts of a pair apart (token_type_ids) also for models that do not ask.
+        return {name: value.to(device) for name, value in encoded.items() if name in self._arguments}
 
-    def _tokens(self, texts: Sequence[str]) -> Any:
+    def _tokens(self, texts: Sequence[Texts]) -> Any:
         return self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.window)
 
     def identity(self, files: Mapping[str, str] | None = None) -> str:

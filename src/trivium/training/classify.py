@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,7 +37,8 @@ from trivium.weighting.loading import load_object
 
 def refuse_for_text(recipe: Recipe) -> None:
     """Raises InputError where a recipe of text has keys that mean something for examples alone."""
-    data = {"tasks": recipe.data.tasks, "task_column": recipe.data.task_column}
+    section = recipe.data
+    data = {"tasks": section.tasks, "task_column": section.task_column, "pair_column": section.pair_column}
     given = [f"data.{name}" for name, value in data.items() if value]
     for number, t in enumerate(recipe.teachers):
         keys = {"tasks": t.tasks is not None, "gives": t.gives != "logits", "smoothing": t.smoothing > 0}
@@ -98,14 +99,17 @@ def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
 def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:
     """All examples of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
     data, own, space = recipe.data, own_features(scheme), label_space(recipe)
-    columns = Columns(data.text_column, data.label_column, data.task_column, tuple(own))
+    columns = Columns(data.text_column, data.label_column, data.task_column, data.pair_column, tuple(own))
     served = serves(recipe, space)
     reads = recipe.loss.label > 0 or bool(set(scheme.ranges) & NEEDS_LABEL)
 
     def table(split: str, limit: int | None) -> Examples:
         found = [
             DomainExamples(
-                d.name, d.task, read_examples(getattr(d, split), base, columns, lambda name: load_object(name, base))
+                d.name,
+                d.task,
+                read_examples(getattr(d, split), base, columns, lambda name: load_object(name, base)),
+                getattr(d, split),
             )
             for d in data.domains
         ]
@@ -203,6 +207,13 @@ def _identity(reference: str, model: Any, base: Path) -> tuple[dict[str, Any], b
         "Change it whenever its answers change, or leave it out.",
     )
     return parts | {"declared": model.fingerprint}, True
+
+
+def text_readers(student: Any, teachers: Sequence[Any]) -> dict[str, TransformersClassifier]:
+    """The models of a run on examples that tokenize texts, by what sentences call them, the student first."""
+    models: dict[str, Any] = {"the student": student.inner} if isinstance(student, Learner) else {}
+    models |= {f"teacher {t.name!r}": t.model for t in teachers if isinstance(t, Classifier)}
+    return {n: m for n, m in models.items() if isinstance(m, TransformersClassifier) and m.tokenizer is not None}
 
 
 def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:

@@ -64,6 +64,7 @@ class DataSection(Section):
     tasks: dict[str, list[str]] = Field(default_factory=dict, description="of examples: {TASK: [CLASS, ...]}")
     domains: list[DomainSection] = Field(min_length=1, description="the parts of the data")
     text_column: str = Field("text", description="where JSONL files and datasets keep their text")
+    pair_column: str | None = Field(None, description="of examples: the second text of a pair, in JSONL; null: none")
     label_column: str = Field("label", description="of examples: where their class is, by name or number")
     task_column: str | None = Field(None, description="of examples: where their task is; null: the domain's")
     window: int = Field(256, ge=8, description="tokens a row")

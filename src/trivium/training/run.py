@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from trivium.training import classify
 from trivium.training.accuracy import write_accuracy
 from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
+from trivium.training.data_table import data_table
 from trivium.training.evaluate import (
     is_predictor,
     mixture_nats,
@@ -69,7 +70,7 @@ def unwatched(step: int, value: float) -> None:
 @dataclass(frozen=True)
 class Workshop:
     """What runs on the same teachers and data share: computed once, read by all of them. ``tokenizer`` is None where
-    the data are examples."""
+    the data are examples; ``data`` is the content of ``data.json``."""
 
     base: Path
     tokenizer: Any
@@ -77,6 +78,7 @@ class Workshop:
     tables: Tables
     sources: dict[str, LogitSource]
     validation_loss: Tensor
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def held_out(self) -> tuple[Table, LogitSource]:
@@ -116,10 +118,14 @@ def prepare(
         require_rows(len(tables.train), recipe.train.batch_size, processes)
     if resumed is not None:
         require_same(resumed, run_identity(recipe, base, teachers, tables, student))
+    readers = classify.text_readers(student, teachers)
     del student  # each run makes its own
     named = {"train": tables.train, "validation": tables.validation}
     if tables.test is not None:
         named["test"] = tables.test
+    data = data_table(recipe, named, readers, processes)
+    for line in data["warnings"]:
+        progress(f"warning: {line}", 1, 1)
     sources: dict[str, LogitSource] = {}
     room = recipe.cache.limit_gb * 1e9
     if recipe.cache.enabled:
@@ -140,7 +146,7 @@ def prepare(
         else:
             sources[name] = LiveLogits(teachers, rows.inputs)
     losses = validation_losses(sources["validation"], tables.validation)
-    return Workshop(base, tokenizer, teachers, tables, sources, losses)
+    return Workshop(base, tokenizer, teachers, tables, sources, losses, data)
 
 
 def _materials(recipe: Recipe, scheme: Scheme, base: Path) -> tuple[Any, Sequence[Reader], Tables, Any]:
@@ -261,6 +267,7 @@ def _distilled(
             workshop.tokenizer.save_pretrained(folder / "student")
         if isinstance(rows := workshop.held_out[0], Examples):
             write_accuracy(nats, rows, scheme.teachers, folder / "accuracy.json")
+        write_json(folder / "data.json", workshop.data)
         write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
     wait()
     return nats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from reference.tiny import tokenizer as tiny_tokenizer
 from trivium.data.corpora import documents
 from trivium.data.rows import IGNORE, LEAST, DomainTexts, Rows, make_rows
-from trivium.data.sources import Text, read_texts
+from trivium.data.sources import Text, Texts, read_texts
 from trivium.errors import InputError
 
 TOKENIZER = tiny_tokenizer()
@@ -21,7 +22,7 @@ END = TOKENIZER.eos_token_id
 
 def rows_of(*texts: str | Text, window: int = 16, tokenizer: Any = TOKENIZER, **options: Any) -> Rows:
     listed = [t if isinstance(t, Text) else Text(f"t:{n}", t) for n, t in enumerate(texts)]
-    return make_rows([DomainTexts("d", "t", listed)], tokenizer, window, None, 0, **options)
+    return make_rows([DomainTexts("d", "t", Texts(listed))], tokenizer, window, None, 0, **options)
 
 
 def predicted(rows: Rows, document: str) -> list[list[int]]:
@@ -94,7 +95,8 @@ def test_a_built_in_text_is_whole_unless_it_was_cut() -> None:
     found = documents("python")
     assert {len(d.text) == 60_000 for d in found if not d.whole} == {True}
     assert {d.whole for d in found} == {True, False}
-    assert [t.whole for t in read_texts("trivium:python/test", None)] == [d.whole for d in documents("python", "test")]  # type: ignore[arg-type]
+    read = read_texts("trivium:python/test", Path()).texts
+    assert [text.whole for text in read] == [document.whole for document in documents("python", "test")]
 
 
 def test_a_tokenizer_without_an_end_token_is_refused_unless_nothing_ends() -> None:

@@ -55,7 +55,7 @@ def test_a_part_of_a_text_holds_the_same_documents_by_every_path(world: World) -
     by_path = []
     for location, base in ((name, world.folder), (f"./{name}", world.folder), (f"../{name}", world.folder / "aside"),
                            (str(world.folder / name), Path("/"))):  # fmt: skip
-        parts = [{text.name for text in read_texts(f"{location}#{part}", base)} for part in ("train",)]
+        parts = [{text.name for text in read_texts(f"{location}#{part}", base).texts} for part in ("train",)]
         by_path.append(parts)
     assert all(parts == by_path[0] for parts in by_path)
     assert by_path[0][0]
