@@ -72,6 +72,23 @@ class Count:
         return found
 
 
+def unknown_token(tokenizer: Any) -> int | None:
+    """The id that stands for text which a tokenizer has no token for; None where it has one for everything."""
+    found = tokenizer.unk_token_id
+    return None if found in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) else int(found)
+
+
+def unknown_alert(unknown: int, tokens: int) -> str | None:
+    """What to say of tokens that stand for text which no token stands for; None where they are few.
+
+    >>> unknown_alert(30, 1000)
+    '30 of 1,000 tokens stand for text that the tokenizer does not know'
+    """
+    if unknown <= TOLERATED * tokens:
+        return None
+    return f"{unknown:,} of {tokens:,} tokens stand for text that the tokenizer does not know"
+
+
 #: What a column of sentences holds; see :func:`kind_of`.
 TEXTS = "texts"
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from trivium.data.census import Count, unread_of
+from trivium.data.census import Count, unknown_alert, unknown_token, unread_of
 from trivium.data.sources import Text, Texts
 from trivium.errors import InputError, require
 from trivium.store.identity import of_table
@@ -144,7 +144,9 @@ def make_rows(
             raise InputError("a domain must not be empty", f"no text of 8 tokens in {domain.name!r}", "Add text to it.")
         draw.shuffle(found)
         kept += found[:limit]
-        census.append(_count(domain, examined, short, found[:limit], len(found), columns or {}))
+        census.append(
+            _count(domain, examined, short, found[:limit], len(found), columns or {}, unknown_token(tokenizer))
+        )
     input_ids = torch.full((len(kept), window), start)
     labels = torch.full((len(kept), window), IGNORE)
     for row, (ids, _, _, _) in enumerate(kept):
@@ -172,6 +174,7 @@ def _count(
     drawn: Sequence[tuple[list[int], int, int, Text]],
     available: int,
     features: Mapping[str, int],
+    unknown: int | None,
 ) -> Count:
     texts, dropped = domain.found.texts, dict(domain.found.dropped)
     blank = sum(dropped.values())
@@ -179,6 +182,8 @@ def _count(
         dropped[f"under {LEAST} tokens"] = short
     names = dict.fromkeys(name for text in texts for name in text.columns)
     held = {name: [text.columns.get(name) for text in texts] for name in names}
+    tokens = sum(len(ids) for ids, _, _, _ in drawn)
+    alert = unknown_alert(sum(ids.count(unknown) for ids, _, _, _ in drawn) if unknown is not None else 0, tokens)
     return Count(
         domain=domain.name,
         source=domain.found.source,
@@ -186,12 +191,13 @@ def _count(
         examined=examined + blank,
         rows=len(drawn),
         available=available,
-        tokens=sum(len(ids) for ids, _, _, _ in drawn),
+        tokens=tokens,
         dropped=dropped,
         short=len({text.name for _, _, _, text in drawn if not text.whole}),
         read=(*dict.fromkeys(text.column for text in texts if text.column), *features),
         unread=unread_of(held, features),
         notes=domain.found.notes,
+        alerts=() if alert is None else (f"{domain.name!r}: {alert}",),
     )
 
 

@@ -72,12 +72,16 @@ class TransformersClassifier(torch.nn.Module):
                 "Name it so, or let FILE.py:NAME read it.",
             )
 
-    def lengths(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
-        """The tokens of each text, or pair, before it is cut to ``window``; 0 where there is no tokenizer."""
+    def counted(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[tuple[int, int]]:
+        """The tokens of each text, or pair, before it is cut to ``window``, and how many of them stand for what the
+        tokenizer does not know; zeros where there is no tokenizer."""
         if self.tokenizer is None:
-            return [0] * len(texts)
+            return [(0, 0)] * len(texts)
         both = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        return [len(ids) for ids in self.tokenizer(both, verbose=False)["input_ids"]]
+        known = self.tokenizer
+        special = (known.bos_token_id, known.eos_token_id, known.pad_token_id)  # one token may serve for all
+        unknown = None if known.unk_token_id in special else known.unk_token_id
+        return [(len(ids), ids.count(unknown)) for ids in self.tokenizer(both, verbose=False)["input_ids"]]
 
     def _encoded(self, texts: Sequence[Texts]) -> dict[str, Tensor]:
         if self.tokenizer is None:

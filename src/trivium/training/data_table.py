@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trivium.data.census import TOLERATED
+from trivium.data.census import TOLERATED, unknown_alert
 from trivium.data.examples import Examples, Table
 from trivium.data.labelled import PAIR
 from trivium.teachers.transformers_classifier import TransformersClassifier
@@ -66,7 +66,8 @@ def steps_sentence(rows: int, taken: int) -> str:
 
 
 def _lengths(rows: Examples, readers: Mapping[str, TransformersClassifier]) -> tuple[dict[int, int], list[str]]:
-    """The tokens that the first reader reads of each domain, and a sentence for each reader that cuts many texts."""
+    """The tokens that the first reader reads of each domain, and a sentence for each reader that cuts many
+    texts, or knows little of them."""
     values = [value for name, value in rows.inputs.values.items() if name in ("text", PAIR)]
     texts = [value for value in values if not isinstance(value, Tensor)]
     if not texts:
@@ -74,7 +75,10 @@ def _lengths(rows: Examples, readers: Mapping[str, TransformersClassifier]) -> t
     tokens: dict[int, int] = {}
     said = []
     for who, reader in readers.items():
-        found = [length for part in _parts(texts) for length in reader.lengths(*part)]
+        counted = [pair for part in _parts(texts) for pair in reader.counted(*part)]
+        found, unknown = [length for length, _ in counted], sum(missed for _, missed in counted)
+        alert = unknown_alert(unknown, sum(found))
+        said += [] if alert is None else [f"{alert}, that of {who}"]
         if not tokens:
             for number, length in zip(rows.domain.tolist(), found, strict=True):
                 tokens[number] = tokens.get(number, 0) + min(length, reader.window)

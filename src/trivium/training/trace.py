@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trivium.errors import InputError
 from trivium.jsontext import json_text
 
 
@@ -34,13 +35,21 @@ class Trace:
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
-    """All complete lines; a last line cut off by a crash is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """All lines; a last line cut off by a crash is left out.
+
+    Raises:
+        InputError: another line that is no JSON; going on would lose what follows it.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise InputError(
+                    f"{path} line {number} must be JSON", str(error), "Mend or remove the line."
+                ) from error
     return rows
 
 

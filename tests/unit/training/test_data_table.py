@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from tiny_world import World, make_tokenizer
@@ -16,13 +19,15 @@ from trivium.data.corpora import documents, left_out
 from trivium.data.examples import Examples
 from trivium.data.labelled import Columns, read_examples
 from trivium.data.labels import LabelSpace
-from trivium.data.sources import read_texts
+from trivium.data.rows import DomainTexts, make_rows
+from trivium.data.sources import Text, Texts, read_texts
 from trivium.errors import InputError, TriviumError
 from trivium.jsontext import write_json
 from trivium.report import data_lines, data_table, write_report
 from trivium.teachers.transformers_classifier import load_classifier
 from trivium.training.recipe import parse_recipe
 from trivium.training.run import distill, prepare
+from trivium.training.trace import read_trace
 
 LONG = "the cat sees a dog and likes a bird. "
 
@@ -292,3 +297,30 @@ def test_labels_that_are_numbers_or_missing_and_blank_texts_are_told(pairs: Path
     assert "20 labels are numbers, read as places of classes, the first is 0" in notes
     assert "validation data: 1 texts of 'p' are blank" in content["warnings"]
     assert source_of(content)["notes"] == ["3 have no label"]
+
+
+def test_text_that_a_tokenizer_does_not_know_is_told(world: World, pairs: Path, tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["<end>", "<unk>", *LONG.split()])}
+    inner = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>", unk_token="<unk>", pad_token="<end>")
+    known, unknown = Text("a", LONG * 2), Text("b", "der hund sieht eine katze und mag sie sehr")
+    rows = make_rows([DomainTexts("d", "t", Texts([known, unknown]))], tokenizer, 32, None, 0)
+    assert rows.census[0].warnings() == ["'d': 9 of 29 tokens stand for text that the tokenizer does not know"]
+    rows = make_rows([DomainTexts("d", "t", Texts([known]))], tokenizer, 32, None, 0)
+    assert rows.census[0].warnings() == []
+    reader = load_classifier(pairs / "teacher", ["no", "yes"], "it")
+    reader.tokenizer = tokenizer
+    assert reader.counted([known.text, unknown.text]) == [(18, 0), (9, 9)]
+
+
+def test_a_trace_that_is_broken_in_the_middle_is_not_cut_there(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines_ = ['{"kind": "step", "step": 1}', '{"kind": "st', '{"kind": "step", "step": 3}']
+    path.write_text("\n".join(lines_[:2]), encoding="utf-8")
+    assert [row["step"] for row in read_trace(path)] == [1], "the last line of a killed run"
+    path.write_text("\n".join(lines_), encoding="utf-8")
+    with pytest.raises(InputError, match=r"metrics\.jsonl line 2 must be JSON"):
+        read_trace(path)
