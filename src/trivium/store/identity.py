@@ -15,8 +15,8 @@ from torch import Tensor
 
 from trivium.jsontext import json_text
 
-#: The libraries whose code decides what a model answers.
-_LIBRARIES = ("torch", "transformers", "numpy")
+#: The packages whose code decides what a model answers and how it is kept.
+_LIBRARIES = ("trivium", "torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True)

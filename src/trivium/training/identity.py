@@ -26,10 +26,6 @@ from trivium.weighting.features import Range
 
 #: What a part of an identity is called where it differs.
 WORDS = {
-    "recipe": "recipe",
-    "teachers": "teachers",
-    "data": "data",
-    "files": "files",
     "rules": "answers of rules",
     "student": "student to begin with",
     "processes": "number of processes",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from trivium.certify.question import Question
 from trivium.errors import ForeignError, TeacherError, TriviumError, require
 from trivium.training.build import build_scheme
+from trivium.training.checkpoints import alone
 from trivium.training.recipe import SchemeSection
 from trivium.training.run import Progress, silent
 from trivium.tuning.mixture import Watch
@@ -81,9 +82,26 @@ def search(
         InputError: optuna is not installed; the folder holds a search and ``resume`` is false, or another search than
             ``identity`` names. TeacherError: from the objective.
     """
-    optuna = load_optuna()
-    store = Store(folder, identity, resume)
-    study = store.study
+    with alone(folder):
+        store = Store(folder, identity, resume)
+        if store.note is not None:
+            progress(store.note, 1, 1)
+        if not store.trials:  # what an earlier search left, whose journal was taken away, is not this one's
+            objective.keep([])
+        return _searched(store, space, question, objective, identity, limits, progress, after)
+
+
+def _searched(
+    store: Store,
+    space: Space,
+    question: Question,
+    objective: Objective,
+    identity: Identity,
+    limits: Limits,
+    progress: Progress,
+    after: Callable[[list[Record]], None] | None,
+) -> tuple[list[Record], Any]:
+    optuna, study = load_optuna(), store.study
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_STOPPING)
     starts, begun = space.starts(), time.monotonic()
     while True:

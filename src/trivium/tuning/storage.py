@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trivium.errors import InputError, require
 from trivium.scheme.files import rule_files
-from trivium.store.code import sha256_of
-from trivium.training.build import build_scheme
+from trivium.store.code import source_files
+from trivium.store.identity import Identity as Shared
+from trivium.store.identity import versions
+from trivium.teachers.probes import identified
+from trivium.training import classify
+from trivium.training.build import build_scheme, build_student
+from trivium.training.identity import different_libraries, rule_answers, student_part, told
+from trivium.training.processes import in_bfloat16
 from trivium.training.run import Workshop
 from trivium.tuning.mixture import rows_of
 from trivium.tuning.space import Space
@@ -25,10 +31,13 @@ class Identity:
     """What makes two searches the same: all that a trial's value depends on.
 
     Attributes:
-        recipe: its digest. teachers: their fingerprints. rows: a hash of the validation rows; where students are
-            trained, of the training rows too.
-        files: hashes of the files of a user's rules and, where students are trained, of the student's own file.
+        recipe: its digest. teachers: what they are known by, :func:`trivium.teachers.probes.identified`. rows: a hash
+            of the validation rows; where students are trained, of the training rows too.
+        files: hashes of the files of a user's rules and, where students are trained, of the student's own file, and of
+            what each imports beside it.
         settings: budget, floor, objective, steps and rules as asked.
+        rules: what each user's rule answers at a few points.
+        student: where students are trained, what they begin with, and the precision.
     """
 
     recipe: str
@@ -37,20 +46,31 @@ class Identity:
     files: Mapping[str, str]
     seed: int
     settings: Mapping[str, Any]
+    rules: Mapping[str, str] = field(default_factory=dict)
+    student: str = ""
 
 
 def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any], trains: bool) -> Identity:
     """The identity of a search over ``space``; ``trains``: whether its objective trains students."""
-    recipe, base = space.recipe, space.base
-    teachers = {teacher.name: teacher.fingerprint for teacher in workshop.teachers}
-    rows = rows_of(workshop, "validation").digest()
-    files = rule_files(build_scheme(space.everything(), base), base)
+    recipe, base, everything = space.recipe, space.base, space.everything()
+    validation = rows_of(workshop, "validation")
+    teachers = {teacher.name: identified(teacher, validation.inputs) for teacher in workshop.teachers}
+    scheme = build_scheme(everything, base)
+    rules = rule_answers(scheme, everything, base)
+    rows, files, student = validation.digest(), rule_files(scheme, base), ""
     if trains:
         rows += workshop.tables.train.digest()
-        path, _, _ = (recipe.student.model or "").rpartition(".py:")
-        if path:
-            files[f"{path}.py"] = sha256_of(base / f"{path}.py")
-    return Identity(recipe.digest(), teachers, rows, files, seed, dict(settings))
+        path, _, _ = (recipe.student.model or "").rpartition(":")
+        if path.endswith(".py"):
+            files |= source_files(base / path, base)
+        made: Any = (
+            classify.build_learner(recipe, base)
+            if recipe.data.kind == "examples"
+            else build_student(recipe, workshop.tokenizer, base)
+        )
+        precision = "bfloat16" if in_bfloat16(recipe.train.precision) else "float32"
+        student = f"{student_part(recipe.student.model or '', base, made)} {precision}"
+    return Identity(recipe.digest(), teachers, rows, files, seed, dict(settings), rules, student)
 
 
 def load_optuna() -> Any:
@@ -81,6 +101,7 @@ class Store:
 
     Attributes:
         study: the one in memory, to ask and to tell.
+        note: what to tell of a search that goes on with other releases of the libraries; None for nothing.
 
     Raises:
         InputError: the folder holds a search that is not resumed, or not the one that ``identity`` names.
@@ -100,20 +121,25 @@ class Store:
             direction="minimize",
             load_if_exists=True,
         )
+        self.note: str | None = None
         self._claim(identity)
         self.study: Any = optuna.create_study(direction="minimize")
         self.study.add_trials(self._journal.get_trials(deepcopy=False))
 
     def _claim(self, identity: Identity) -> None:
-        begun, now = self._journal.user_attrs.get("identity"), dataclasses.asdict(identity)
+        found = self._journal.user_attrs
+        begun, now = found.get("identity"), dataclasses.asdict(identity)
+        libraries = versions() | {"optuna": str(load_optuna().__version__)}
         if begun is None:
+            self._journal.set_user_attr("libraries", libraries)
             self._journal.set_user_attr("identity", now)
-        elif begun != now:
-            changed = [name for name, value in now.items() if begun.get(name) != value and name != "settings"]
-            was = begun.get("settings", {})
-            changed += [f"{name} ({was.get(name)} then)" for name, v in now["settings"].items() if was.get(name) != v]
-            text = f"another {', '.join(changed)}"
-            raise InputError("a resumed search must be the one begun", text, "Name a new --out.")
+            return
+        was, asked = begun.pop("settings", {}), now.pop("settings")
+        changed = told(Shared(now).changed(begun))
+        others = [f"{name} ({was.get(name)} then)" for name, value in asked.items() if was.get(name) != value]
+        text = f"another {', '.join([*([changed] if changed else []), *others])}"
+        require(not changed and not others, "a resumed search must be the one begun", text, "Name a new --out.")
+        self.note = different_libraries(found.get("libraries", {}), libraries)
 
     @property
     def trials(self) -> list[Any]:
