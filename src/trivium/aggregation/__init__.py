@@ -14,10 +14,12 @@ from trivium.aggregation.logarithmic import LogarithmicPool
 from trivium.aggregation.power import PowerPool
 from trivium.aggregation.protocol import Pool
 from trivium.errors import InputError, nearest
+from trivium.simplex.typed import typed
 
 POOLS: dict[str, Pool] = {pool.name: pool for pool in (LinearPool(), LogarithmicPool(), PowerPool())}
 
 
+@typed()
 def make_pool(name: str, exponent: float | None = None) -> Pool:
     """The pool of that name; ``exponent`` is the power pool's ρ (by default ½), and the others take none.
 

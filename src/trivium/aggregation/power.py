@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.simplex.typed import Typed
 
 #: |ρ| outside of this cannot be told from the pool's limit in floating point.
 LEAST, LARGEST = 1e-12, 1e12
@@ -18,7 +19,7 @@ LEAST, LARGEST = 1e-12, 1e12
 
 @final
 @dataclass(frozen=True)
-class PowerPool:
+class PowerPool(Typed):
     r"""q(i) ∝ (Σ_k w_k p_k(i)^ρ)^{1/ρ} for a real exponent ρ ≠ 0.
 
     ρ = 1 is the linear pool, ρ → 0 the logarithmic one, ρ → ∞ takes the largest and ρ → −∞ the smallest probability

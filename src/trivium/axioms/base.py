@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from trivium.simplex.rounding import LOG_SCALE
+from trivium.simplex.typed import Typed
 
 #: Teachers assumed where a caller of ``holds`` names no number; the tolerance is then an upper one for K ≤ 16.
 TYPICAL_TEACHERS = 16
 
 
-class Axiom(ABC):
+class Axiom(Typed, ABC):
     """An axiom of a weighting operator. Subclasses are final and add ``residual(...)``.
 
     A residual is one number a row: ≤ 0 holds, > 0 is the size of the breach, NaN (from NaN weights) is a breach. It is

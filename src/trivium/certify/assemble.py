@@ -21,17 +21,19 @@ from trivium.certify.falsify.memory import Memory
 from trivium.certify.question import Finding, Question
 from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certify.verify import strengthen
-from trivium.errors import RuleError, TriviumError
+from trivium.errors import RuleError, TriviumError, require
 from trivium.scheme.conform import Conform
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
 from trivium.simplex.constants import Constants
 from trivium.simplex.rounding import log_slack, weight_slack
+from trivium.simplex.typed import typed
 from trivium.weighting.base import Operator, RawRule, Rule
 from trivium.weighting.features import BUILT_IN
 
 
+@typed()
 def certify(
     operator: Operator,
     question: Question,
@@ -66,6 +68,7 @@ def certify(
     >>> [finding.verdict for finding in certificate.findings]
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
+    require(0.0 <= seconds < math.inf, "the seconds of a search must be a number ≥ 0", seconds, "5 is the default.")
     derived, memory = derive(operator, question.teachers), Memory(operator)
     _try(operator, question.teachers)
     claimed = derived.constants if derived.informative else None

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from trivium.errors import InputError, require
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
+from trivium.simplex.typed import Typed
 
 #: Of the features of a witness.
 DType = Literal["float32", "float64", "bfloat16"]
@@ -47,7 +48,7 @@ def default_names(teachers: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Question:
+class Question(Typed):
     """The axioms asked of an operator over K teachers, with their parameters; None asks nothing.
 
     Attributes:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trivium.aggregation import make_pool
 from trivium.losses.inputs import check_inputs
+from trivium.simplex.typed import typed
 
 _FLOOR = -1e4
 
@@ -54,6 +55,7 @@ DENSE_DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@typed()
 def dense_token_losses(
     student_logits: Tensor,
     teacher_logits: Sequence[Tensor],
@@ -86,6 +88,7 @@ def dense_token_losses(
     return losses if mask is None else torch.where(mask, losses, torch.zeros_like(losses))
 
 
+@typed()
 def dense_distillation_loss(
     student_logits: Tensor,
     teacher_logits: Sequence[Tensor],

@@ -24,8 +24,10 @@ from trivium.losses.blocks import Rows, Workspace, block_rows, blocks, probabili
 from trivium.losses.inputs import check_inputs, explain, normalized_log_weights
 from trivium.losses.kernels import KERNELS
 from trivium.losses.targets import Target, target_of
+from trivium.simplex.typed import typed
 
 
+@typed()
 def distillation_loss(
     student_logits: Tensor,
     teacher_logits: Sequence[Tensor],
@@ -86,6 +88,7 @@ def distillation_loss(
     return apply(student_logits, tuple(teacher_logits), log_weights, settings, normalizer, torch.is_grad_enabled())
 
 
+@typed()
 @torch.no_grad()
 def token_losses(
     student_logits: Tensor,
@@ -129,6 +132,8 @@ class _StreamingLoss(torch.autograd.Function):
         grad_enabled: bool,
     ) -> Tensor:
         rows = student_logits.shape[0] if settings.mask is None else int(settings.mask.sum())
+        if isinstance(normalizer, Tensor):
+            require(normalizer.numel() == 1, "the normalizer must be one number", list(normalizer.shape), "Sum it.")
         total = float(max(rows, 1) if normalizer is None else normalizer)
         if rows == 0 and total == 0:
             total = 1.0  # a count over a batch without any row that counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from trivium.scheme.product import Product
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
+from trivium.simplex.typed import fits, typed
 from trivium.weighting.base import Features, Operator
 from trivium.weighting.features import SCALES, Range, Scale
 from trivium.weighting.task.static import Static
@@ -83,6 +85,7 @@ class Scheme(Operator):
         return "\n".join([f"teachers: {names}", *lines, self.formula()])
 
 
+@typed(leave=(*SCALES, "budget"))
 def compose(
     teachers: Sequence[str],
     *,
@@ -120,7 +123,7 @@ def compose(
     names = tuple(teachers)
     require(len(names) > 0, "a scheme must have at least one teacher", "none", "Name the teachers.")
     require(len(set(names)) == len(names), "teachers' names must differ", list(names), "Rename one of them.")
-    terms: dict[Scale, Sequence[Term]] = {"token": token, "task": task, "context": context}
+    terms: dict[Scale, Sequence[Term]] = {"token": _listed(token), "task": _listed(task), "context": _listed(context)}
     present = [scale for scale in SCALES if terms[scale]]
     budgets = _budgets(budget, present)
     scales: dict[Scale, Operator] = {}
@@ -135,6 +138,11 @@ def compose(
         conforming = ConformingSet(len(names), floor, cap, tiers, margin)
         root = Conform(root, conforming)
     return Scheme(names, scales, root, conforming)
+
+
+def _listed(terms: Any) -> Sequence[Term]:
+    """The rules of a scale; one that is no list is taken for its only rule, and told of if it is none."""
+    return terms if isinstance(terms, Sequence) and not isinstance(terms, str | bytes) else [terms]
 
 
 def _one_scale(scale: Scale, terms: Sequence[Term]) -> Operator:
@@ -162,6 +170,9 @@ def _one_scale(scale: Scale, terms: Sequence[Term]) -> Operator:
 def _budgets(budget: float | Mapping[Scale, float] | None, present: Sequence[Scale]) -> dict[Scale, float]:
     if budget is None:
         return {}
+    numbers = budget.values() if isinstance(budget, Mapping) else (budget,)
+    fix = "4 nats let one teacher outweigh another 55 to 1."
+    require(all(fits(number, float) for number in numbers), "a budget must be a number of nats", repr(budget), fix)
     if not isinstance(budget, Mapping):
         return {scale: float(budget) / len(present) for scale in present}
     for scale in budget:

@@ -12,10 +12,11 @@ from torch import Tensor
 from trivium.errors import InfeasibleError, require
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import deep_slack, log_slack, weight_slack
+from trivium.simplex.typed import Typed
 
 
 @dataclass(frozen=True)
-class ConformingSet:
+class ConformingSet(Typed):
     """{w : Σ w = 1, a ≤ w_k ≤ b, log w_j ≥ log w_k + m for every j safer than k}.
 
     Feasibility (T1, with ties). Let tier r = 0 … R−1, least safe first, hold n_r teachers and S = Σ_r n_r·e^{mr}.

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trivium.errors import InputError, nearest, require
+from trivium.simplex.typed import Typed, typed
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(Typed):
     """A weak order of K teachers. ``tiers`` hold teacher indices, safest tier first; inside a tier nothing is required.
 
     >>> order = Order.parse("a > b = c", ["c", "b", "a"])
@@ -36,6 +37,7 @@ class Order:
         )
 
     @classmethod
+    @typed()
     def parse(cls, text: str, names: Sequence[str]) -> Order:
         """Read ``"a>b=c"``: a is safer than b and c, which are not ordered among themselves. Spaces do not matter.
 

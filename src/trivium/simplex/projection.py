@@ -54,6 +54,9 @@ def conforming_projection(log_w: Tensor, conforming_set: ConformingSet) -> Tenso
     #
     # Clipping is non-expansive although c depends on w: let δ = (c + v) − (c′ + v′). If all δ > 0, then z ≥ z′, and
     # equal sums give z = z′; likewise for all δ < 0. Else 0 lies between min δ and max δ, where z − z′ lies too.
+    require(isinstance(log_w, Tensor), "log weights must be a tensor [..., K]", type(log_w).__name__)
+    fit = isinstance(conforming_set, ConformingSet)
+    require(fit, "what is projected into must be a ConformingSet", type(conforming_set).__name__, "Make one.")
     teachers = conforming_set.teachers
     require(log_w.shape[-1] == teachers, f"weights must be over {teachers} teachers", tuple(log_w.shape))
     exact = log_w.double()

@@ -19,13 +19,14 @@ from torch import Tensor
 from trivium.errors import InputError, RuleError, nearest, require
 from trivium.simplex.constants import Constants, bounded
 from trivium.simplex.semidefinite import nearest_psd
+from trivium.simplex.typed import Typed, typed
 from trivium.weighting.features import SCALES, Range, Scale, check_ranges
 
 Features = Mapping[str, Tensor]
 _COLLECT = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-class Operator(ABC):
+class Operator(Typed, ABC):
     """Anything that turns features into a weight vector over K teachers."""
 
     @property
@@ -198,6 +199,7 @@ class UserRule(RawRule):
         return f"{self.name}({', '.join(self.features)})"
 
 
+@typed(leave=("scale", "features"))
 def rule(
     scale: Scale, features: Mapping[str, tuple[float, ...]] | list[str] | tuple[str, ...]
 ) -> Callable[[Callable[..., Tensor]], UserRule]:

@@ -104,6 +104,9 @@ def check_ranges(features: Mapping[str, tuple[float, ...]] | list[str] | tuple[s
             finite numbers with low < high.
     """
     require(not isinstance(features, str), "features must be a mapping or a list", repr(features), "Put it in a list.")
+    listed = isinstance(features, Mapping | list | tuple | set | frozenset)
+    texts = listed and all(isinstance(name, str) for name in features)
+    require(texts, "features must be a mapping or a list, by name", repr(features), "Give {'entropy': (0, 12)}.")
     require(len(features) > 0, "a rule must name at least one feature", "none", "Give features={'entropy': (0, 12)}.")
     if not isinstance(features, Mapping):
         for name in features:

@@ -60,6 +60,8 @@ REFUSED: list[tuple[str, ...]] = [
     ("--teachers", "certify", "entropy", "--teachers", "many"),
     ("leave no weight vector", "certify", "entropy", "--teachers", "3", "--floor", "0.5"),
     ("nan", "certify", "entropy", "--teachers", "3", "--floor", "nan"),
+    ("seconds", "certify", "entropy", "--teachers", "3", "--seconds", "nan"),
+    ("seconds", "certify", "entropy", "--teachers", "3", "--seconds", "inf"),
     ("a --param is NAME=VALUE", "certify", "entropy", "--teachers", "3", "--param", "strength"),
     ("valid number", "certify", "entropy", "--teachers", "3", "--param", "strength=a"),
     ("a safety order", "certify", "entropy", "--teachers", "3", "--order", "a>"),

@@ -25,7 +25,7 @@ from benchmarks.study.summary import SCHEMES, summary, table_of
 from trivium.certify.calculus import derive
 from trivium.errors import RuleError
 from trivium.scheme import Scheme, compose
-from trivium.weighting import Features, rule
+from trivium.weighting import Features, Operator, rule
 from trivium.weighting.features import Range
 from trivium.weighting.learned import Learned, Lesson
 
@@ -227,7 +227,7 @@ def test_a_cycle_moves_every_label() -> None:
 
 
 def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Setting) -> None:
-    class Undefined:
+    class Undefined(Operator):
         """Weights that are NaN where the first teacher is surest, as a published quotient may be."""
 
         ranges = compose(tiny.teachers).ranges
@@ -240,7 +240,7 @@ def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Sett
         def formula(self) -> str:
             return "0/0 on every fourth row"
 
-    scheme = Scheme(tiny.teachers, {}, Undefined(), None)  # type: ignore[arg-type]
+    scheme = Scheme(tiny.teachers, {}, Undefined(), None)
     found = run(tiny, Arm("undefined", "published", scheme), 1, 4)
     assert found["train"]["undefined"] == pytest.approx(0.25)
     assert torch.isfinite(found["student"]["nats"]).all()

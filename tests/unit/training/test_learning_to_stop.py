@@ -24,7 +24,9 @@ def stopping(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world whose texts all end in ``fin.``, with a teacher that has learned that."""
     made = World(tmp_path_factory.mktemp("stopping"))
     for split in ("train", "validation", "test"):
-        (made.folder / f"fin.{split}.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+        (made.folder / f"fin.{split}.jsonl").write_text(
+            "\n".join(json.dumps({"text": text}) for text in TEXTS), encoding="utf-8"
+        )
     recipe = recipe_of(made)
     teacher = build_student(recipe, made.tokenizer, made.folder)
     rows = build_rows(recipe, made.tokenizer, build_scheme(recipe, made.folder), made.folder).train

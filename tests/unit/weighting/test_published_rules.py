@@ -351,7 +351,7 @@ def test_what_breaks_declares_nothing(rule: Rule) -> None:
         (lambda: Hardness(reference=0.0), r"Hellinger distance in \(0, 1\]; received 0.0"),
         (lambda: Hardness(reference=1.5), r"received 1.5"),
         (lambda: Hardness(reference=math.nan), r"received nan"),
-        (lambda: Hardness(prefer="best"), r"prefer must be near or far; received 'best'"),  # type: ignore[arg-type]
+        (lambda: Hardness(prefer="best"), r"prefer of Hardness must be 'near' or 'far'; received 'best'"),  # type: ignore[arg-type]
         (lambda: Hardness(strength=math.inf), r"strength of rule 'hardness' must be a finite number"),
         (lambda: Hardness(budget=-1.0), r"number of nats ≥ 0; received -1.0"),
         (lambda: NemoRL("entorpy"), r"received 'entorpy'. Did you mean 'entropy'"),  # type: ignore[arg-type]

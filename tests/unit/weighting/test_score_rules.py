@@ -184,7 +184,7 @@ def test_a_strength_that_is_no_number_is_refused(kind, strength):
 
 
 def test_gap_prefers_near_or_far_only():
-    with pytest.raises(InputError, match=r"prefer must be near or far; received 'nearest'. Choose one of both"):
+    with pytest.raises(InputError, match=r"must be 'near' or 'far'; received 'nearest'\. Did you mean 'near'"):
         Gap(prefer="nearest")  # type: ignore[arg-type]
 
 

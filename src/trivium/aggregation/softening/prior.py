@@ -11,11 +11,12 @@ from torch import Tensor
 
 from trivium.aggregation.softening.uniform import mixed
 from trivium.errors import require
+from trivium.simplex.typed import Typed
 
 
 @final
 @dataclass(frozen=True)
-class PriorMixing:
+class PriorMixing(Typed):
     r"""q(i) = (1 − ε)·p(i) + ε·u(i) for a prior u over the V entries, for example their frequencies.
 
     ε = 0 is the identity and ε = 1 the prior. With a uniform u it is :class:`UniformMixing`; with any other it is no

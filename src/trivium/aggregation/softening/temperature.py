@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.simplex.typed import Typed
 
 
 @final
 @dataclass(frozen=True)
-class Temperature:
+class Temperature(Typed):
     r"""q(i) = p(i)^{1/T} / Σ_j p(j)^{1/T}, that is softmax(z/T) where p = softmax(z).
 
     T = 1 is the identity, T → ∞ uniform on the support of p, T → 0 uniform on its most probable entries; both limits

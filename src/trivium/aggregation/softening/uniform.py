@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.simplex.typed import Typed
 
 
 def mixed(log_p: Tensor, log_prior: Tensor, share: float) -> Tensor:
@@ -28,7 +29,7 @@ def mixed(log_p: Tensor, log_prior: Tensor, share: float) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class UniformMixing:
+class UniformMixing(Typed):
     r"""q(i) = (1 − ε)·p(i) + ε/V.
 
     ε = 0 is the identity and ε = 1 uniform on all of V, also where p has no mass: every entry gets at least ε/V. It
