@@ -86,7 +86,8 @@ def test_columns_that_nothing_reads_are_listed(world: World, tmp_path: Path) -> 
         "import torch, trivium as tv\n"
         "@tv.rule(scale='context', features={'trust': (0.0, 1.0)})\n"
         "def by_trust(trust):\n"
-        "    return torch.softmax(trust, dim=-1)\n"
+        "    return torch.softmax(trust, dim=-1)\n",
+        encoding="utf-8",
     )
     record = {"text": LONG * 3, "trust": [0.5, 1.0], "id": "a1", "summary": "a cat and a dog", "year": 1999}
     for name in ("a.jsonl", "b.jsonl"):
