@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,11 +38,13 @@ class Heads:
         tasks: the names of all tasks.
         task_of_class: the task of each of the C classes, int64 [C]; a task's classes stand together.
         serves: the tasks that the model has a head for, in the order of ``tasks``.
+        columns: the model's column of each class of these tasks, −1 for one that it lacks; None: as they stand.
     """
 
     tasks: tuple[str, ...]
     task_of_class: Tensor
     serves: tuple[int, ...]
+    columns: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -63,6 +65,8 @@ class Heads:
         found = getattr(output, "logits", output)
         if not isinstance(found, Mapping):
             found = self._split(found, who, fault)
+        elif self.columns is not None:
+            found = self._reordered(found, who, fault)
         served = [self.tasks[task] for task in self.serves]
         for name in found:
             if name not in served:
@@ -90,20 +94,51 @@ class Heads:
         return part if part.dtype in (torch.float16, torch.bfloat16) else part.float()
 
     def _split(self, found: Any, who: str, fault: type[TriviumError]) -> dict[str, Tensor]:
-        sizes = [int((self.task_of_class == task).sum()) for task in self.serves]
+        sizes = self._sizes()
+        given = sum(sizes) if self.columns is None else sum(column >= 0 for column in self.columns)
         try:
             whole = torch.as_tensor(found)
         except (TypeError, ValueError, RuntimeError) as error:
             raise fault(
                 f"{who} must return logits", type(found).__name__, "Return a tensor [B, classes], or one a task."
             ) from error
-        if whole.ndim != 2 or whole.shape[-1] != sum(sizes):
+        if whole.ndim != 2 or whole.shape[-1] != given:
             raise fault(
-                f"{who} must give one number for each of {sum(sizes)} classes",
+                f"{who} must give one number for each of {given} classes",
                 f"shape {list(whole.shape)}",
                 "Classes and their order are those of data.tasks; name a teacher's `tasks` if it serves some only.",
             )
+        if self.columns is not None:
+            whole = self._taken(whole, self.columns)
         return {self.tasks[t]: part for t, part in zip(self.serves, whole.split(sizes, dim=-1), strict=True)}
+
+    def _sizes(self) -> list[int]:
+        return [int((self.task_of_class == task).sum()) for task in self.serves]
+
+    def _taken(self, given: Tensor, columns: Sequence[int]) -> Tensor:
+        """The columns of the classes, in the classes' order; −inf for one that the model lacks."""
+        index = torch.tensor(columns, device=given.device)
+        given = given if given.is_floating_point() else given.float()
+        return given[:, index.clamp_min(0)].masked_fill(index < 0, -torch.inf)
+
+    def _reordered(self, found: Mapping[str, Any], who: str, fault: type[TriviumError]) -> dict[str, Any]:
+        """Heads by task, each in its classes' order."""
+        put, begin = dict(found), 0
+        for task, size in zip(self.serves, self._sizes(), strict=True):
+            name, columns = self.tasks[task], (self.columns or ())[begin : begin + size]
+            begin += size
+            if name not in found:
+                continue
+            own = sorted(column for column in columns if column >= 0)
+            part = torch.as_tensor(found[name])
+            if own != [*range(own[0], own[0] + len(own))] or part.ndim != 2 or part.shape[-1] != len(own):
+                raise fault(
+                    f"{who} must give, by task, one number for each class that it names there",
+                    f"shape {list(part.shape)} for {len(own)} classes of {name!r}",
+                    "Name each task's classes together, in the order of its outputs.",
+                )
+            put[name] = self._taken(part, [column - own[0] if column >= 0 else -1 for column in columns])
+        return put
 
 
 @dataclass(frozen=True)
@@ -145,10 +180,7 @@ class Classifier:
             ForeignError: what the model's own code raises.
             TeacherError: an output of another shape, NaN, a negative probability, or an example without mass.
         """
-        task, rows = inputs.task, len(inputs.task)
-        with calling(f"teacher {self.name!r} must read a batch", "Call it on one by itself to see."):
-            output = call(self.model, inputs.values)
-        found = self.heads.spread(output, rows, f"teacher {self.name!r}", TeacherError)
+        task, found = inputs.task, self.answers(inputs)
         task = task.to(found.device)
         inside = self.heads.inside(task)
         if self.probabilities:
@@ -162,6 +194,13 @@ class Classifier:
             # NaN is neither finite nor −inf: it must come through and be named.
             found = torch.where(found.isnan().any(-1, keepdim=True), torch.nan, mixed.log())
         return check_logits(found, self.name).unsqueeze(1)
+
+    @torch.no_grad()
+    def answers(self, inputs: Batch) -> Tensor:
+        """What the model says, in the order of the classes, [B, C]: logits or probabilities, as they come."""
+        with calling(f"teacher {self.name!r} must read a batch", "Call it on one by itself to see."):
+            output = call(self.model, inputs.values)
+        return self.heads.spread(output, len(inputs.task), f"teacher {self.name!r}", TeacherError).detach()
 
     def _logarithms(self, found: Tensor) -> Tensor:
         p = torch.where(torch.isneginf(found), 0.0, found.float())

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, calling
+from trivium.teachers.admission import Say, admit_language_model, unsaid
 from trivium.teachers.fingerprint import fingerprint, folder_files
-from trivium.teachers.vocabulary import require_same_vocabulary
+from trivium.teachers.vocabulary import require_same_vocabulary, tokenizer_notes, vocabulary_size
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def check_logits(logits: Tensor, name: str) -> Tensor:
     """
     # logsumexp is finite exactly when the row is a distribution, and costs one pass.
     if not bool(torch.isfinite(logits.logsumexp(-1)).all()):
+        too_large = logits.dtype == torch.float16 and bool(logits.isposinf().any())
         raise TeacherError(
             f"teacher {name!r} must give finite logits",
-            "NaN or infinite logits",
+            "infinite logits in float16, which ends at 65504" if too_large else "NaN or infinite logits",
             "Check its weights and precision; no optimizer step was taken on them.",
         )
     return logits
@@ -89,20 +91,39 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def load_teachers(
-    folders: dict[str, str], student_tokenizer: Any, device: torch.device, dtype: torch.dtype = torch.float32
+    folders: dict[str, str],
+    student_tokenizer: Any,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    window: int | None = None,
+    say: Say = unsaid,
 ) -> list[Teacher]:
     """Teachers by name, each checked against the student's vocabulary before any weights are read.
 
+    Args:
+        window: tokens a row, about which each is asked what every model is asked; None asks nothing.
+
     Raises:
-        InputError: a folder that is missing or holds no model.
+        InputError: a folder that is missing or holds no model, or a model that is not admitted; see
+            :func:`trivium.teachers.admission.admit_language_model`.
         VocabularyError: a tokenizer that gives ids another meaning than the student's.
     """
     for name, folder in folders.items():
-        require_same_vocabulary(load_tokenizer(folder), student_tokenizer, name)
-    size = len(student_tokenizer)
+        own = load_tokenizer(folder)
+        require_same_vocabulary(own, student_tokenizer, name)
+        for note in tokenizer_notes(own, student_tokenizer, name):
+            say(note)
+    size = vocabulary_size(student_tokenizer)
     teachers = []
     for name, folder in folders.items():
-        model = load_model(folder, dtype).requires_grad_(False).to(device)
+        model = load_model(folder, dtype).requires_grad_(False)
+        # An index beyond a table of positions ends a GPU's whole context, so a model that may have one is asked before.
+        rotary = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) is not None
+        if rotary:
+            model = model.to(device)
+        if window is not None:
+            admit_language_model(model, student_tokenizer, window, f"teacher {name!r}", say)
+        model = model.to(device)
         teachers.append(Teacher(name, model, size, fingerprint(model, folder_files(folder))))
     return teachers
 

@@ -17,11 +17,12 @@ from trivium.data.sources import read_texts
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.scheme import Limit, Mix, Scheme, Squash, compose
 from trivium.scheme.scheme import Term
+from trivium.teachers.admission import Say, admit_language_model, trim_vocabulary, unsaid
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
+from trivium.teachers.vocabulary import require_every_id, vocabulary_size
 from trivium.training.configs import fresh_config
 from trivium.training.names import every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
-from trivium.training.window import require_window
 from trivium.weighting import RULES, Learned, Operator, Rule
 from trivium.weighting.features import BUILT_IN, Scale
 from trivium.weighting.loading import load_rule
@@ -117,7 +118,7 @@ def _sizes(recipe: Recipe, base: Path, wanted: set[str]) -> dict[str, int]:
     else:
         found["tasks"] = len(dict.fromkeys(domain.task for domain in data.domains))
         if "classes" in wanted:
-            found["classes"] = len(build_tokenizer(recipe, base))
+            found["classes"] = vocabulary_size(build_tokenizer(recipe, base))
     return {name: size for name, size in found.items() if name in wanted}
 
 
@@ -188,14 +189,22 @@ def build_tokenizer(recipe: Recipe, base: Path = Path()) -> Any:
     folder = recipe.student.tokenizer or recipe.student.model
     if folder is None:
         raise InputError("a student must have a tokenizer", "none", "Give student.tokenizer or student.model.")
-    return load_tokenizer(resolve(folder, base))
+    tokenizer = load_tokenizer(resolve(folder, base))
+    require_every_id(tokenizer)
+    return tokenizer
 
 
-def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
+def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path(), say: Say = unsaid) -> Any:
     """The student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone.
 
+    It has a logit a token: see :func:`trivium.teachers.admission.trim_vocabulary`.
+
+    Args:
+        say: called with what is worth knowing of a student that is taken all the same.
+
     Raises:
-        InputError: no such model, a config that does not fit, or positions that end before the data's window.
+        InputError: no such model, a config that does not fit, or a model that is not admitted; see
+            :func:`trivium.teachers.admission.admit_language_model`.
     """
     section = recipe.student
     require(
@@ -211,19 +220,22 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path()) -> Any:
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
 
         special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        sized = {"vocab_size": len(tokenizer), **special}
+        sized = {"vocab_size": vocabulary_size(tokenizer), **special}
         config = fresh_config(dict(section.config or {}), causal, "writes text", sized)
         torch.manual_seed(recipe.train.seed)
         student = AutoModelForCausalLM.from_config(config)
-    require_window(student, recipe.data.window)
+    trim_vocabulary(student, tokenizer, say)
+    admit_language_model(student, tokenizer, recipe.data.window, "the student", say)
     return student.train()
 
 
-def build_teachers(recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path()) -> list[Teacher]:
-    """The recipe's teachers in its order, vocabularies checked."""
+def build_teachers(
+    recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path(), say: Say = unsaid
+) -> list[Teacher]:
+    """The recipe's teachers in its order, vocabularies checked, each asked what every model is asked."""
     folders = {teacher.name: resolve(teacher.model, base) for teacher in recipe.teachers}
     require(
         len(folders) == len(recipe.teachers), "teachers' names must differ", recipe.teacher_names, "Rename one of them."
     )
     dtype = torch.bfloat16 if device.type == "cuda" and recipe.train.precision != "float32" else torch.float32
-    return load_teachers(folders, tokenizer, device, dtype)
+    return load_teachers(folders, tokenizer, device, dtype, recipe.data.window, say)

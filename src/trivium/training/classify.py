@@ -11,22 +11,20 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.data.examples import DomainExamples, Examples, make_examples
+from trivium.data.examples import DomainExamples, Examples, Inputs, make_examples
 from trivium.data.labelled import Columns, read_examples
 from trivium.data.labels import LabelSpace
 from trivium.errors import InputError, calling, nearest, require
 from trivium.scheme import Scheme
 from trivium.store.code import source_files
 from trivium.store.identity import Identity
-from trivium.teachers.classifier import Classifier, Heads
+from trivium.teachers.admission import PROBED, Say, asked, require_meaning, require_own_answers, unsaid
+from trivium.teachers.classes import Estimator, Probabilities, match_classes, require_one_distribution
+from trivium.teachers.classifier import Classifier, Heads, call
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.huggingface import load_tokenizer
-from trivium.teachers.transformers_classifier import (
-    TransformersClassifier,
-    load_classifier,
-    padded,
-    require_same_classes,
-)
+from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
+from trivium.teachers.vocabulary import vocabulary_size
 from trivium.training.build import Tables, own_features, resolve, three
 from trivium.training.configs import fresh_config
 from trivium.training.learner import Learner
@@ -122,11 +120,18 @@ def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Table
     return tables
 
 
-def build_classifiers(recipe: Recipe, device: torch.device, base: Path = Path()) -> list[Classifier]:
-    """The recipe's teachers in its order, their classes checked as far as they name them.
+def build_classifiers(
+    recipe: Recipe, device: torch.device, base: Path = Path(), inputs: Inputs | None = None, say: Say = unsaid
+) -> list[Classifier]:
+    """The recipe's teachers in its order, each asked what every model is asked; see :mod:`trivium.teachers.admission`.
+
+    Args:
+        inputs: rows to ask about; None asks nothing.
+        say: called with what is worth knowing of a teacher that is taken all the same.
 
     Raises:
-        InputError: a folder or file that cannot be used. VocabularyError: classes of other names or in another order.
+        InputError: a folder or file that cannot be used, a model whose answers mean something else, or the student's
+            own module. VocabularyError: classes of other names. TeacherError: answers that are no function of the row.
     """
     require(
         len(set(recipe.teacher_names)) == len(recipe.teachers),
@@ -136,35 +141,122 @@ def build_classifiers(recipe: Recipe, device: torch.device, base: Path = Path())
     )
     space = label_space(recipe)
     served = serves(recipe, space)
-    return [_teacher(t, space, served[:, k], recipe, device, base) for k, t in enumerate(recipe.teachers)]
+    found = []
+    for k, section in enumerate(recipe.teachers):
+        made = _teacher(section, space, served[:, k], recipe, device, base, inputs, say)
+        found.append(made)
+    return found
 
 
 def _teacher(
-    section: TeacherSection, space: LabelSpace, served: Tensor, recipe: Recipe, device: torch.device, base: Path
+    section: TeacherSection,
+    space: LabelSpace,
+    served: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    base: Path,
+    inputs: Inputs | None,
+    say: Say,
 ) -> Classifier:
-    heads = Heads(space.tasks, space.task_of_class, tuple(served.nonzero().flatten().tolist()))
-    classes = [name for task in heads.serves for name in space.classes[task]]
+    tasks = tuple(served.nonzero().flatten().tolist())
+    classes = [name for task in tasks for name in space.classes[task]]
     who = f"teacher {section.name!r}"
     if ".py:" in section.model:
         model = _made(section.model, base)
+        _refuse_own_student(model, recipe, who, base)
+        if isinstance(model, Estimator) and not callable(model):
+            model = Probabilities(model)
         require(callable(model), f"{who} must be a module or a callable", type(model).__name__, "Or a maker of one.")
-        require_same_classes(model, classes, who)
     else:
         require(
             section.gives == "logits", f"{who}, a model of transformers, gives logits", section.gives, "Leave it out."
         )
         model = load_classifier(resolve(section.model, base), classes, who, recipe.data.window)
     if isinstance(model, torch.nn.Module):
-        model = model.eval().requires_grad_(False)
+        model = model.eval()  # a user's module may share parameters with the student: none is frozen
+    columns, note = match_classes(model, classes, who, lacking=section.gives == "probabilities")
+    if note is not None:
+        say(note)
+    heads = Heads(space.tasks, space.task_of_class, tasks, columns)
     if ".py:" in section.model:
         identity, known = _identity(section.model, model, base)
     else:
         identity, known = {"folder": model.identity(folder_files(resolve(section.model, base)))}, True
-    settings = {"gives": section.gives, "smoothing": section.smoothing, "serves": served.tolist()}
+    settings = {"gives": section.gives, "smoothing": section.smoothing, "serves": served.tolist(), "columns": columns}
     digest = Identity({**identity, **settings, "classes": [list(names) for names in space.classes]}).digest()
     if isinstance(model, torch.nn.Module):
         model = model.to(device)
-    return Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
+    made = Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
+    if inputs is not None:
+        rows = probe(inputs, tasks)
+        _settle(model, rows, who, say)
+        _ask(lambda given: made.answers(given.to(made.device)), rows, heads, model, who, say, made.probabilities)
+        with asked(model):
+            made.logits(rows.to(made.device))  # what is no distribution is named now, not at some step
+    return made
+
+
+def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> None:
+    """Raises InputError where a teacher is the very module that the student starts from."""
+    reference = recipe.student.model or ""
+    if ".py:" not in reference or not isinstance(model, torch.nn.Module):
+        return
+    with torch.random.fork_rng(devices=[]):
+        student = _made(reference, base)
+    require(
+        student is not model,
+        f"{who} must be another module than the student",
+        f"{reference}, which is the same object as the teacher's",
+        "A student that starts as its own teacher has nothing to learn from it. Name a function that makes a new one.",
+    )
+
+
+def inputs_of(tables: Tables) -> Inputs:
+    """The rows that models are asked about: those for validation, of which every task has some."""
+    assert isinstance(tables.validation, Examples)
+    return tables.validation.inputs
+
+
+def probe(inputs: Inputs, tasks: tuple[int, ...]) -> Inputs:
+    """Up to 32 rows of these tasks to ask a model about, spread over all; of texts the longest and the shortest first,
+    so that they are in no order by length."""
+    mine = torch.isin(inputs.task, torch.tensor(tasks)).nonzero().flatten()
+    mine = mine if len(mine) else torch.arange(len(inputs))
+    chosen = mine[torch.linspace(0, len(mine) - 1, min(PROBED, len(mine))).long()].tolist()
+    for texts in inputs.values.values():
+        if isinstance(texts, tuple):
+            by_length = sorted((n for n in mine.tolist() if texts[n].strip()), key=lambda n: len(texts[n]))
+            ends = list(dict.fromkeys([*by_length[-1:], *by_length[:1]]))
+            chosen = [*ends, *(number for number in chosen if number not in ends)]
+    return inputs[torch.tensor(chosen)]
+
+
+def _settle(model: object, rows: Inputs, who: str, say: Say) -> None:
+    given = [value for name, value in rows.values.items() if name in ("text", "text_pair") or len(rows.values) == 1]
+    texts = [value for value in given if isinstance(value, tuple)]
+    if isinstance(model, TransformersClassifier) and texts:
+        with asked(model):
+            model.settle(list(zip(*texts, strict=True))[:4] if len(texts) == 2 else texts[0][:4], who, say)
+
+
+def _ask(
+    ask: Callable[[Inputs], Tensor],
+    rows: Inputs,
+    heads: Heads,
+    model: object,
+    who: str,
+    say: Say,
+    probabilities: bool = False,
+) -> None:
+    fault = InputError
+    answers = require_own_answers(ask, rows, model, who, fault)
+    own = [torch.isin(rows.task, torch.tensor([task])) for task in heads.serves]
+    parts = [
+        answers[mine.to(answers.device)][:, (heads.task_of_class == task).to(answers.device)]
+        for task, mine in zip(heads.serves, own, strict=True)
+    ]
+    for part in parts:
+        require_meaning([part], probabilities, who, say, fault)
 
 
 def _made(reference: str, base: Path) -> Any:
@@ -173,13 +265,18 @@ def _made(reference: str, base: Path) -> Any:
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
     try:
-        needs = [p for p in inspect.signature(found).parameters.values() if p.default is p.empty]
+        takes = inspect.signature(found).parameters.values()
+        needs = [p for p in takes if p.default is p.empty and not (inspect.isclass(found) and p.kind in _ANY)]
     except (TypeError, ValueError):  # a callable that does not say what it takes is a model
         return found
     if needs:
         return found
     with calling(f"{reference} must make a model", "Call it in Python to see."):
         return found()
+
+
+#: What a class without a constructor of its own seems to take.
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @runtime_checkable
@@ -216,11 +313,14 @@ def text_readers(student: Any, teachers: Sequence[Any]) -> dict[str, Transformer
     return {n: m for n, m in models.items() if isinstance(m, TransformersClassifier) and m.tokenizer is not None}
 
 
-def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
+def build_learner(recipe: Recipe, base: Path = Path(), inputs: Inputs | None = None, say: Say = unsaid) -> Learner:
     """The student; a fresh one's weights depend on the recipe's seed alone.
 
     ``student.model`` is ``FILE.py:NAME``, a module or what makes one, or a folder of transformers; ``student.config`` a
     transformers config, with ``student.tokenizer`` where the inputs are texts.
+
+    Args:
+        inputs: rows to ask it about, as every model is asked; None asks nothing.
     """
     section, space = recipe.student, label_space(recipe)
     require(
@@ -229,7 +329,6 @@ def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
         "both" if section.model else "neither",
         "Give student.model, FILE.py:NAME or a folder, or student.config for a fresh one.",
     )
-    heads = Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))))
     classes = [name for names in space.classes for name in names]
     torch.manual_seed(recipe.train.seed)
     if section.model is None:
@@ -244,7 +343,24 @@ def build_learner(recipe: Recipe, base: Path = Path()) -> Learner:
         )
     else:
         inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
-    return Learner(inner, heads).train()
+        if inner.tokenizer is not None:
+            padded(inner.tokenizer, inner.model, aligned=True)
+    columns, note = match_classes(inner, classes, "the student")
+    if note is not None:
+        say(note)
+    heads = Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)
+    learner = Learner(inner, heads)
+    if inputs is not None:
+        rows = probe(inputs, heads.serves)
+        _settle(inner, rows, "the student", say)
+
+        def answers(given: Inputs) -> Tensor:
+            with calling("the student must read a batch", "Call it on one by itself to see."):
+                output = call(inner, given.values)
+            return heads.spread(output, len(given), "the student")
+
+        _ask(answers, rows, heads, learner, "the student", say)
+    return learner.train()
 
 
 def load_learner(recipe: Recipe, base: Path, folder: Path) -> Learner:
@@ -266,11 +382,12 @@ def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassi
 
     folder = recipe.student.tokenizer
     tokenizer = None if folder is None else load_tokenizer(resolve(folder, base))
-    sized = {} if tokenizer is None else {"vocab_size": len(tokenizer)}
+    sized = {} if tokenizer is None else {"vocab_size": vocabulary_size(tokenizer)}
     named = {"id2label": dict(enumerate(classes)), "label2id": {name: k for k, name in enumerate(classes)}}
     config = fresh_config(dict(recipe.student.config or {}), {*sequences, *images}, "classifies", {**sized, **named})
     made: Callable[..., Any] = transformers.AutoModelForSequenceClassification
     if config.model_type in images:
         made = transformers.AutoModelForImageClassification
+    require_one_distribution(config, classes, "the student")
     model = made.from_config(config)  # type: ignore[attr-defined]
-    return TransformersClassifier(model, tokenizer and padded(tokenizer, model), recipe.data.window)
+    return TransformersClassifier(model, tokenizer and padded(tokenizer, model, aligned=True), recipe.data.window)

@@ -31,6 +31,11 @@ def nats_and_correct(log_p: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([nats(log_p, labels), (log_p.argmax(-1) == labels).squeeze(-1).double()], -1)
 
 
+def nats_and_answer(log_p: Tensor, labels: Tensor) -> Tensor:
+    """Of rows of one position: −log p(label), and the likeliest class; [B, 2]."""
+    return torch.stack([nats(log_p, labels), log_p.argmax(-1).squeeze(-1).double()], -1)
+
+
 def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.device | str = "cpu") -> Batch:
     """The batch of the rows numbered ``index``, with the teachers' logits on ``device``."""
     return Batch(
@@ -90,10 +95,14 @@ def _like(serving: Tensor, scores: Tensor) -> Tensor:
     return serving.view(*serving.shape, *(1,) * (scores.ndim - 2))
 
 
-def validation_losses(source: LogitSource, rows: Table) -> Tensor:
+def validation_losses(found: Tensor, rows: Table) -> Tensor:
     """Each teacher's mean nats a token on each task, [tasks, K], float32: what task rules see. NaN for a teacher that
-    does not serve the task."""
-    found, tokens = teacher_nats(source, rows), rows.mask.sum(-1)
+    does not serve the task.
+
+    Args:
+        found: nats of each row and teacher, [N, K], as of :func:`teacher_nats`.
+    """
+    tokens = rows.mask.sum(-1)
     of_task = [rows.task == task for task in range(len(rows.tasks))]
     return torch.stack([found[chosen].sum(0) / tokens[chosen].sum() for chosen in of_task]).float()
 

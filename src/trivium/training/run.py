@@ -15,19 +15,22 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.examples import Examples, Table
-from trivium.errors import InputError, TriviumError, require
+from trivium.errors import TriviumError, require
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
+from trivium.teachers.admission import Say
 from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
 from trivium.training import classify
 from trivium.training.accuracy import write_accuracy
+from trivium.training.agreement import agreement_warnings, worse_than_a_guess
 from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
 from trivium.training.data_table import data_table
 from trivium.training.evaluate import (
     is_predictor,
     mixture_nats,
+    nats_and_answer,
     nats_and_correct,
     student_nats,
     teacher_nats,
@@ -47,7 +50,6 @@ from trivium.training.processes import (
 )
 from trivium.training.recipe import Recipe
 from trivium.training.trace import Trace
-from trivium.training.window import window_note
 
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -113,7 +115,11 @@ def prepare(
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
     Bounds.of(scheme, recipe.monitor)  # T1 before anything is computed
-    tokenizer, teachers, tables, student = _materials(recipe, scheme, base)
+
+    def say(line: str) -> None:
+        progress(line, 1, 1)
+
+    tokenizer, teachers, tables, student = _materials(recipe, scheme, base, say)
     if "train" in cached:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)
     if resumed is not None:
@@ -145,22 +151,39 @@ def prepare(
             sources[name], room = kept, room - kept.bytes
         else:
             sources[name] = LiveLogits(teachers, rows.inputs)
-    losses = validation_losses(sources["validation"], tables.validation)
+    losses = _judged(sources["validation"], tables.validation, recipe.teacher_names, teachers[0].vocabulary_size, say)
     return Workshop(base, tokenizer, teachers, tables, sources, losses, data)
 
 
-def _materials(recipe: Recipe, scheme: Scheme, base: Path) -> tuple[Any, Sequence[Reader], Tables, Any]:
+def _materials(recipe: Recipe, scheme: Scheme, base: Path, say: Say) -> tuple[Any, Sequence[Reader], Tables, Any]:
     """Tokenizer, teachers, tables and a student, of text or of examples. The student is made first: one that cannot be
-    is refused before anything is computed."""
+    is refused before anything is computed. What is to say of it is said when it trains."""
     if recipe.data.kind == "examples":
-        learner = classify.build_learner(recipe, base)
+        classify.build_learner(recipe, base)
         tables = classify.build_examples(recipe, scheme, base)
-        return None, classify.build_classifiers(recipe, own_device(), base), tables, learner
+        rows = classify.inputs_of(tables)
+        teachers = classify.build_classifiers(recipe, own_device(), base, rows, say)
+        learner = classify.build_learner(recipe, base, rows)  # again, now that there are rows to ask it about
+        return None, teachers, tables, learner
     classify.refuse_for_text(recipe)
     tokenizer = build_tokenizer(recipe, base)
     student = build_student(recipe, tokenizer, base)
-    teachers = build_teachers(recipe, tokenizer, own_device(), base)
-    return tokenizer, teachers, build_rows(recipe, tokenizer, scheme, base), student
+    texts = build_teachers(recipe, tokenizer, own_device(), base, say)
+    return tokenizer, texts, build_rows(recipe, tokenizer, scheme, base), student
+
+
+def _judged(source: LogitSource, rows: Table, teachers: Sequence[str], classes: int, say: Say) -> Tensor:
+    """The teachers' validation losses, [tasks, K], after what they give away has been said."""
+    if isinstance(rows, Examples):
+        found = teacher_nats(source, rows, nats_and_answer)
+        warnings = agreement_warnings(found[..., 1], rows, teachers)
+        losses = validation_losses(found[..., 0], rows)
+    else:
+        losses = validation_losses(teacher_nats(source, rows), rows)
+        warnings = worse_than_a_guess(losses, classes, rows.tasks, teachers)
+    for line in warnings:
+        say(line)
+    return losses
 
 
 def _check_tracker(tracker: str) -> None:
@@ -217,14 +240,12 @@ def _distilled(
 
     scheme = build_scheme(recipe, workshop.base)
     if recipe.data.kind == "examples":
-        student: Any = classify.build_learner(recipe, workshop.base)
+        asked = classify.inputs_of(workshop.tables)
+        student: Any = classify.build_learner(recipe, workshop.base, asked, lambda line: progress(line, 1, 1))
         if (capped := classify.cap_note(recipe, scheme)) is not None:
             progress(capped, 1, 1)
     else:
-        student = build_student(recipe, workshop.tokenizer, workshop.base)
-        _check_student(student, workshop)
-        if (note := window_note(student, recipe.data.window)) is not None:
-            progress(note, 1, 1)
+        student = build_student(recipe, workshop.tokenizer, workshop.base, lambda line: progress(line, 1, 1))
     with main_first():
         if is_main():
             identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student)
@@ -271,15 +292,6 @@ def _distilled(
         write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
     wait()
     return nats
-
-
-def _check_student(student: Any, workshop: Workshop) -> None:
-    size = len(workshop.tokenizer)
-    width = student.get_output_embeddings().weight.shape[0]
-    if width < size:
-        raise InputError(
-            "a student must have a logit for every token", f"{width} logits for {size} tokens", "Use its own tokenizer."
-        )
 
 
 def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any) -> dict[str, Tensor]:

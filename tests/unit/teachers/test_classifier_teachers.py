@@ -15,9 +15,10 @@ from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, VocabularyError
 from trivium.teachers.cache import cached_logits
+from trivium.teachers.classes import match_classes
 from trivium.teachers.classifier import Classifier, Heads, call
 from trivium.teachers.live import LiveLogits
-from trivium.teachers.transformers_classifier import load_classifier, require_same_classes
+from trivium.teachers.transformers_classifier import load_classifier
 
 TASKS = ("size", "sign")
 TASK_OF_CLASS = torch.tensor([0, 0, 0, 1, 1])
@@ -201,20 +202,21 @@ class Named:
     ],
 )
 def test_the_same_classes_or_none_named_pass(model: Named) -> None:
-    require_same_classes(model, ["a", "b"], "it")
+    assert match_classes(model, ["a", "b"], "it") == (None, None)
 
 
 @pytest.mark.parametrize(
     ("model", "part"),
     [
-        (Named(classes=["b", "a"]), "2 that differ, the first 0: 'b' for it, 'a' in the recipe"),
+        (Named(classes=["b", "c"]), "2 that differ, the first 0: 'b' for it, 'a' in the recipe"),
+        (Named(classes=["a", "a"]), "1 that differ, the first 1: 'a' for it"),
         (Named(config=Named(id2label={"0": "a", "1": "c"})), "1 that differ, the first 1: 'c' for it"),
         (Named(id2label={0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}), "must have the 2 classes.*received 3"),
     ],
 )
-def test_other_classes_or_another_order_are_refused(model: Named, part: str) -> None:
+def test_other_classes_are_refused(model: Named, part: str) -> None:
     with pytest.raises(VocabularyError, match=part):
-        require_same_classes(model, ["a", "b"], "it")
+        match_classes(model, ["a", "b"], "it")
 
 
 def tiny_image_classifier(folder: Path, **names: Any) -> Any:
@@ -237,8 +239,9 @@ def test_an_image_classifier_reads_pixels(tmp_path: Path) -> None:
     for values in ({"x": pixels}, {"pixel_values": pixels}):
         torch.testing.assert_close(call(loaded, values), expected)  # type: ignore[arg-type]
     torch.testing.assert_close(loaded(pixel_values=pixels), expected)
-    with pytest.raises(VocabularyError, match="the first 0: 'cat' for it, 'dog'"):
-        load_classifier(tmp_path / "m", ["dog", "cat"], "it")
+    assert match_classes(loaded, ["dog", "cat"], "it")[0] == (1, 0)
+    with pytest.raises(VocabularyError, match="the first 1: 'dog' for it, 'cow'"):
+        load_classifier(tmp_path / "m", ["cat", "cow"], "it")
     with pytest.raises(InputError, match="a classifier of texts must have a tokenizer"):
         loaded(["a text"])
     assert loaded.identity() == load_classifier(tmp_path / "m", ["cat", "dog"], "it").identity()

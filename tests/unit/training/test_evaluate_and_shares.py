@@ -99,7 +99,9 @@ def test_teacher_nats_and_validation_losses_are_what_a_loop_finds(workshop: Work
             assert float(found[number, k]) == pytest.approx(nats, rel=1e-5)
             sums[task, k] += nats
     expected = sums / torch.tensor(tokens).unsqueeze(-1)
-    torch.testing.assert_close(validation_losses(source, rows).double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        validation_losses(teacher_nats(source, rows), rows).double(), expected, rtol=1e-5, atol=0
+    )
     torch.testing.assert_close(workshop.validation_loss.double(), expected, rtol=1e-5, atol=0)
 
 

@@ -10,10 +10,10 @@ import torch
 
 from tiny_world import WINDOW, World, student_config
 from trivium.errors import InputError
+from trivium.teachers.admission import admit_language_model
 from trivium.training.build import build_student
 from trivium.training.recipe import parse_recipe
 from trivium.training.run import Workshop, distill, prepare
-from trivium.training.window import require_window, window_note
 
 ENCODER: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 #: model_type → (a tiny config of it, how its length is called, how many it takes beyond what that says).
@@ -74,7 +74,7 @@ def test_asking_changes_neither_the_weights_nor_what_is_drawn_next(world: World)
     state = torch.random.get_rng_state()
     for training in (True, False):
         built.train(training)
-        require_window(built, WINDOW)
+        admit_language_model(built, world.tokenizer, WINDOW, "the student")
         assert built.training is training
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
@@ -99,8 +99,10 @@ def test_longer_rows_than_the_config_foresees_are_told_in_the_runs_progress(
         recipe = world.recipe(student={"config": student_config(max_position_embeddings=most)}, train={"steps": 1})
         distill(recipe, workshop, tmp_path / name, progress=lambda stage, done, total: told.append(stage))
     notes = [stage for stage in told if stage.startswith("note")]
-    assert notes == ["note: rows of 32 tokens are longer than the student's max_position_embeddings, 31"]
+    assert notes == ["note: rows of 32 tokens are longer than the max_position_embeddings of the student, 31"]
 
 
 def test_no_note_where_the_config_states_no_limit(world: World) -> None:
-    assert window_note(student(world, "bloom", ENDLESS["bloom"]), 10**6) is None
+    told: list[str] = []
+    admit_language_model(student(world, "bloom", ENDLESS["bloom"]), world.tokenizer, 200, "the student", told.append)
+    assert told == []
