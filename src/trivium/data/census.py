@@ -73,9 +73,10 @@ class Count:
 
 
 def unknown_token(tokenizer: Any) -> int | None:
-    """The id that stands for text which a tokenizer has no token for; None where it has one for everything."""
-    found = tokenizer.unk_token_id
-    return None if found in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) else int(found)
+    """The id that stands for text which a tokenizer has no token for; None where it has one for everything, or where
+    the id is that of a token with another use."""
+    found, others = tokenizer.unk_token_id, (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return None if found is None or found in others else int(found)
 
 
 def unknown_alert(unknown: int, tokens: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from tiny_world import World, make_tokenizer
+from trivium.data.census import unknown_token
 from trivium.data.corpora import documents, left_out
 from trivium.data.examples import Examples
 from trivium.data.labelled import Columns, read_examples
@@ -325,3 +327,11 @@ def test_a_trace_that_is_broken_in_the_middle_is_not_cut_there(tmp_path: Path) -
     path.write_text("\n".join(lines_), encoding="utf-8")
     with pytest.raises(InputError, match=r"metrics\.jsonl line 2 must be JSON"):
         read_trace(path)
+
+
+def test_a_tokenizer_of_bytes_knows_every_text() -> None:
+    """One without an unknown token stopped the demo."""
+    whole = SimpleNamespace(unk_token_id=None, bos_token_id=0, eos_token_id=0, pad_token_id=1)
+    assert unknown_token(whole) is None
+    assert unknown_token(SimpleNamespace(unk_token_id=0, bos_token_id=0, eos_token_id=0, pad_token_id=1)) is None
+    assert unknown_token(SimpleNamespace(unk_token_id=3, bos_token_id=0, eos_token_id=0, pad_token_id=1)) == 3
