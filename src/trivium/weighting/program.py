@@ -1,0 +1,366 @@
+"""A rule as a program on one row: its function captured once as a graph of ATen operations, which then is the rule.
+
+:func:`capture` runs a function on tensors without values (fake tensors of one row's static shapes), writes down every
+ATen operation that reaches the dispatcher and returns a :class:`Program`. From then on nothing but the row's own
+features can reach the result: no other row, global, clock, call counter or Python object is looked at again. Where a
+function cannot be captured, :class:`Opaque` says why and where.
+
+Source of the idea, one example at a time and then ``vmap``: framework §10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import operator
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from trivium.errors import TriviumError
+
+#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
+_SHOWN = 64
+_CAPTURING: ContextVar[bool] = ContextVar("capturing", default=False)
+_ATEN = torch.ops.aten
+#: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
+_TIES = {
+    _ATEN.topk.default: 1,
+    _ATEN.sort.default: 1,
+    _ATEN.median.dim: 1,
+    _ATEN.nanmedian.dim: 1,
+    _ATEN.kthvalue.default: 1,
+    _ATEN.mode.default: 1,
+}
+_UNINITIALIZED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize"})
+
+
+def capturing() -> bool:
+    """Whether a capture is under way, during which tensors have no values that could be checked."""
+    return _CAPTURING.get()
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A function that could not be captured, and why; ``line`` is where in its file, if known."""
+
+    reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.reason + (f", line {self.line}" if self.line else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function of one row as a graph.
+
+    Attributes:
+        inputs: the features it takes, in the order of the graph's placeholders.
+        graph: one placeholder [width] a feature, ATen operations, constants as attributes, and the outputs, a tuple.
+        constants: the tensors it was closed over, cloned at capture, by attribute name.
+        environment: what else the meaning of its operations rests on: default dtype, precision of products.
+        listing: the graph as text, a line an operation, constants included or hashed.
+        digest: SHA-256 over the listing and the bytes of the constants.
+    """
+
+    inputs: tuple[str, ...]
+    graph: fx.GraphModule
+    constants: Mapping[str, Tensor]
+    environment: Mapping[str, str]
+    listing: tuple[str, ...]
+    digest: str
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def row(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """The outputs at one row of features [width]."""
+        outputs: tuple[Tensor, ...] = self.graph(*(features[name] for name in self.inputs))
+        return outputs
+
+    def __call__(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """The outputs [..., ·] of features [..., width] whose leading axes broadcast: the graph under ``vmap``."""
+        given = [features[name] for name in self.inputs]
+        leading = torch.broadcast_shapes(*(value.shape[:-1] for value in given))
+        rows = [value.expand(*leading, value.shape[-1]).reshape(-1, value.shape[-1]) for value in given]
+        if not leading.numel():
+            one = self.graph(*(value.new_zeros(value.shape[-1]) for value in rows))
+            return tuple(output.new_zeros((*leading, *output.shape)) for output in one)
+        with _plain(rows[0].device):
+            outputs = torch.vmap(self.graph, randomness="error")(*rows)
+        return tuple(output.reshape(*leading, *output.shape[1:]) for output in outputs)
+
+
+def capture(
+    function: Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]],
+    rows: Mapping[str, Tensor],
+    file: str = "",
+) -> Program | Opaque:
+    """The graph of ``function`` at one row of the shapes and dtypes of ``rows``, whose values are not looked at.
+
+    Mutation is written as its functional form, dead operations are dropped, and tensors from outside are cloned.
+
+    Args:
+        function: takes features by name, [width] each, and returns a tuple of tensors.
+        rows: an example of one row.
+        file: the user's file, to name its lines.
+
+    Returns:
+        the program, or why there is none: a branch on data, NumPy, chance, an operation that writes to what it does not
+        own, that no batch may run, or whose result the layout decides.
+
+    Cost: one run of the function and some milliseconds.
+    """
+    names = tuple(rows)
+
+    def positional(*values: Tensor) -> tuple[Tensor, ...]:
+        return tuple(function(dict(zip(names, values, strict=True))))
+
+    token = _CAPTURING.set(True)
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), _plain(next(iter(rows.values())).device):
+            warnings.simplefilter("ignore")
+            traced = make_fx(
+                torch.func.functionalize(positional, remove="mutations"),
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
+                record_stack_traces=True,
+            )(*rows.values())
+    except TriviumError:
+        raise
+    except Exception as error:  # a user's function may raise anything, and so may fake tensors in it
+        return Opaque(_why(error), line_of(error, file))
+    finally:
+        _CAPTURING.reset(token)
+    return _finished(traced, names, file)
+
+
+def _finished(traced: fx.GraphModule, names: tuple[str, ...], file: str) -> Program | Opaque:
+    try:
+        _own(traced)
+        _functional(traced)
+    except _Refused as refusal:
+        return Opaque(refusal.reason, _line(refusal.node, file))
+    lines = {node.name: line for node in traced.graph.nodes if (line := _line(node, file))}
+    constants = {
+        str(node.target): getattr(traced, str(node.target)) for node in traced.graph.nodes if node.op == "get_attr"
+    }
+    listing = tuple(_listing(traced.graph, constants, names))
+    hashed = hashlib.sha256("\n".join(listing).encode())
+    for name, value in constants.items():
+        hashed.update(name.encode() + _bytes(value))
+    environment = {
+        "default dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+    }
+    return Program(names, traced, constants, environment, listing, hashed.hexdigest(), lines)
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, node: fx.Node) -> None:
+        super().__init__(reason)
+        self.reason, self.node = reason, node
+
+
+def _own(traced: fx.GraphModule) -> None:
+    """Clones what the graph is closed over."""
+    for node in traced.graph.nodes:
+        if node.op != "get_attr":
+            continue
+        value = getattr(traced, str(node.target))
+        if isinstance(value, FakeTensor) or not isinstance(value, Tensor):
+            raise _Refused("part of it is computed where it cannot be followed (another thread?)", node)
+        copy = value.detach().clone(memory_format=torch.contiguous_format)
+        delattr(traced, str(node.target))
+        traced.register_buffer(str(node.target), copy)
+
+
+def _functional(traced: fx.GraphModule) -> None:
+    """Rewrites what functionalization leaves, drops dead operations, and refuses what is no function of its inputs."""
+    graph = traced.graph
+    owned: set[fx.Node] = set()
+    for node in list(graph.nodes):
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            _rewrite(node, owned)
+        if node.op == "call_function":
+            owned.add(node)
+    for node in reversed(list(graph.nodes)):
+        if node.op not in ("placeholder", "output") and not node.users and not _mutates(node):
+            graph.erase_node(node)
+    for node in graph.nodes:
+        _admit(node)
+    graph.lint()
+    traced.recompile()
+
+
+def _rewrite(node: fx.Node, owned: set[fx.Node]) -> None:
+    """``squeeze_`` of a fresh tensor is ``squeeze``; ``lift_fresh_copy`` and ``copy`` are copies."""
+    overload = node.target
+    packet = overload._schema.name.removeprefix("aten::")
+    if packet in ("squeeze_", "unsqueeze_", "t_", "transpose_", "detach_") and node.args[0] in owned:
+        node.target = getattr(getattr(_ATEN, packet[:-1]), overload._overloadname)
+        source = node.args[0]
+        source.replace_all_uses_with(node, lambda user: user is not node and _after(user, node))
+    elif overload is _ATEN.lift_fresh_copy.default:
+        node.target = _ATEN.clone.default
+    elif packet == "index_put" and _is_choice(node):
+        target, mask, value = node.args[0], node.args[1][0], node.args[2]
+        node.target, node.args, node.kwargs = _ATEN.where.self, (mask, value, target), {}
+    elif packet in ("slice", "slice_scatter"):
+        _close_slice(node, 1 if packet == "slice" else 2)
+    elif overload is _ATEN.copy.default:
+        target, source = node.args[0].meta["val"], node.args[1]
+        graph = node.graph
+        with graph.inserting_before(node):
+            cast = graph.call_function(_ATEN._to_copy.default, (source,), {"dtype": target.dtype})
+            wide = graph.call_function(_ATEN.expand.default, (cast, list(target.shape)))
+        for made in (cast, wide):
+            made.meta = dict(node.meta)
+        cast.meta["val"] = target.new_empty(node.args[1].meta["val"].shape)
+        node.replace_all_uses_with(wide)
+
+
+def _is_choice(node: fx.Node) -> bool:
+    """Whether an ``index_put`` writes one number where a mask of the same shape says so."""
+    target, indices, value, *rest = node.args
+    shape, kind = target.meta["val"].shape, target.meta["val"].dtype
+    mask = indices[0].meta["val"] if len(indices) == 1 and isinstance(indices[0], fx.Node) else None
+    return (
+        mask is not None
+        and mask.dtype is torch.bool
+        and mask.shape == shape
+        and value.meta["val"].numel() == 1
+        and value.meta["val"].dtype is kind
+        and not any(rest)
+    )
+
+
+def _close_slice(node: fx.Node, first: int) -> None:
+    """An open end becomes the length: vmap cannot hold the number that stands for it."""
+    given = list(node.args) + [0, None, None][len(node.args) - first :]
+    length = node.args[0].meta["val"].shape[given[first]]
+    given[first + 1] = 0 if given[first + 1] is None else given[first + 1]
+    end = given[first + 2]
+    given[first + 2] = length if end is None else min(int(end), int(length))
+    node.args = tuple(given)
+
+
+def _after(user: fx.Node, node: fx.Node) -> bool:
+    return node < user
+
+
+def _mutates(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
+
+
+def _admit(node: fx.Node) -> None:
+    if node.op != "call_function" or node.target is operator.getitem:
+        return
+    overload = node.target
+    if not isinstance(overload, torch._ops.OpOverload):
+        raise _Refused(f"{node.target} is not an operation on tensors", node)
+    name = str(overload)
+    if overload.namespace not in ("aten", "prims"):
+        raise _Refused(f"{name} is not one of PyTorch's own operations", node)
+    if _mutates(node):
+        raise _Refused(f"{name} changes a tensor that the rule does not own", node)
+    if torch.Tag.nondeterministic_seeded in overload.tags:
+        raise _Refused(f"the result of {name} is left to chance", node)
+    if overload._schema.name.removeprefix("aten::") in _UNINITIALIZED:
+        raise _Refused(f"{name} is memory with anything in it: use zeros", node)
+    if torch.Tag.data_dependent_output in overload.tags or torch.Tag.dynamic_output_shape in overload.tags:
+        raise _Refused(f"{name} reads values, or its shape depends on them", node)
+    if overload in _TIES:
+        used = [user.args[1] for user in node.users if user.target is operator.getitem]
+        if _TIES[overload] in used:
+            raise _Refused(f"where numbers tie, {name} gives any of their indices: use sort(stable=True)", node)
+
+
+def _why(error: BaseException) -> str:
+    kind, said = type(error).__name__, " ".join(str(error).split())
+    if "DataDependent" in kind or "data-dependent" in said or "Could not guard" in said:
+        return "it branches on values, or reads them as Python numbers (use torch.where)"
+    return f"{kind}: {said[:160]}"
+
+
+def line_of(error: BaseException, file: str) -> int | None:
+    """The innermost line of ``file`` that an exception passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if file and Path(f.filename) == Path(file)), None)
+
+
+def _line(node: fx.Node, file: str) -> int | None:
+    found = None
+    for text in str(node.meta.get("stack_trace") or "").splitlines():
+        head = text.strip()
+        if file and head.startswith(f'File "{file}", line '):
+            found = int(head.split(", line ")[1].split(",")[0])
+    return found
+
+
+def _listing(graph: fx.Graph, constants: Mapping[str, Tensor], features: Sequence[str]) -> Iterator[str]:
+    """A line a node, numbered, so that two captures of one function give the same text."""
+    names: dict[fx.Node, str] = {}
+    inputs = iter(features)
+
+    def text(part: Any) -> str:
+        if isinstance(part, fx.Node):
+            return names[part]
+        if isinstance(part, list | tuple):
+            return f"[{', '.join(text(item) for item in part)}]"
+        return repr(part) if isinstance(part, float | str) else str(part)
+
+    for number, node in enumerate(graph.nodes):
+        names[node] = f"%{number}"
+        if node.op == "placeholder":
+            yield f"%{number} = feature {next(inputs)}: {_type(node.meta['val'])}"
+        elif node.op == "get_attr":
+            value = constants[str(node.target)]
+            shown = str(value.flatten().tolist()) if value.numel() <= _SHOWN else hashlib.sha256(_bytes(value)).hexdigest()
+            yield f"%{number} = constant {_type(value)} {shown}"
+        elif node.op == "output":
+            yield f"return {text(node.args[0])}"
+        else:
+            name = "item" if node.target is operator.getitem else str(node.target)
+            given = [text(arg) for arg in node.args] + [f"{key}={text(v)}" for key, v in node.kwargs.items()]
+            yield f"%{number} = {name}({', '.join(given)})"
+
+
+def _type(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""
+
+
+@contextlib.contextmanager
+def _plain(device: torch.device) -> Iterator[None]:
+    """Autocast off: it would make another function of the same operations."""
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+def same(one: Program | Opaque, other: Program | Opaque) -> bool:
+    """Whether two captures are of one function."""
+    return isinstance(one, Program) and isinstance(other, Program) and one.digest == other.digest
+
+
+def first_difference(one: Program, other: Program) -> int | None:
+    """The line of the user's file at which two captures part, if known."""
+    nodes = zip(one.graph.graph.nodes, other.graph.graph.nodes, strict=False)
+    for (a, b), (left, right) in zip(nodes, zip(one.listing, other.listing, strict=False), strict=False):
+        if left != right:
+            return other.lines.get(b.name) or one.lines.get(a.name)
+    return None
+
+
+__all__: Sequence[str] = ["FakeTensorMode", "Opaque", "Program", "capture", "capturing", "first_difference", "same"]
