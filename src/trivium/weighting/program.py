@@ -16,21 +16,21 @@ import operator
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
-from trivium.errors import TriviumError
+from trivium.errors import RuleError
+from trivium.simplex.capturing import CAPTURING, capturing
 
 #: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
 _SHOWN = 64
-_CAPTURING: ContextVar[bool] = ContextVar("capturing", default=False)
 _ATEN = torch.ops.aten
 #: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
 _TIES = {
@@ -44,11 +44,6 @@ _TIES = {
 _UNINITIALIZED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize"})
 
 
-def capturing() -> bool:
-    """Whether a capture is under way, during which tensors have no values that could be checked."""
-    return _CAPTURING.get()
-
-
 @dataclass(frozen=True)
 class Opaque:
     """A function that could not be captured, and why; ``line`` is where in its file, if known."""
@@ -58,6 +53,16 @@ class Opaque:
 
     def __str__(self) -> str:
         return self.reason + (f", line {self.line}" if self.line else "")
+
+
+class _NotAFunction(Exception):
+    """Raised inside a capture by what is known to be no function of one row."""
+
+
+def refuse_capture(reason: str) -> None:
+    """Ends a capture that is under way; does nothing outside of one."""
+    if capturing():
+        raise _NotAFunction(reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +127,10 @@ def capture(
     names = tuple(rows)
 
     def positional(*values: Tensor) -> tuple[Tensor, ...]:
-        return tuple(function(dict(zip(names, values, strict=True))))
+        with _Escapes():
+            return tuple(function(dict(zip(names, values, strict=True))))
 
-    token = _CAPTURING.set(True)
+    token = CAPTURING.set(True)
     try:
         with torch.no_grad(), warnings.catch_warnings(), _plain(next(iter(rows.values())).device):
             warnings.simplefilter("ignore")
@@ -134,12 +140,14 @@ def capture(
                 _allow_non_fake_inputs=True,
                 record_stack_traces=True,
             )(*rows.values())
-    except TriviumError:
-        raise
+    except _NotAFunction as error:
+        return Opaque(str(error))
+    except SystemExit as error:
+        return Opaque(f"it exits ({error})", line_of(error, file))
     except Exception as error:  # a user's function may raise anything, and so may fake tensors in it
         return Opaque(_why(error), line_of(error, file))
     finally:
-        _CAPTURING.reset(token)
+        CAPTURING.reset(token)
     return _finished(traced, names, file)
 
 
@@ -165,7 +173,7 @@ def _finished(traced: fx.GraphModule, names: tuple[str, ...], file: str) -> Prog
 
 
 class _Refused(Exception):
-    def __init__(self, reason: str, node: fx.Node) -> None:
+    def __init__(self, reason: str, node: Any) -> None:
         super().__init__(reason)
         self.reason, self.node = reason, node
 
@@ -186,7 +194,7 @@ def _own(traced: fx.GraphModule) -> None:
 def _functional(traced: fx.GraphModule) -> None:
     """Rewrites what functionalization leaves, drops dead operations, and refuses what is no function of its inputs."""
     graph = traced.graph
-    owned: set[fx.Node] = set()
+    owned: set[Any] = set()
     for node in list(graph.nodes):
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
             _rewrite(node, owned)
@@ -195,13 +203,15 @@ def _functional(traced: fx.GraphModule) -> None:
     for node in reversed(list(graph.nodes)):
         if node.op not in ("placeholder", "output") and not node.users and not _mutates(node):
             graph.erase_node(node)
-    for node in graph.nodes:
-        _admit(node)
+    for check in (_not_by_chance, _admit):
+        for node in graph.nodes:
+            if node.op == "call_function" and node.target is not operator.getitem:
+                check(node)
     graph.lint()
     traced.recompile()
 
 
-def _rewrite(node: fx.Node, owned: set[fx.Node]) -> None:
+def _rewrite(node: Any, owned: set[Any]) -> None:
     """``squeeze_`` of a fresh tensor is ``squeeze``; ``lift_fresh_copy`` and ``copy`` are copies."""
     overload = node.target
     packet = overload._schema.name.removeprefix("aten::")
@@ -228,7 +238,7 @@ def _rewrite(node: fx.Node, owned: set[fx.Node]) -> None:
         node.replace_all_uses_with(wide)
 
 
-def _is_choice(node: fx.Node) -> bool:
+def _is_choice(node: Any) -> bool:
     """Whether an ``index_put`` writes one number where a mask of the same shape says so."""
     target, indices, value, *rest = node.args
     shape, kind = target.meta["val"].shape, target.meta["val"].dtype
@@ -243,7 +253,7 @@ def _is_choice(node: fx.Node) -> bool:
     )
 
 
-def _close_slice(node: fx.Node, first: int) -> None:
+def _close_slice(node: Any, first: int) -> None:
     """An open end becomes the length: vmap cannot hold the number that stands for it."""
     given = list(node.args) + [0, None, None][len(node.args) - first :]
     length = node.args[0].meta["val"].shape[given[first]]
@@ -253,17 +263,20 @@ def _close_slice(node: fx.Node, first: int) -> None:
     node.args = tuple(given)
 
 
-def _after(user: fx.Node, node: fx.Node) -> bool:
+def _after(user: Any, node: Any) -> bool:
     return node < user
 
 
-def _mutates(node: fx.Node) -> bool:
+def _mutates(node: Any) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
-def _admit(node: fx.Node) -> None:
-    if node.op != "call_function" or node.target is operator.getitem:
-        return
+def _not_by_chance(node: Any) -> None:
+    if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+        raise _Refused(f"the result of {node.target} is left to chance", node)
+
+
+def _admit(node: Any) -> None:
     overload = node.target
     if not isinstance(overload, torch._ops.OpOverload):
         raise _Refused(f"{node.target} is not an operation on tensors", node)
@@ -272,16 +285,49 @@ def _admit(node: fx.Node) -> None:
         raise _Refused(f"{name} is not one of PyTorch's own operations", node)
     if _mutates(node):
         raise _Refused(f"{name} changes a tensor that the rule does not own", node)
-    if torch.Tag.nondeterministic_seeded in overload.tags:
-        raise _Refused(f"the result of {name} is left to chance", node)
     if overload._schema.name.removeprefix("aten::") in _UNINITIALIZED:
         raise _Refused(f"{name} is memory with anything in it: use zeros", node)
-    if torch.Tag.data_dependent_output in overload.tags or torch.Tag.dynamic_output_shape in overload.tags:
+    if torch.Tag.data_dependent_output in overload.tags or _shape_of_values(node):
         raise _Refused(f"{name} reads values, or its shape depends on them", node)
     if overload in _TIES:
         used = [user.args[1] for user in node.users if user.target is operator.getitem]
         if _TIES[overload] in used:
             raise _Refused(f"where numbers tie, {name} gives any of their indices: use sort(stable=True)", node)
+
+
+def _shape_of_values(node: Any) -> bool:
+    """Whether the shape of a result depends on values; that of an index does only where it is a mask."""
+    if node.target in (_ATEN.index.Tensor, _ATEN.index_put.default):
+        indices = [index for index in node.args[1] if isinstance(index, fx.Node)]
+        return any(bool(index.meta["val"].dtype in (torch.bool, torch.uint8)) for index in indices)
+    return torch.Tag.dynamic_output_shape in node.target.tags
+
+
+class _Escapes(TorchFunctionMode):
+    """Ends a capture where values leave for Python or NumPy, and lets a number [] of the row index a table."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__
+        if name in _LEAVES and args and _valueless(args[0]):
+            raise _NotAFunction(f"{name}() takes it out of PyTorch (write it with torch)")
+        if func is Tensor.__getitem__ and len(args) == 2:
+            table, key = args
+            keys = key if isinstance(key, tuple) else (key,)
+            if _is_number(keys[-1]) and all(part is Ellipsis for part in keys[:-1]) and len(keys) <= 2:
+                places = [None] * (table.ndim - 1) if len(keys) == 2 else []
+                return _ATEN.index.Tensor(table, [*places, keys[-1]])
+        return func(*args, **(kwargs or {}))
+
+
+_LEAVES = frozenset({"numpy", "__array__", "tolist", "data_ptr", "untyped_storage", "storage", "__dlpack__"})
+
+
+def _valueless(value: Any) -> bool:
+    return isinstance(value, FakeTensor) or (isinstance(value, Tensor) and torch._is_functional_tensor(value))
+
+
+def _is_number(key: Any) -> bool:
+    return _valueless(key) and key.ndim == 0 and not key.dtype.is_floating_point and key.dtype is not torch.bool
 
 
 def _why(error: BaseException) -> str:
@@ -297,7 +343,75 @@ def line_of(error: BaseException, file: str) -> int | None:
     return next((f.lineno for f in reversed(frames) if file and Path(f.filename) == Path(file)), None)
 
 
-def _line(node: fx.Node, file: str) -> int | None:
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A batch on which a function as it is written gives a row other weights than its graph.
+
+    Attributes:
+        features: the batch, [N, width] by name.
+        row: the one that differs most, by ``size``.
+        line: of the user's file, where batch and row part, if known.
+    """
+
+    features: Mapping[str, Tensor]
+    row: int
+    size: float
+    line: int | None
+
+    def error(self, name: str) -> RuleError:
+        """What a run says that may not start."""
+        where = f" (line {self.line})" if self.line else ""
+        return RuleError(
+            f"rule {name!r} must mean the same on one row [K] as on a batch of rows [..., K]",
+            f"weights that differ by {self.size:.3g}{where}",
+            "Reduce and index along the last axis only: x.mean(-1), x[..., i], x.shape[-1].",
+        )
+
+
+def parting_line(one: Program, many: Program, batch: Mapping[str, Tensor]) -> int | None:
+    """The line at which the graph of a row and that of a batch begin to give different numbers, if known."""
+    seen, whole = _Values(one.graph), _Values(many.graph)
+    try:
+        with torch.no_grad():
+            whole.run(*(batch[name] for name in many.inputs))
+            rows = []
+            for row in range(len(next(iter(batch.values())))):
+                seen.run(*(batch[name][row] for name in one.inputs))
+                rows.append(dict(seen.values))
+    except Exception:  # only the line is lost
+        return None
+    for a, b in zip(one.graph.graph.nodes, many.graph.graph.nodes, strict=False):
+        if a.op == "output" or b.op == "output":
+            break
+        line = many.lines.get(b.name) or one.lines.get(a.name)
+        if a.target != b.target and "placeholder" not in (a.op, b.op) and "get_attr" not in (a.op, b.op):
+            return line
+        value = whole.values.get(b)
+        alone = [values.get(a) for values in rows]
+        if not isinstance(value, Tensor) or not all(isinstance(v, Tensor) for v in alone):
+            continue
+        stacked = torch.stack([v for v in alone if isinstance(v, Tensor)])
+        apart = stacked.shape != value.shape and value.shape != stacked.shape[1:]
+        if apart or (
+            stacked.shape == value.shape and not torch.allclose(stacked.double(), value.double(), 1e-4, 1e-5, True)
+        ):
+            return line
+    return None
+
+
+class _Values(fx.Interpreter):
+    """Keeps the value of every node of the last run."""
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        self.values: dict[Any, Any] = {}
+        return super().run(*args, **kwargs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.values[n] = super().run_node(n)
+        return self.values[n]
+
+
+def _line(node: Any, file: str) -> int | None:
     found = None
     for text in str(node.meta.get("stack_trace") or "").splitlines():
         head = text.strip()
@@ -308,7 +422,7 @@ def _line(node: fx.Node, file: str) -> int | None:
 
 def _listing(graph: fx.Graph, constants: Mapping[str, Tensor], features: Sequence[str]) -> Iterator[str]:
     """A line a node, numbered, so that two captures of one function give the same text."""
-    names: dict[fx.Node, str] = {}
+    names: dict[Any, str] = {}
     inputs = iter(features)
 
     def text(part: Any) -> str:
@@ -324,7 +438,9 @@ def _listing(graph: fx.Graph, constants: Mapping[str, Tensor], features: Sequenc
             yield f"%{number} = feature {next(inputs)}: {_type(node.meta['val'])}"
         elif node.op == "get_attr":
             value = constants[str(node.target)]
-            shown = str(value.flatten().tolist()) if value.numel() <= _SHOWN else hashlib.sha256(_bytes(value)).hexdigest()
+            shown = (
+                str(value.flatten().tolist()) if value.numel() <= _SHOWN else hashlib.sha256(_bytes(value)).hexdigest()
+            )
             yield f"%{number} = constant {_type(value)} {shown}"
         elif node.op == "output":
             yield f"return {text(node.args[0])}"
@@ -361,6 +477,3 @@ def first_difference(one: Program, other: Program) -> int | None:
         if left != right:
             return other.lines.get(b.name) or one.lines.get(a.name)
     return None
-
-
-__all__: Sequence[str] = ["FakeTensorMode", "Opaque", "Program", "capture", "capturing", "first_difference", "same"]
