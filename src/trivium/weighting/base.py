@@ -284,6 +284,7 @@ class UserRule(RawRule):
             self._programs[key] = self._capture(teachers, rows)
         return self._programs[key]
 
+    @torch.no_grad()
     def _capture(self, teachers: int, rows: Mapping[str, Tensor]) -> tuple[Program | Opaque, Difference | None]:
         first = capture(self._row, rows, self.source)
         if isinstance(first, Opaque):

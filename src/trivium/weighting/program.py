@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import operator
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
@@ -32,6 +34,7 @@ from trivium.simplex.capturing import CAPTURING, capturing
 #: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
 _SHOWN = 64
 _ATEN = torch.ops.aten
+_BRANCHES = "it branches on values, or reads them as Python numbers (use torch.where)"
 #: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
 _TIES = {
     _ATEN.topk.default: 1,
@@ -127,7 +130,7 @@ def capture(
     names = tuple(rows)
 
     def positional(*values: Tensor) -> tuple[Tensor, ...]:
-        with _Escapes():
+        with _Escapes(file), fx_traceback.preserve_node_meta():
             return tuple(function(dict(zip(names, values, strict=True))))
 
     token = CAPTURING.set(True)
@@ -138,7 +141,6 @@ def capture(
                 torch.func.functionalize(positional, remove="mutations"),
                 tracing_mode="fake",
                 _allow_non_fake_inputs=True,
-                record_stack_traces=True,
             )(*rows.values())
     except _NotAFunction as error:
         return Opaque(str(error))
@@ -148,16 +150,16 @@ def capture(
         return Opaque(_why(error), line_of(error, file))
     finally:
         CAPTURING.reset(token)
-    return _finished(traced, names, file)
+    return _finished(traced, names)
 
 
-def _finished(traced: fx.GraphModule, names: tuple[str, ...], file: str) -> Program | Opaque:
+def _finished(traced: fx.GraphModule, names: tuple[str, ...]) -> Program | Opaque:
     try:
         _own(traced)
         _functional(traced)
     except _Refused as refusal:
-        return Opaque(refusal.reason, _line(refusal.node, file))
-    lines = {node.name: line for node in traced.graph.nodes if (line := _line(node, file))}
+        return Opaque(refusal.reason, _line(refusal.node))
+    lines = {node.name: line for node in traced.graph.nodes if (line := _line(node))}
     constants = {
         str(node.target): getattr(traced, str(node.target)) for node in traced.graph.nodes if node.op == "get_attr"
     }
@@ -224,6 +226,9 @@ def _rewrite(node: Any, owned: set[Any]) -> None:
     elif packet == "index_put" and _is_choice(node):
         target, mask, value = node.args[0], node.args[1][0], node.args[2]
         node.target, node.args, node.kwargs = _ATEN.where.self, (mask, value, target), {}
+    elif overload is _ATEN.masked_fill.Tensor and node.args[2].meta["val"].dtype is node.args[0].meta["val"].dtype:
+        # The same, and vmap runs it at once instead of row by row.
+        node.target, node.args = _ATEN.where.self, (node.args[1], node.args[2], node.args[0])
     elif packet in ("slice", "slice_scatter"):
         _close_slice(node, 1 if packet == "slice" else 2)
     elif overload is _ATEN.copy.default:
@@ -264,7 +269,7 @@ def _close_slice(node: Any, first: int) -> None:
 
 
 def _after(user: Any, node: Any) -> bool:
-    return node < user
+    return bool(node < user)
 
 
 def _mutates(node: Any) -> bool:
@@ -287,6 +292,8 @@ def _admit(node: Any) -> None:
         raise _Refused(f"{name} changes a tensor that the rule does not own", node)
     if overload._schema.name.removeprefix("aten::") in _UNINITIALIZED:
         raise _Refused(f"{name} is memory with anything in it: use zeros", node)
+    if overload is _ATEN._local_scalar_dense.default:
+        raise _Refused(_BRANCHES, node)
     if torch.Tag.data_dependent_output in overload.tags or _shape_of_values(node):
         raise _Refused(f"{name} reads values, or its shape depends on them", node)
     if overload in _TIES:
@@ -304,10 +311,16 @@ def _shape_of_values(node: Any) -> bool:
 
 
 class _Escapes(TorchFunctionMode):
-    """Ends a capture where values leave for Python or NumPy, and lets a number [] of the row index a table."""
+    """Ends a capture where values leave for Python or NumPy, lets a number [] of the row index a table, and notes the
+    line of the user's file that each operation comes from."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = file
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__
+        fx_traceback.current_meta["stack_trace"] = self._place()
         if name in _LEAVES and args and _valueless(args[0]):
             raise _NotAFunction(f"{name}() takes it out of PyTorch (write it with torch)")
         if func is Tensor.__getitem__ and len(args) == 2:
@@ -317,6 +330,12 @@ class _Escapes(TorchFunctionMode):
                 places = [None] * (table.ndim - 1) if len(keys) == 2 else []
                 return _ATEN.index.Tensor(table, [*places, keys[-1]])
         return func(*args, **(kwargs or {}))
+
+    def _place(self) -> str:
+        frame = sys._getframe(2)
+        while frame is not None and frame.f_code.co_filename not in (self.file, __file__):
+            frame = frame.f_back  # type: ignore[assignment]
+        return str(frame.f_lineno) if frame is not None and frame.f_code.co_filename == self.file else ""
 
 
 _LEAVES = frozenset({"numpy", "__array__", "tolist", "data_ptr", "untyped_storage", "storage", "__dlpack__"})
@@ -333,7 +352,7 @@ def _is_number(key: Any) -> bool:
 def _why(error: BaseException) -> str:
     kind, said = type(error).__name__, " ".join(str(error).split())
     if "DataDependent" in kind or "data-dependent" in said or "Could not guard" in said:
-        return "it branches on values, or reads them as Python numbers (use torch.where)"
+        return _BRANCHES
     return f"{kind}: {said[:160]}"
 
 
@@ -366,6 +385,33 @@ class Difference:
             f"weights that differ by {self.size:.3g}{where}",
             "Reduce and index along the last axis only: x.mean(-1), x[..., i], x.shape[-1].",
         )
+
+
+def unlike(program: Program, batch: Mapping[str, Tensor]) -> str:
+    """Where ``vmap`` runs an operation as another one than a row does, in words; empty if nowhere on this batch.
+
+    A number [] of one row promotes other dtypes less than a tensor does; under ``vmap`` both have an axis of rows. So
+    every result must have the dtype and the shape that it has on one row.
+    """
+    watch = _Kinds(program.graph)
+    with torch.no_grad(), _plain(batch[program.inputs[0]].device):
+        torch.vmap(watch.run, randomness="error")(*(batch[name] for name in program.inputs))
+    return watch.found
+
+
+class _Kinds(fx.Interpreter):
+    """Compares dtype and shape of what each node gives with what it gave on one row."""
+
+    found = ""
+
+    def run_node(self, n: Any) -> Any:
+        value = super().run_node(n)
+        expected = n.meta.get("val")
+        if self.found or not isinstance(value, Tensor) or not isinstance(expected, Tensor):
+            return value
+        if value.dtype != expected.dtype or value.shape != expected.shape:
+            self.found = f"{n.target} gives {_type(expected)} on a row and {_type(value)} on each of several"
+        return value
 
 
 def parting_line(one: Program, many: Program, batch: Mapping[str, Tensor]) -> int | None:
@@ -411,13 +457,9 @@ class _Values(fx.Interpreter):
         return self.values[n]
 
 
-def _line(node: Any, file: str) -> int | None:
-    found = None
-    for text in str(node.meta.get("stack_trace") or "").splitlines():
-        head = text.strip()
-        if file and head.startswith(f'File "{file}", line '):
-            found = int(head.split(", line ")[1].split(",")[0])
-    return found
+def _line(node: Any) -> int | None:
+    place = str(node.meta.get("stack_trace") or "")
+    return int(place) if place.isdigit() else None
 
 
 def _listing(graph: fx.Graph, constants: Mapping[str, Tensor], features: Sequence[str]) -> Iterator[str]:
