@@ -11,13 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from trivium.axioms import ParetoCompatibility
+from trivium.axioms import FunctionOfItsRow, ParetoCompatibility
 from trivium.certify.around import derive_around, verified_around
 from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certify.decisions import Decision, decide
 from trivium.certify.falsify import falsify
-from trivium.certify.falsify.memory import Memory
+from trivium.certify.form import breach
+from trivium.certify.listing import recorded
 from trivium.certify.question import Finding, Question
 from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certify.verify import strengthen
@@ -44,10 +45,12 @@ def certify(
     """Certify an operator: prove what the calculus proves, and search for a breach of everything asked.
 
     An axiom is PROVED where it follows from constants that the parts declare or that hold by the form of the
-    operator, and the search, which attacks those constants too, found no counterexample. Where that leaves an axiom of
-    a plain function open and nothing broke, its code is bounded over the box: VERIFIED if that settles it. In a
-    composition the code of each user's rule is bounded, and what the calculus makes of these bounds is VERIFIED too.
-    Otherwise the word is that of the search. A declared constant that breaks is a finding of its own, VIOLATED.
+    operator, and the search, which attacks those constants too, found no counterexample. That a user's rule is a
+    function of its row follows from its form: it runs as a captured graph on one row. Where that leaves an axiom of
+    a captured rule open and nothing broke, its graph is bounded over the box: VERIFIED if that settles it. In a
+    composition the graph of each user's rule is bounded, and what the calculus makes of these bounds is VERIFIED too.
+    Otherwise the word is that of the search, as it always is for an opaque rule by itself. A rule that means something
+    else on a batch than on a row breaks W-F. A declared constant that breaks is a finding of its own, VIOLATED.
 
     Args:
         operator: a rule, a scheme or any composition.
@@ -58,7 +61,7 @@ def certify(
         name: what to call it; by default its own name.
 
     Raises:
-        RuleError: the operator raises, or returns something of another shape.
+        RuleError: the operator raises or exits, or returns something of another shape or that is no real number.
         InputError: a leaf that cannot weight this number of teachers.
 
     >>> from trivium.weighting.token.margin import Margin
@@ -66,17 +69,35 @@ def certify(
     >>> [finding.verdict for finding in certificate.findings]
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
-    derived, memory = derive(operator, question.teachers), Memory(operator)
-    _try(operator, question.teachers)
+    try:
+        return _certified(operator, question, seconds, seed, source, name)
+    except SystemExit as error:
+        must = f"{operator.formula()} must evaluate for {question.teachers} teachers"
+        raise RuleError(must, f"it exits with {error.code!r}", "Raise an error instead.") from error
+
+
+def _certified(
+    operator: Operator,
+    question: Question,
+    seconds: float,
+    seed: int,
+    source: FileSource | BuiltInSource | RecipeSource | ObjectSource | None,
+    name: str | None,
+) -> Certificate:
+    derived = derive(operator, question.teachers)
+    parted = breach(operator, question)
+    if parted is None:
+        _try(operator, question.teachers)
     claimed = derived.constants if derived.informative else None
-    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed, memory=memory)
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed)
+    if parted is not None:
+        found["W-F"] = parted
     proved = [axiom for axiom, decision in decide(derived, question).items() if decision.proved]
     found = strengthen(operator, question, found, proved, seconds)
     broken = any(finding.verdict == "VIOLATED" for finding in found.values())
     around = None if broken else derive_around(operator, question.teachers)
     if around is not None:
         found = verified_around(around, question, found, proved)
-    memory.restore()
     shown = around or derived
     constants = shown.constants if shown.informative else None
     return Certificate(
@@ -94,6 +115,7 @@ def certify(
         per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
         derivation=shown.lines(),
+        programs=recorded(operator, question.teachers),
         findings=judge(derived, question, found, bounded=set(derived.unknown) - set(shown.unknown)),
     )
 
@@ -113,8 +135,10 @@ def judge(
         where += f", wherever {' and '.join(rest)} returns numbers, one of them positive"
     if bounded:
         where += f"; {' and '.join(sorted(bounded))}: VERIFIED to return positive numbers"
+    # What a row's weights depend on does not depend on whether they are numbers.
+    covers = dict.fromkeys(question.axioms, where) | {"W-F": "the whole box"}
     words = [
-        _word(derived, question, decisions[axiom], found[axiom], where if not broken else None)
+        _word(derived, question, decisions[axiom], found[axiom], covers[axiom] if not broken else None)
         for axiom in question.axioms
     ]
     return (*words, *broken)
@@ -190,6 +214,8 @@ def _tolerance(axiom: str, teachers: int) -> float:
     """A proof is about real numbers; this is what weights computed in float32 may add."""
     if axiom == "W-C":
         return ParetoCompatibility().tolerance_of_gram(torch.float32, teachers, BUILT_IN["gram"].high)
+    if axiom == "W-F":
+        return FunctionOfItsRow().tolerance(torch.float32, teachers)
     return log_slack(torch.float32) if axiom in ("W-R", "W-S") else weight_slack(torch.float32, teachers)
 
 

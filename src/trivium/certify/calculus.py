@@ -9,16 +9,17 @@ result with a question.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
 import torch
 
+from trivium.certify.form import form_of
 from trivium.certify.words import describe
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting import RULES
-from trivium.weighting.base import Operator, Rule, ScoreRule
+from trivium.weighting.base import Operator, Rule, ScoreRule, UserRule
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,15 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     culprits = () if pure else (rule.formula(),)
     pareto = rule.pareto(teachers) if catalogued else ""
     return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits, pareto=pareto)
+
+
+@node.register
+def _user(rule: UserRule, teachers: int) -> Derived:
+    """A function that declares nothing: its graph shows that it is one of its row, and nothing else."""
+    form, unknown = form_of(rule, teachers), _nothing_known(rule, teachers)
+    culprits = () if form.pure else (f"{rule.formula()} ({form.why_not})",)
+    step = replace(unknown.steps[0], lines=form.lines)
+    return replace(unknown, steps=(step,), pure=form.pure, culprits=culprits)
 
 
 def vacuous(operator: Operator, teachers: int) -> Constants:
