@@ -130,7 +130,7 @@ def two(overload: Any, kinds: str, scalar: bool = False, **choices: list[Any]) -
         given = {key: picked for key, values in choices.items() if (picked := r.choice(values)) is not ...}
         plain = r.choice([number(r), r.choice([-2, 1, 3])])
         fixed = constant(r, k)
-        whole = "i" in kinds or "b" in kinds or "c" in kinds
+        whole = "i" in kinds or "c" in kinds
         if scalar:
             return RandomCall(lambda f: overload(x(f), plain, **given), k, exact=first)
         how = r.randint(0, 3)

@@ -282,7 +282,8 @@ def softplus(x: Bounds, threshold: float = math.inf) -> Bounds:
             torch.where(jump, math.inf, torch.where(linear, 1.0, steep[1])),
         )
 
-    made = unary(x, value, slope)
+    reach = magnitude(value(x.wide_box))  # an ulp or two of log1p, and what e^x was off, which moves it by at most that
+    made = unary(x, value, slope, size=0.5 * reach + 0.75 * reach.clamp(max=1.0))
     made.nonnegative = threshold >= 0
     return made
 
