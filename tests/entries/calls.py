@@ -382,7 +382,8 @@ def _product(overload: Any, left: Function, right: Function, moving: int) -> Fun
             if moving == 1 - place:
                 known = torch.linspace(-1.3, 0.9, max(pair[place].numel(), 1)).reshape(pair[place].shape)
                 pair[place] = known.to(f["x"].dtype)
-        return overload(*pair)
+        made: Tensor = overload(*pair)
+        return made
 
     return function
 

@@ -58,7 +58,8 @@ def bend(x: Interval, below: float, above: float) -> Interval:
     """Slopes of a function that bends at zero: one, the other, or anything between."""
     low, high = min(below, above), max(below, above)
     right, left = x[0] >= 0, x[1] <= 0
-    side = torch.where(right, above, below).to(torch.float64)
+    # Numbers alone would be chosen in float32.
+    side = torch.where(right, torch.full_like(x[0], above), torch.full_like(x[0], below))
     return torch.where(right | left, side, low), torch.where(right | left, side, high)
 
 
@@ -283,7 +284,7 @@ def softplus(x: Bounds, threshold: float = math.inf) -> Bounds:
         )
 
     reach = magnitude(value(x.wide_box))  # an ulp or two of log1p, and what e^x was off, which moves it by at most that
-    made = unary(x, value, slope, size=0.5 * reach + 0.75 * reach.clamp(max=1.0))
+    made = unary(x, value, slope, size=0.3 * reach + 0.6 * reach.clamp(max=1.0))
     made.nonnegative = threshold >= 0
     return made
 
