@@ -347,9 +347,10 @@ def _sample(interval: Range, shape: tuple[int, ...], like: Tensor, seed: int) ->
 
 
 def require_real(weights: Tensor, like: Tensor, name: str) -> None:
-    """Raises RuleError for weights that are complex or on another device than the features."""
-    if weights.is_complex() or weights.device != like.device:
-        received = str(weights.dtype) if weights.is_complex() else f"on {weights.device}"
+    """Raises RuleError for weights that are complex, true or false, or on another device than the features."""
+    unreal = weights.is_complex() or weights.dtype is torch.bool
+    if unreal or weights.device != like.device:
+        received = str(weights.dtype) if unreal else f"on {weights.device}"
         raise RuleError(f"rule {name!r} must return real numbers on {like.device}", received, "Return a real tensor.")
 
 
