@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from trivium.axioms import FunctionOfItsRow
 from trivium.certify.question import DType, Finding, Question, Witness
 from trivium.scheme.tree import leaves
-from trivium.weighting.base import Operator, UserRule
+from trivium.weighting.base import Operator, Rule, UserRule, program_of
 from trivium.weighting.program import Difference, Opaque, Program
 
 #: In which a rule is captured: all that W-F names.
@@ -76,6 +76,19 @@ def form_of(rule: UserRule, teachers: int) -> Form:
     program = found["float32"]
     assert isinstance(program, Program)
     return Form(True, tuple(_argument(program, teachers)))
+
+
+def form_of_library(rule: Rule, teachers: int) -> Form:
+    """The same of a rule of the catalogue that declares no constants. It runs as it is written, on a batch; that it means
+    the same there is its claim to be ``row_local``, which the search attacks.
+    """
+    for dtype in DTYPES.values():
+        program = program_of(rule, teachers, dtype)
+        if isinstance(program, Opaque):
+            said = f"opaque: {program}"
+            return Form(False, (f"W-F: not known, {said}",), said)
+    line = "W-F: a rule of the library that acts along the teacher axis alone, captured as a graph of one row"
+    return Form(True, (line,))
 
 
 def _argument(program: Program, teachers: int) -> Iterator[str]:
