@@ -10,7 +10,8 @@ from trivium.errors import InputError, VocabularyError
 #: What tokenizers of one vocabulary may still cut in other places: words, numbers, code, spaces, other scripts.
 _SAMPLE = (
     "The quick brown foxes weren't here in 1984; they'd cost 12,345.67 or 50 %.\n"
-    "    def f(x, y=None):\n\treturn x**2 + y  # naïve, déjà vu: 日本語 Ünïcode 🙂\n\n  <b>Two  spaces</b>"
+    "    def f(x, y=None):\n\treturn x**2 + y  # naïve, déjà vu: \u65e5\u672c\u8a9e Ünïcode \U0001f642\n\n"
+    "  <b>Two  spaces</b>"
 )
 
 
