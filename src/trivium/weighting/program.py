@@ -44,6 +44,8 @@ _TIES = {
     _ATEN.kthvalue.default: 1,
     _ATEN.mode.default: 1,
 }
+#: Of entries that share memory these return whatever lies beside it (seen in PyTorch 2.13).
+_OF_DISTINCT = frozenset([_ATEN.median.dim, _ATEN.median.default, _ATEN.nanmedian.dim, _ATEN.kthvalue.default])
 _UNINITIALIZED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize"})
 
 
@@ -296,6 +298,8 @@ def _admit(node: Any) -> None:
         raise _Refused(_BRANCHES, node)
     if torch.Tag.data_dependent_output in overload.tags or _shape_of_values(node):
         raise _Refused(f"{name} reads values, or its shape depends on them", node)
+    if overload in _OF_DISTINCT and 0 in node.args[0].meta["val"].stride():
+        raise _Refused(f"{name} of an expanded tensor, which PyTorch reads wrongly: clone it first", node)
     if overload in _TIES:
         used = [user.args[1] for user in node.users if user.target is operator.getitem]
         if _TIES[overload] in used:

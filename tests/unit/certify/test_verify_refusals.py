@@ -53,6 +53,10 @@ REFUSED = {
     "weights of whole numbers": (lambda x: (x > 0.5).long(), "it returns int64 numbers"),
     "two whole rows": (lambda x: uniform(x) + 0 * torch.zeros_like(x).scatter(-1, (x * 2).long(), x), "scatter.src"),
     "complex": (lambda x: uniform(x) + 0 * torch.fft.fft(x).real, "complex"),
+    "median of shared memory": (
+        lambda x: uniform(x) + 0 * x.unsqueeze(-1).expand(-1, 2).median(-1).values,
+        "median.dim of an expanded tensor",
+    ),
     "too many": (lambda x: uniform(x) + 0 * x.repeat(2000).sum(-1, keepdim=True), "more than 4096"),
     "small weights of another kind": (lambda x: uniform(x) + 0 * x.to(torch.float8_e4m3fn).to(x), "float8"),
 }
