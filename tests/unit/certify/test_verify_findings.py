@@ -80,6 +80,28 @@ def test_any_number_of_teachers(k: int) -> None:
     assert set(words(program, asked).values()) == {"VERIFIED"}
 
 
+@pytest.mark.parametrize(
+    ("function", "holds"),
+    [
+        # What is false of each is told by its truth, worked out by hand, in the comment.
+        (lambda x: torch.softmax(-0.1 * x + 1.0 * (x.min(-1, keepdim=True).indices == torch.arange(3)), -1), False),
+        (lambda x: torch.softmax(0.2 * x, -1, dtype=torch.float16), False),  # sums off by 3.7e-4
+        (lambda x: torch.softmax(0.1 * ((x > 1) + (x > 2)), -1), True),  # `or` of two truths: β = 0.1
+        (lambda x: torch.softmax(0.01 * (x - x.to(torch.bfloat16).float()), -1), False),  # rounding is all of it
+        (lambda x: torch.softmax(0.1 * x + torch.full_like(x, 0.9, dtype=torch.int64), -1), True),  # adds zero
+        (lambda x: torch.softmax(0.2 * torch.nn.functional.softplus(x, beta=2.0, threshold=1.0), -1), False),
+        (lambda x: torch.softmax((x.bfloat16() + 256 - 256).float() * 0.1, -1), False),  # steps of two
+        (
+            lambda x: torch.softmax(0.3 * (x.sum(-1, True) - x.sum(-1, True, dtype=torch.int64)) * torch.arange(3), -1),
+            False,
+        ),
+    ],
+)
+def test_dtypes_and_arguments_are_bounded_as_they_run(function: object, holds: bool) -> None:
+    found = words(function, Question(3, influence=1.0 + 1e-9), 0.0, 10.0)
+    assert (found["W-N"] == found["W-B"] == "VERIFIED") is holds
+
+
 def test_a_jump_keeps_its_bounds_but_is_not_regular() -> None:
     def hard(x: Tensor) -> Tensor:
         return torch.softmax(torch.where(x > 0.5, 1.0, 0.0), dim=-1)

@@ -58,6 +58,8 @@ def _between_floats(x: Bounds, dtype: torch.dtype) -> Bounds:
         made.dtype = dtype
         # The same numbers; but what was computed of them in the coarser format stays a relation in that format.
         made.source = made.normalizer = made.extreme = made.lead = made.offset = None
+        made.exponential = None
+        made.modulo = None if x.modulo is None else _between_floats(x.modulo, dtype)
         return made
     amount = own(dtype, magnitude(x.wide_box))
     made = Bounds(x.run, x.value, lambda: x.jacobian, x.shape, dtype, x.error + amount)

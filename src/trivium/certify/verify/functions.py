@@ -216,8 +216,10 @@ def log(x: Bounds, base: float = math.e) -> Bounds:
     rounding = own(x.dtype, magnitude(natural.wide_box), LIBRARY)
     error = relative_of(x) if x.logarithm is not None else torch.minimum(relative_of(x), natural.error)
     made = natural.with_error(error + rounding)
+    made.dtype = x.dtype
     if x.scores is not None:
         made.modulo = scores_of(x).with_error(made.error)
+        made.modulo.dtype = x.dtype
     if base == math.e:
         return made
     c = torch.full((1, 1), 1 / math.log(base), dtype=torch.float64)
