@@ -338,9 +338,10 @@ def test_a_recipe_is_utf_8_everywhere(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupt_from_the_keyboard_is_130_and_one_line(tmp_path: Path) -> None:
-    done = process("certify", "entropy", "--seconds", "600", stdout=subprocess.PIPE)
+    done = process("certify", "entropy", "--teachers", "3", "--seconds", "600", stdout=subprocess.PIPE)
     ticks = os.sysconf("SC_CLK_TCK")
     while int(Path(f"/proc/{done.pid}/stat").read_text(encoding="utf-8").split()[13]) < 9 * ticks:
+        assert done.poll() is None, "it must still be at work"
         time.sleep(0.2)  # imports take some three seconds of the processor; the search, then, goes on for minutes
     done.send_signal(signal.SIGINT)
     _, errors = done.communicate(timeout=120)
