@@ -1,4 +1,5 @@
 # make demo   install and distil one student from three teachers (about six minutes after installing)
+# make check  while working: style, types, import contract, the mathematics
 # make test   install and check everything: style, types, import contract, tests, coverage
 # make help   the rest
 #
@@ -27,10 +28,10 @@ export PYTHONUNBUFFERED := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test lint types imports doctest index teachers bench study docs clean
+.PHONY: help install demo test check test-deep lint types imports doctest index teachers bench study docs clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Trivium needs Python 3.11 or newer; none found. Install one, or say PYTHON=/path/to/python3." >&2; exit 2; }
@@ -62,7 +63,15 @@ demo: $(VENV)/.runtime  ## distil one student from three teachers, into runs/dem
 
 test: export OMP_NUM_THREADS = 1
 test: lint types imports  ## style, types, import contract, tests, doctests, coverage
-	$(BIN)/python -m pytest tests src/trivium --doctest-modules -n $(WORKERS) --cov --cov-report=term -q
+	$(BIN)/python -m pytest tests src/trivium --doctest-modules -n $(WORKERS) -m "not deep" --cov --cov-report=term -q
+
+check: export OMP_NUM_THREADS = 1
+check: lint types imports  ## what one runs while working: style, types, import contract, the mathematics
+	$(BIN)/python -m pytest tests/axioms tests/unit/axioms tests/unit/simplex tests/unit/losses tests/unit/aggregation -n $(WORKERS) -m "not slow and not deep" -q
+
+test-deep: export OMP_NUM_THREADS = 1
+test-deep: $(VENV)/.dev  ## the long searches: operations of the verifier point by point, adversaries
+	$(BIN)/python -m pytest tests -n $(WORKERS) -m deep -q
 
 lint: $(VENV)/.dev  ## style only
 	$(BIN)/ruff check .

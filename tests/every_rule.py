@@ -71,7 +71,8 @@ CONFORMING: list[Operator] = [
 
 PUBLISHED: list[Published] = [
     Published(EBKD(), frozenset({"W-N", "W-P", "W-B", "W-R"})),
-    Published(CAMKD(), frozenset({"W-N", "W-P", "W-B", "W-R"})),
+    # Not W-R at L = 2: each log-weight moves by at most 2·p_j; what exceeds it is the rounding of 1 − p_j beside one.
+    Published(CAMKD(), frozenset({"W-N", "W-P", "W-B"})),
     Published(NemoRL("ce"), frozenset({"W-F", "W-B"})),
     Published(NemoRL("entropy"), frozenset({"W-F", "W-B"})),
     Published(NemoRL("max_prob"), frozenset({"W-F"})),

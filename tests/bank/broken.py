@@ -85,7 +85,7 @@ def undefined_for_one_teacher() -> UserRule:
     return complement
 
 
-@breaks("W-N W-F", ask())
+@breaks("W-F", ask())  # the graph is a softmax over the teachers of a row, which sums to one
 def softmax_over_the_batch() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def over_rows(entropy: Tensor) -> Tensor:
@@ -427,7 +427,7 @@ def odd_batches() -> UserRule:
     return parity
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="of one row, the axis is that of the teachers")
 def second_axis_in_a_sequence() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def over_axis_one(entropy: Tensor) -> Tensor:
@@ -476,7 +476,7 @@ def moving_average() -> UserRule:
     return adapting
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="a graph counts no calls")
 def changes_after_500_calls() -> UserRule:
     calls = [0]
 

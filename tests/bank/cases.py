@@ -19,12 +19,15 @@ class Case:
         question: the axioms asked.
         breaks: axioms that must be VIOLATED; all others must not.
         also: axioms that may be, because the break implies them at some inputs.
+        becomes: why the graph that is captured of it is a function of its row, so that W-F breaks as it is written but
+            not as it runs; empty where W-F must be VIOLATED if it is in ``breaks``.
     """
 
     make: Callable[[], UserRule]
     question: Question
     breaks: frozenset[str] = frozenset()
     also: frozenset[str] = frozenset()
+    becomes: str = ""
 
     @property
     def name(self) -> str:
@@ -58,12 +61,12 @@ def conforms(question: Question) -> Callable[[Callable[[], UserRule]], Callable[
 
 
 def breaks(
-    axioms: str, question: Question, also: str = ""
+    axioms: str, question: Question, also: str = "", becomes: str = ""
 ) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
-    """Register a rule that breaks the axioms named, and perhaps the others in ``also``."""
+    """Register a rule that breaks the axioms named, and perhaps the others in ``also``; see :class:`Case`."""
 
     def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
-        _add(BROKEN, Case(make, question, frozenset(axioms.split()), frozenset(also.split())))
+        _add(BROKEN, Case(make, question, frozenset(axioms.split()), frozenset(also.split()), becomes))
         return make
 
     return register

@@ -163,7 +163,7 @@ def counts_its_batch() -> UserRule:
     return counting
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="the scale is that of the capture, which asks for no gradients")
 def learns_while_gradients_flow() -> UserRule:
     scale = [1.0]
 

@@ -255,7 +255,7 @@ def negative_in_a_pocket() -> UserRule:
     return pocket
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="one row has no doubles")
 def aware_of_its_doubles() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def doubles(entropy: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def aware_of_its_doubles() -> UserRule:
     return doubles
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="one row is no sequence")
 def running_maximum_of_the_sequence() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def running(entropy: Tensor) -> Tensor:
@@ -279,7 +279,7 @@ def running_maximum_of_the_sequence() -> UserRule:
     return running
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="one row is no large batch")
 def large_batches_are_cut_short() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def large(entropy: Tensor) -> Tensor:
@@ -289,7 +289,7 @@ def large_batches_are_cut_short() -> UserRule:
     return large
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="captured without gradients")
 def different_with_gradients() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def grads(entropy: Tensor) -> Tensor:
@@ -298,7 +298,7 @@ def different_with_gradients() -> UserRule:
     return grads
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="the factor is the one drawn at the capture")
 def python_random() -> UserRule:
     source = random.Random(3)
 
@@ -342,7 +342,7 @@ def the_last_call_lingers() -> UserRule:
     return lingering
 
 
-@breaks("W-F", ask())
+@breaks("W-F", ask(), becomes="one row is at place 0, where neighbours do not count")
 def neighbours_when_both_are_sure() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def sure(entropy: Tensor) -> Tensor:

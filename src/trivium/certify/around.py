@@ -1,4 +1,4 @@
-"""Compositions around a user's own rule: its code is bounded first, and the calculus goes on from there."""
+"""Compositions around a user's own rule: its graph is bounded first, and the calculus goes on from there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trivium.certify.calculus import Derived, Step, derive, escape, node
 from trivium.certify.decisions import decide
+from trivium.certify.form import form_of
 from trivium.certify.question import Finding, Question
 from trivium.certify.verify import bounded_leaf
 from trivium.certify.words import describe
@@ -22,7 +23,7 @@ from trivium.weighting.features import Range
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bounded(Operator):
-    """A user's rule with the constants that bounding its code gave."""
+    """A user's rule with the constants that bounding its graph gave."""
 
     rule: UserRule
     known: Constants
@@ -40,9 +41,10 @@ class Bounded(Operator):
 
 @node.register
 def _bounded(operator: Bounded, teachers: int) -> Derived:
-    text = f"{escape(operator.formula())}: {describe(operator.known)} (its code bounded over the whole box)"
-    line = "W-F, W-N, W-P: VERIFIED of its code, see the verdicts"
-    return Derived(operator.known, (Step(text, (line,)),), normalized=True, pure=True)
+    text = f"{escape(operator.formula())}: {describe(operator.known)} (its graph bounded over the whole box)"
+    form = form_of(operator.rule, teachers)
+    lines = (*form.lines, "W-N, W-P: VERIFIED of its graph, see the verdicts")
+    return Derived(operator.known, (Step(text, lines),), normalized=True, pure=form.pure)
 
 
 def derive_around(operator: Operator, teachers: int) -> Derived | None:

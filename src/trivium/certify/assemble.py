@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from trivium.axioms import ParetoCompatibility
+from trivium.axioms import FunctionOfItsRow, ParetoCompatibility
 from trivium.certify.around import derive_around, verified_around
 from trivium.certify.calculus import Derived, derive, known
 from trivium.certify.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certify.decisions import Decision, decide
 from trivium.certify.falsify import falsify
-from trivium.certify.falsify.memory import Memory
+from trivium.certify.form import breach
+from trivium.certify.listing import recorded
 from trivium.certify.question import Finding, Question
 from trivium.certify.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certify.verify import strengthen
@@ -31,6 +33,9 @@ from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.simplex.typed import typed
 from trivium.weighting.base import Operator, RawRule, Rule
 from trivium.weighting.features import BUILT_IN
+
+#: Seconds of the processor that searching and bounding may take together, however few are asked for.
+_LEAST = 5.0
 
 
 @typed()
@@ -46,10 +51,12 @@ def certify(
     """Certify an operator: prove what the calculus proves, and search for a breach of everything asked.
 
     An axiom is PROVED where it follows from constants that the parts declare or that hold by the form of the
-    operator, and the search, which attacks those constants too, found no counterexample. Where that leaves an axiom of
-    a plain function open and nothing broke, its code is bounded over the box: VERIFIED if that settles it. In a
-    composition the code of each user's rule is bounded, and what the calculus makes of these bounds is VERIFIED too.
-    Otherwise the word is that of the search. A declared constant that breaks is a finding of its own, VIOLATED.
+    operator, and the search, which attacks those constants too, found no counterexample. That a user's rule is a
+    function of its row follows from its form: it runs as a captured graph on one row. Where that leaves an axiom of
+    a captured rule open and nothing broke, its graph is bounded over the box: VERIFIED if that settles it. In a
+    composition the graph of each user's rule is bounded, and what the calculus makes of these bounds is VERIFIED too.
+    Otherwise the word is that of the search, as it always is for an opaque rule by itself. A rule that means something
+    else on a batch than on a row breaks W-F. A declared constant that breaks is a finding of its own, VIOLATED.
 
     Args:
         operator: a rule, a scheme or any composition.
@@ -60,7 +67,7 @@ def certify(
         name: what to call it; by default its own name.
 
     Raises:
-        RuleError: the operator raises, or returns something of another shape.
+        RuleError: the operator raises or exits, or returns something of another shape or that is no real number.
         InputError: a leaf that cannot weight this number of teachers.
 
     >>> from trivium.weighting.token.margin import Margin
@@ -69,17 +76,37 @@ def certify(
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
     require(0.0 <= seconds < math.inf, "the seconds of a search must be a number ≥ 0", seconds, "5 is the default.")
-    derived, memory = derive(operator, question.teachers), Memory(operator)
-    _try(operator, question.teachers)
+    try:
+        return _certified(operator, question, seconds, seed, source, name)
+    except SystemExit as error:
+        must = f"{operator.formula()} must evaluate for {question.teachers} teachers"
+        raise RuleError(must, f"it exits with {error.code!r}", "Raise an error instead.") from error
+
+
+def _certified(
+    operator: Operator,
+    question: Question,
+    seconds: float,
+    seed: int,
+    source: FileSource | BuiltInSource | RecipeSource | ObjectSource | None,
+    name: str | None,
+) -> Certificate:
+    start = time.process_time()
+    derived = derive(operator, question.teachers)
+    parted = breach(operator, question)
+    if parted is None:
+        _try(operator, question.teachers)
     claimed = derived.constants if derived.informative else None
-    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed, memory=memory)
+    found = falsify(operator, question, seconds=seconds, seed=seed, constants=claimed)
+    if parted is not None:
+        found["W-F"] = parted
     proved = [axiom for axiom, decision in decide(derived, question).items() if decision.proved]
-    found = strengthen(operator, question, found, proved, seconds)
+    over = max(2 * seconds, _LEAST)
+    found = strengthen(operator, question, found, proved, seconds, lambda: time.process_time() - start > over)
     broken = any(finding.verdict == "VIOLATED" for finding in found.values())
     around = None if broken else derive_around(operator, question.teachers)
     if around is not None:
         found = verified_around(around, question, found, proved)
-    memory.restore()
     shown = around or derived
     constants = shown.constants if shown.informative else None
     return Certificate(
@@ -97,6 +124,7 @@ def certify(
         per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
         derivation=shown.lines(),
+        programs=recorded(operator, question.teachers),
         findings=judge(derived, question, found, bounded=set(derived.unknown) - set(shown.unknown)),
     )
 
@@ -116,8 +144,10 @@ def judge(
         where += f", wherever {' and '.join(rest)} returns numbers, one of them positive"
     if bounded:
         where += f"; {' and '.join(sorted(bounded))}: VERIFIED to return positive numbers"
+    # What a row's weights depend on does not depend on whether they are numbers.
+    covers = dict.fromkeys(question.axioms, where) | {"W-F": "the whole box"}
     words = [
-        _word(derived, question, decisions[axiom], found[axiom], where if not broken else None)
+        _word(derived, question, decisions[axiom], found[axiom], covers[axiom] if not broken else None)
         for axiom in question.axioms
     ]
     return (*words, *broken)
@@ -193,6 +223,8 @@ def _tolerance(axiom: str, teachers: int) -> float:
     """A proof is about real numbers; this is what weights computed in float32 may add."""
     if axiom == "W-C":
         return ParetoCompatibility().tolerance_of_gram(torch.float32, teachers, BUILT_IN["gram"].high)
+    if axiom == "W-F":
+        return FunctionOfItsRow().tolerance(torch.float32, teachers)
     return log_slack(torch.float32) if axiom in ("W-R", "W-S") else weight_slack(torch.float32, teachers)
 
 

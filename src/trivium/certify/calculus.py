@@ -9,16 +9,17 @@ result with a question.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
 import torch
 
+from trivium.certify.form import Form, form_of, form_of_library
 from trivium.certify.words import describe
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting import RULES
-from trivium.weighting.base import Operator, Rule, ScoreRule
+from trivium.weighting.base import Operator, Rule, ScoreRule, UserRule
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,11 @@ def node(operator: Operator, teachers: int) -> Derived:
 
 @node.register
 def _leaf(rule: Rule, teachers: int) -> Derived:
-    declared = rule.constants(teachers)
+    declared, catalogued = rule.constants(teachers), type(rule) in RULES.values()
+    if declared is None and catalogued:
+        return _formed(rule, teachers, form_of_library(rule, teachers))
     if declared is None:
         return _nothing_known(rule, teachers)
-    catalogued = type(rule) in RULES.values()
     by_softmax = isinstance(rule, ScoreRule) and type(rule).log_weights is ScoreRule.log_weights
     normalized = catalogued or by_softmax
     held = "W-N, W-P: it ends in a log-softmax of finite scores"
@@ -155,6 +157,19 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     culprits = () if pure else (rule.formula(),)
     pareto = rule.pareto(teachers) if catalogued else ""
     return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits, pareto=pareto)
+
+
+@node.register
+def _user(rule: UserRule, teachers: int) -> Derived:
+    """A function that declares nothing: its graph shows that it is one of its row, and nothing else."""
+    return _formed(rule, teachers, form_of(rule, teachers))
+
+
+def _formed(rule: Rule, teachers: int, form: Form) -> Derived:
+    unknown = _nothing_known(rule, teachers)
+    culprits = () if form.pure else (f"{rule.formula()} ({form.why_not})",)
+    step = replace(unknown.steps[0], lines=form.lines)
+    return replace(unknown, steps=(step,), pure=form.pure, culprits=culprits)
 
 
 def vacuous(operator: Operator, teachers: int) -> Constants:

@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from trivium.certify.listing import ProgramRecord
 from trivium.certify.question import Finding, Question, first_problem
 from trivium.certify.source import Record, Source
 from trivium.errors import InputError
 from trivium.jsontext import json_text
 
-SCHEMA: Literal["trivium.certificate/1"] = "trivium.certificate/1"
+SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
+#: Of certificates from before rules were captured; they are still read, and checked as far as they go.
+BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
 
 
 class Versions(Record):
@@ -70,13 +73,14 @@ class Run(Record):
 class Certificate(Record):
     """What a weighting operator guarantees, with how sure that is.
 
-    ``digest`` is SHA-256 over the canonical JSON of the rest. It shows that a field was changed by hand; it is no
-    signature, so whoever doubts the author runs ``trivium verify``, which derives everything again.
+    ``digest`` is SHA-256 over the canonical JSON of the rest. It shows that a field was changed and the digest left as
+    it was. It is no signature: whoever changes a field can compute it again, so it says nothing of who wrote the file.
+    ``trivium verify`` does not rest on it: it computes everything again and compares.
     """
 
     model_config = ConfigDict(title="Trivium certificate", populate_by_name=True)
 
-    schema_: Literal["trivium.certificate/1"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["trivium.certificate/1", "trivium.certificate/2"] = Field(SCHEMA, alias="schema")
     kind: Literal["rule", "scheme", "run"]
     name: str
     formula: str
@@ -93,6 +97,9 @@ class Certificate(Record):
     )
     constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
     derivation: tuple[str, ...] = Field(description="the proof, a line a step, with theorem numbers")
+    programs: tuple[ProgramRecord, ...] | None = Field(
+        None, description="the graph of each user's rule; null in a file of schema 1, which held none"
+    )
     findings: tuple[Finding, ...]
     run: Run | None = None
 
@@ -101,10 +108,16 @@ class Certificate(Record):
         """The findings whose verdict is VIOLATED."""
         return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
 
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON values, with the digest last."""
+        data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        if self.programs is None:  # of schema 1
+            del data["programs"]
+        return {**data, "digest": digest_of(data)}
+
     def to_json(self) -> str:
-        """Indented JSON that ends with its digest."""
-        data = json.loads(self.model_dump_json(by_alias=True))
-        return json_text({**data, "digest": digest_of(data)}, indent=1) + "\n"
+        """:meth:`to_data`, indented."""
+        return json_text(self.to_data(), indent=1) + "\n"
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_json` to a file; its folder is made."""
@@ -144,13 +157,16 @@ def load(path: str | Path) -> Certificate:
 def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
     """A certificate from plain data."""
     schema = data.get("schema")
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, BEFORE):
         raise InputError(f"{where} must have the schema {SCHEMA!r}", repr(schema), "Make it again with this version.")
+    fix = "Make it again with `trivium certify`."
     try:
-        return Certificate.model_validate({key: value for key, value in data.items() if key != "digest"})
+        found = Certificate.model_validate({key: value for key, value in data.items() if key != "digest"})
     except ValidationError as error:
-        fix = "Make it again with `trivium certify`."
         raise InputError(f"{where} must follow its schema", first_problem(error), fix) from None
+    if (found.programs is None) != (schema == BEFORE) or (schema == BEFORE and "programs" in data):
+        raise InputError(f"{where} must follow its schema", f"programs do not belong to {schema!r}", fix)
+    return found
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -163,6 +179,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("the file must be readable", f"{str(path)!r} ({error.strerror})", "Check the path.") from None
+    except RecursionError:
+        fix = "A certificate is nested a few levels deep."
+        raise InputError(f"{path} must be a certificate", "JSON that is nested too deeply to read", fix) from None
     except ValueError as error:
         raise InputError(f"{path} must be JSON", str(error), "It may have been cut off.") from None
     if not isinstance(data, dict):

@@ -8,7 +8,7 @@ from trivium.certify.certificate import Certificate, Run
 from trivium.certify.question import STATEMENTS, Finding, Question
 
 MEANING = {
-    "PROVED": "derived from the declared constants of the parts, which a search failed to break",
+    "PROVED": "follows from the form of the rule or from declared constants of its parts, which a search did not break",
     "VERIFIED": "bounded at every point of the feature box",
     "NOT FALSIFIED": "searched as stated, without a counterexample",
     "VIOLATED": "broken by a stored input",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from trivium.certify.question import Question
-    from trivium.cli.subject import Subject
 
 
 def certify(
@@ -34,21 +31,39 @@ def certify(
 
     Normalization, positivity and dependence on the own row alone are always asked. Without bounds, what the rule
     itself declares is asked. Exit code 0: nothing violated. 1: something is, with an input that `trivium replay`
-    evaluates again. 2: bad input. 3: anything else.
+    evaluates again. 2: bad input, among it a rule that ends its process or gives no answer within 20 times --seconds
+    and a minute: a user's file runs in a process of its own. 3: anything else.
     """
-    from trivium.certify import assemble, page
-    from trivium.certify.run import add_run, read_run
-    from trivium.cli.subject import parse_options, resolve
+    from trivium.certify import page
+    from trivium.certify.certificate import parse
+    from trivium.cli import work
+    from trivium.cli.subject import parse_options
     from trivium.cli.table import show
+    from trivium.errors import require
 
-    subject = resolve(target, parse_options(param or []))
-    question = _question(subject, teachers, names, floor, cap, influence, lipschitz, order, margin, pareto)
-    seen = None if run is None else read_run(run)
-    certificate = assemble.certify(
-        subject.operator, question, seconds=seconds, seed=seed, source=subject.source, name=subject.name
-    )
-    if seen is not None:
-        certificate = add_run(certificate, seen)
+    asked = {
+        "teachers": teachers,
+        "names": names,
+        "floor": floor,
+        "cap": cap,
+        "influence": influence,
+        "lipschitz": lipschitz,
+        "order": order,
+        "margin": margin,
+        "pareto": pareto,
+    }
+    for option, value in [*asked.items(), ("seconds", seconds)]:
+        finite = not isinstance(value, float) or math.isfinite(value)
+        require(finite, f"--{option} must be a finite number", value, "Leave it out to ask nothing.")
+    arguments = {
+        "target": target,
+        "options": parse_options(param or []),
+        "asked": asked,
+        "run": None if run is None else str(run),
+        "seconds": seconds,
+        "seed": seed,
+    }
+    certificate = parse(work.run("certify", arguments, work.of_a_user(target), seconds))
     show(certificate)
     if json is not None:
         certificate.write(json)
@@ -60,45 +75,3 @@ def certify(
             certificate.write(json)
         typer.echo(f"See it happen again: trivium replay {json}")
         raise typer.Exit(1)
-
-
-def _question(
-    subject: Subject,
-    teachers: int | None,
-    names: str | None,
-    floor: float | None,
-    cap: float | None,
-    influence: float | None,
-    lipschitz: float | None,
-    order: str | None,
-    margin: float,
-    pareto: bool,
-) -> Question:
-    """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
-    from trivium.certify.question import Question, default_names
-    from trivium.errors import InputError, require
-    from trivium.simplex.order import Order
-
-    given = tuple(name.strip() for name in names.split(",")) if names else ()
-    known = subject.teachers or given
-    if teachers is None and not known:
-        raise InputError("the number of teachers must be given", "none", "Add --teachers 3.")
-    count = len(known) if teachers is None else teachers
-    require(count >= 1, "the number of teachers must be at least one", count, "Use --teachers 3.")
-    for source, listed in (("the scheme has", subject.teachers), ("--names gives", given)):
-        fits = not listed or len(listed) == count
-        require(fits, f"--teachers must agree with what {source}", f"{count} and {len(listed)}", "Leave one out.")
-    labels = given or subject.teachers or default_names(count)
-    own = subject.claims(count, labels)
-    bounded = not floor == cap == influence is None
-    return Question(
-        count,
-        labels,
-        floor=floor if bounded else own.floor,
-        cap=cap if bounded else own.cap,
-        influence=influence if bounded else own.influence,
-        lipschitz=own.lipschitz if lipschitz is None else lipschitz,
-        order=own.order if order is None else Order.parse(order, labels),
-        margin=own.margin if order is None and own.order is not None else margin,
-        pareto=pareto or own.pareto,
-    )

@@ -11,34 +11,32 @@ import typer
 def replay(
     file: Annotated[Path, typer.Argument(help="A certificate with a violation, as `trivium certify` wrote it.")],
 ) -> None:
-    """Load the rule again, evaluate every witness, and compare the residual with the recorded one.
+    """Load the rule again, evaluate every witness, and compare it with what the certificate says: its axiom, the
+    question that it answers, and the residual.
 
-    Exit code 0: each reproduces. 1: one does not. 2: bad input, such as a rule that changed since. 3: anything else.
+    Exit code 0: each reproduces. 1: one does not, or answers something else than was asked. 2: bad input, such as a
+    rule that changed since. 3: anything else.
     """
-    from trivium.certify.calculus import known
     from trivium.certify.certificate import load
-    from trivium.certify.falsify import replay as evaluate
-    from trivium.certify.recheck import agrees
-    from trivium.cli.subject import reload
-    from trivium.errors import InputError
+    from trivium.cli import work
 
     certificate = load(file)
-    witnesses = [finding.witness for finding in certificate.violated if finding.witness is not None]
-    if not witnesses:
-        raise InputError(f"{file} must hold a violation to replay", "none", "Nothing was violated.")
-    operator = reload(certificate.source).operator
-    same = True
-    for witness in witnesses:
-        seen = evaluate(operator, witness, known(operator, witness.teachers))
-        reproduced = agrees(witness, seen)
-        same &= reproduced
-        typer.echo(f"{witness.axiom}: {witness.note}")
-        for name, values in witness.features.items():
+    effort = certificate.search.get("seconds", 0.0)
+    found = work.run("replay", {"file": str(file)}, work.from_a_user(certificate), effort)
+    for reason in found["refusals"]:
+        typer.echo(f"refused: {reason}")
+    same = not found["refusals"]
+    for told in found["witnesses"]:
+        witness, now, reasons = told["witness"], float(told["now"]), told["reasons"]
+        same &= not reasons
+        typer.echo(f"{witness['axiom']}: {witness['note']}")
+        for name, values in witness["features"].items():
             typer.echo(f"  {name} = {values}")
-        for name, values in (witness.other or {}).items():
+        for name, values in (witness["other"] or {}).items():
             typer.echo(f"  and {name} = {values}")
-        typer.echo(
-            f"  recorded {witness.residual:.6g}, now {seen:.6g}: {'reproduced' if reproduced else 'NOT reproduced'}"
-        )
+        end = "NOT reproduced" if reasons else "reproduced"
+        typer.echo(f"  recorded {float(witness['residual']):.6g}, now {now:.6g}: {end}")
+        for reason in reasons:
+            typer.echo(f"  {reason}")
     if not same:
         raise typer.Exit(1)

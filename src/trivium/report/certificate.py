@@ -18,7 +18,7 @@ from trivium.report.section import Section
 _SIGNS: Final = {"PROVED": "■", "VERIFIED": "●", "NOT FALSIFIED": "○", "VIOLATED": "✕"}
 
 MEANINGS: Final = {
-    "PROVED": "derived from declared constants of the parts; the derivation is in the row",
+    "PROVED": "follows from the form of the rule or from declared constants of the parts; the derivation is in the row",
     "VERIFIED": "bounded exhaustively on the stated box of features",
     "NOT FALSIFIED": "no breach found in the stated search, which is weaker than a proof",
     "VIOLATED": "a breach was found; the certificate holds an input that reproduces it",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from trivium.errors import InputError, require
+from trivium.simplex.capturing import capturing
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.isotonic import WORK, isotonic_regression
 
@@ -61,7 +64,7 @@ def conforming_projection(log_w: Tensor, conforming_set: ConformingSet) -> Tenso
     require(log_w.shape[-1] == teachers, f"weights must be over {teachers} teachers", tuple(log_w.shape))
     exact = log_w.double()
     top = exact.amax(dim=-1, keepdim=True)
-    if not bool(top.isfinite().all()):
+    if not capturing() and not bool(top.isfinite().all()):
         raise InputError(
             "each row of weights must have a positive weight and no NaN or +inf",
             log_w[~top.isfinite().squeeze(-1)].reshape(-1, teachers)[0].tolist(),
@@ -73,7 +76,7 @@ def conforming_projection(log_w: Tensor, conforming_set: ConformingSet) -> Tenso
     z = exact - climb
     if height > 0:
         z = _regress(z, climb - margin * height, conforming_set)
-    box = torch.tensor([conforming_set.floor, conforming_set.cap], dtype=torch.float64).log().tolist()
+    box = [math.log(bound) if bound > 0 else -math.inf for bound in (conforming_set.floor, conforming_set.cap)]
     return (_fill(z, climb, box[0], box[1] - margin * height) + climb).to(log_w.dtype)
 
 
@@ -90,11 +93,11 @@ def _regress(t: Tensor, log_omega: Tensor, conforming_set: ConformingSet) -> Ten
         if len(tier) == 1:
             blocks.append(members.expand(*t.shape[:-1], 1))
         else:
-            blocks.append(members[t[..., members].argsort(dim=-1)])
+            blocks.append(members[t[..., members].argsort(dim=-1, stable=True)])
     places = torch.cat(blocks, dim=-1)
     chain = torch.tensor([teacher for tier in tiers for teacher in tier], device=t.device)
     omega = log_omega[chain].exp().clamp(min=torch.finfo(torch.float64).tiny)
-    return torch.empty_like(t).scatter_(-1, places, isotonic_regression(t.gather(-1, places), omega))
+    return torch.zeros_like(t).scatter(-1, places, isotonic_regression(t.gather(-1, places), omega))
 
 
 def _fill(v: Tensor, log_omega: Tensor, low: float, high: float) -> Tensor:

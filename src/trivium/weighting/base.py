@@ -10,17 +10,21 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from trivium.axioms import FunctionOfItsRow
 from trivium.errors import InputError, RuleError, nearest, require
+from trivium.simplex.capturing import capturing
 from trivium.simplex.constants import Constants, bounded
 from trivium.simplex.semidefinite import nearest_psd
 from trivium.simplex.typed import Typed, typed
+from trivium.weighting.compare import Difference, first_difference, parting_line, same
 from trivium.weighting.features import SCALES, Range, Scale, check_ranges
+from trivium.weighting.program import Opaque, Program, capture, plain, refuse_capture
 
 Features = Mapping[str, Tensor]
 _COLLECT = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -51,10 +55,12 @@ class Rule(Operator):
     """A weighting operator at one scale, a leaf of every scheme.
 
     ``row_local``: whether a row's weights depend on that row alone (W-F); a rule that averages over its batch says no.
+    ``learns``: whether it has a state that changes while a student trains.
     """
 
     scale: Scale
     row_local: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -76,6 +82,8 @@ class Rule(Operator):
         Raises:
             RuleError: a feature is missing or holds a NaN.
         """
+        if self.learns or not self.row_local:
+            refuse_capture(f"{self.name!r} {'learns' if self.learns else 'looks across its batch'}")
         admitted = {}
         for name, interval in self.ranges.items():
             if name not in features:
@@ -85,8 +93,10 @@ class Rule(Operator):
                     nearest(name, features) if features else "Add it as a column of the data.",
                 )
             value = features[name]
-            if bool(torch.isnan(value).any()):
+            if not capturing() and bool(torch.isnan(value).any()):
                 raise RuleError(f"feature {name!r} of rule {self.name!r} must be a number", "NaN", "Check its source.")
+            if interval.integer and value.is_floating_point() and torch.finfo(value.dtype).eps > 2**-20:
+                value = value.float()  # bfloat16 holds no 299: it would be called at 300, outside its range
             clipped = value.clamp(interval.low, interval.high)
             clipped = clipped.round() if interval.integer and clipped.is_floating_point() else clipped
             admitted[name] = nearest_psd(clipped) if interval.pairwise else clipped
@@ -154,13 +164,19 @@ class ScoreRule(Rule):
 
 @dataclass(eq=False)
 class UserRule(RawRule):
-    """A plain function as a rule; made by :func:`rule`. It declares no constants, so it must be searched."""
+    """A plain function as a rule; made by :func:`rule`. It declares no constants, so it must be bounded or searched.
+
+    The function is captured once per number of teachers and dtypes as a graph on one row (:meth:`program`), and the
+    graph is the rule: it is what training runs, under ``vmap``. A function that cannot be captured is *opaque* and runs
+    as it is written, in batches. One that means something else on a batch than on a row is refused.
+    """
 
     function: Callable[..., Tensor]
     scale: Scale
     features: dict[str, Range]
     name: str = "rule"
     source: str = ""
+    _programs: dict[Any, tuple[Program | Opaque, Difference | None]] = field(default_factory=dict, repr=False)
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -169,10 +185,52 @@ class UserRule(RawRule):
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.function(*args, **kwargs)
 
+    def program(
+        self, teachers: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> Program | Opaque:
+        """The rule at K teachers and features of one dtype as a graph from the features [width] of one row to
+        (weights [K] as the function returns them, log max(weights, 0) [K]); clipping to the ranges is part of it.
+
+        Captured at the first call and kept. Cost then: some milliseconds, and four small calls of the function.
+        """
+        return self._captured(teachers, dict.fromkeys(self.features, dtype), torch.device(device))[0]
+
+    def difference(self, teachers: int, dtype: torch.dtype = torch.float32) -> Difference | None:
+        """Where the function as it is written, on a batch, gives other weights than its graph a row; None if nowhere
+        in four batches of different size."""
+        return self._captured(teachers, dict.fromkeys(self.features, dtype), torch.device("cpu"))[1]
+
     def weights(self, features: Features) -> Tensor:
-        """What the function returns, unchanged but for a check of its shape and type."""
+        """What the function returns [..., K]: the captured graph at each row, or the function itself where opaque.
+
+        Raises:
+            RuleError: a feature is missing or NaN; weights of another shape; a function that means something else on a
+                batch than on a row.
+        """
+        return self._outputs(features)[0]
+
+    def log_weights(self, features: Features) -> Tensor:
+        weights, log_weights = self._outputs(features)
+        if not capturing() and bool(torch.isnan(weights).any()):
+            raise RuleError(f"rule {self.name!r} must return numbers", "NaN", "Run `trivium certify` on it.")
+        return log_weights
+
+    def formula(self) -> str:
+        return f"{self.name}({', '.join(self.features)})"
+
+    def as_written(self, features: Features) -> Tensor:
+        """The function itself on clipped features [..., K], whatever its graph is.
+
+        Raises:
+            RuleError: no tensor of real numbers, one a teacher, comes out; or the function ends the process.
+        """
         admitted = self.admit(features)
-        weights = self.function(**admitted)
+        try:
+            weights = self.function(**admitted)
+        except SystemExit as error:
+            raise RuleError(
+                f"rule {self.name!r} must return weights", f"it exits ({error})", "Raise an error."
+            ) from error
         shape = torch.broadcast_shapes(*(self._one_a_teacher(name, v) for name, v in admitted.items()))
         shared = all(interval.shared for interval in self.features.values())
         if shared and isinstance(weights, Tensor) and weights.ndim > 0:
@@ -182,21 +240,134 @@ class UserRule(RawRule):
             raise RuleError(
                 f"rule {self.name!r} must return weights of shape {tuple(shape)}", received, "Reduce over dim=-1 only."
             )
+        require_real(weights, next(iter(admitted.values())), self.name)
         return weights
+
+    def _outputs(self, features: Features) -> tuple[Tensor, Tensor]:
+        if capturing():
+            return self._row(features)
+        # What is missing or NaN is said before anything is captured.
+        given = {name: features[name] for name in self.admit(features)}
+        teachers = self._teachers(given, features)
+        first = next(iter(given.values()))
+        kinds = {name: value.dtype for name, value in given.items()}
+        program, difference = self._captured(teachers, kinds, first.device)
+        if isinstance(program, Opaque):
+            return self._logged(self.as_written(features))
+        if difference is not None:
+            raise difference.error(self.name)
+        weights, log_weights = program(given)
+        return weights, log_weights
+
+    def _row(self, features: Features) -> tuple[Tensor, Tensor]:
+        return self._logged(self.as_written(features))
+
+    def _logged(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        return weights, torch.log(weights.clamp_min(0.0))
+
+    def _captured(
+        self, teachers: int, kinds: Mapping[str, torch.dtype], device: torch.device
+    ) -> tuple[Program | Opaque, Difference | None]:
+        key = (teachers, tuple(kinds.values()), device)
+        if key not in self._programs:
+            rows = {
+                name: torch.zeros(interval.width(teachers), dtype=kinds[name], device=device)
+                for name, interval in self.features.items()
+            }
+            self._programs[key] = self._capture(teachers, rows)
+        return self._programs[key]
+
+    @torch.no_grad()
+    def _capture(self, teachers: int, rows: Mapping[str, Tensor]) -> tuple[Program | Opaque, Difference | None]:
+        first = capture(self._row, rows, self.source)
+        if isinstance(first, Opaque):
+            return first, None
+        difference = self._compared(first, teachers, rows)
+        # After calls on real numbers: a counter or a global that moves shows itself as another graph.
+        second = capture(self._row, rows, self.source)
+        if isinstance(second, Opaque):
+            return second, None
+        if not same(first, second):
+            return Opaque(
+                "two captures of it differ: it depends on more than its features", first_difference(first, second)
+            ), None
+        return first, difference
+
+    def _compared(self, program: Program, teachers: int, rows: Mapping[str, Tensor]) -> Difference | None:
+        kind = next(iter(rows.values())).dtype
+        slack = FunctionOfItsRow().tolerance(kind if kind.is_floating_point else torch.float32, max(1, teachers))
+        for number, size in enumerate((teachers + 3, 1, 33, 257)):
+            batch = {name: _sample(self.features[name], (size, *row.shape), row, number) for name, row in rows.items()}
+            try:
+                with plain(next(iter(rows.values())).device):
+                    expected, found = program(batch)[0], self.as_written(batch)
+            except RuleError:  # weights of another shape, or none
+                return Difference(batch, 0, math.inf, None)
+            except Exception:  # undefined at some row, or written for one row alone, which is what it runs on
+                continue
+            scale = expected.abs().nan_to_num(nan=0.0, posinf=0.0).amax().clamp_min(1.0)
+            gap = torch.where(expected == found, 0.0, (expected - found).abs().double())
+            gap = torch.where(expected.isnan() & found.isnan(), 0.0, gap).nan_to_num(nan=torch.inf)
+            if found.shape == expected.shape and float(gap.max()) <= slack * float(scale):
+                continue
+            row = int(gap.amax(dim=-1).argmax())
+            wide = capture(
+                self._row, {name: value[:2].new_zeros(value.shape) for name, value in batch.items()}, self.source
+            )
+            line = parting_line(program, wide, batch) if isinstance(wide, Program) else None
+            return Difference(batch, row, float(gap.max()), line)
+        return None
+
+    def _teachers(self, given: Features, features: Features) -> int:
+        """K, from the features; 0 where all of them are shared and nothing tells it."""
+        for name, value in given.items():
+            interval = self.features[name]
+            if interval.pairwise:
+                return math.isqrt(value.shape[-1])
+            if not interval.shared and not interval.numbers:
+                return value.shape[-1]
+        return features["teachers"].shape[-1] if "teachers" in features else 0
 
     def _one_a_teacher(self, name: str, value: Tensor) -> torch.Size:
         """The shape of weights that a feature alone would give: K for K·K numbers."""
         wide = self.features[name].pairwise
         return torch.Size((*value.shape[:-1], math.isqrt(value.shape[-1]))) if wide else value.shape
 
-    def log_weights(self, features: Features) -> Tensor:
-        weights = self.weights(features)
-        if bool(torch.isnan(weights).any()):
-            raise RuleError(f"rule {self.name!r} must return numbers", "NaN", "Run `trivium certify` on it.")
-        return torch.log(weights.clamp_min(0.0))
 
-    def formula(self) -> str:
-        return f"{self.name}({', '.join(self.features)})"
+def _sample(interval: Range, shape: tuple[int, ...], like: Tensor, seed: int) -> Tensor:
+    """Points of a range, uniform and seeded; the caller's generator is left alone."""
+    generator = torch.Generator().manual_seed(seed)
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
+    value = interval.low + (interval.high - interval.low) * unit
+    return (value.round() if interval.integer else value).to(like)
+
+
+def require_real(weights: Tensor, like: Tensor, name: str) -> None:
+    """Raises RuleError for weights that are complex, true or false, or on another device than the features."""
+    unreal = weights.is_complex() or weights.dtype is torch.bool
+    if unreal or weights.device != like.device:
+        received = str(weights.dtype) if unreal else f"on {weights.device}"
+        raise RuleError(f"rule {name!r} must return real numbers on {like.device}", received, "Return a real tensor.")
+
+
+def program_of(operator: Operator, teachers: int, dtype: torch.dtype = torch.float32) -> Program | Opaque:
+    """Any operator at K teachers as a graph of one row, with the outputs (weights [K], log-weights [K]).
+
+    A :class:`UserRule` gives the graph that it runs as. What looks across its batch, learns, or branches on values (a
+    solver) is opaque.
+    """
+    if isinstance(operator, UserRule):
+        return operator.program(teachers, dtype)
+
+    def evaluate(features: Features) -> tuple[Tensor, Tensor]:
+        if isinstance(operator, RawRule):
+            weights = operator.weights(features)
+            return weights, torch.log(weights.clamp_min(0.0))
+        log_weights = operator.log_weights(features)
+        return log_weights.exp(), log_weights
+
+    rows = {name: torch.zeros(i.width(teachers), dtype=dtype) for name, i in operator.ranges.items()}
+    return capture(evaluate, {**rows, "teachers": torch.zeros(teachers, dtype=dtype)})
 
 
 @typed(leave=("scale", "features"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -45,6 +45,8 @@ class Learned(Rule):
     What it declares must hold at every state that it can reach, so that a certificate outlives the training. The state
     is saved with every checkpoint, and a resumed run is the run that was not interrupted.
     """
+
+    learns: ClassVar[bool] = True
 
     @abstractmethod
     def learn(self, lesson: Lesson) -> None:

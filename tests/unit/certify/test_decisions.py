@@ -33,15 +33,29 @@ def test_built_ins_are_functions_normalized_and_positive(operator: Operator) -> 
     assert all(decision.proved for decision in decisions(operator).values())
 
 
-def test_nothing_is_proved_of_a_rule_that_declares_nothing() -> None:
-    asked = {"floor": 0.0, "cap": 1.0, "influence": 100.0, "lipschitz": 100.0, "order": ORDER}
-    assert not any(decision.proved for decision in decisions(mine, **asked).values())
+ASKED = {"floor": 0.0, "cap": 1.0, "influence": 100.0, "lipschitz": 100.0, "order": ORDER}
 
 
-def test_a_projection_proves_all_but_function_and_regularity_of_any_part() -> None:
+def test_of_a_captured_rule_that_declares_nothing_its_form_alone_is_proved() -> None:
+    assert [axiom for axiom, decision in decisions(mine, **ASKED).items() if decision.proved] == ["W-F"]
+
+
+def test_nothing_is_proved_of_an_opaque_rule() -> None:
+    @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    def branching(entropy: Tensor) -> Tensor:
+        return torch.softmax(-entropy, dim=-1) if float(entropy.sum()) > 1.0 else torch.ones_like(entropy)
+
+    found = decisions(branching, **ASKED)
+    assert not any(decision.proved for decision in found.values())
+    assert "opaque: it branches on values" in found["W-F"].lines[0]
+    projected = decisions(Conform(branching, ConformingSet(3, 0.05, 0.9, ORDER, 0.0)), **{**ASKED, "floor": 0.05})
+    assert {axiom for axiom, decision in projected.items() if decision.proved} == {"W-N", "W-P", "W-B", "W-S"}
+
+
+def test_a_projection_proves_all_but_regularity_of_a_captured_part() -> None:
     projected = Conform(mine, ConformingSet(3, 0.05, 0.9, ORDER, 0.0))
     found = decisions(projected, floor=0.05, cap=0.9, lipschitz=5.0, order=ORDER)
-    assert {axiom for axiom, decision in found.items() if decision.proved} == {"W-N", "W-P", "W-B", "W-S"}
+    assert {axiom for axiom, decision in found.items() if decision.proved} == {"W-F", "W-N", "W-P", "W-B", "W-S"}
 
 
 @pytest.mark.parametrize(("asked", "proved"), [(2.0, True), (2.0 - 1e-9, False), (0.0, False)])

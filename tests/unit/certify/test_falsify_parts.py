@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,18 +12,19 @@ from torch import Tensor
 
 from trivium.certify.falsify.ascent import ascend, climb
 from trivium.certify.falsify.box import Box
-from trivium.certify.falsify.function import Changes, Coupling
+from trivium.certify.falsify.clock import TimeUp
+from trivium.certify.falsify.function import Changes, Coupling, drop
 from trivium.certify.falsify.guide import Guide
-from trivium.certify.falsify.literals import literals
 from trivium.certify.falsify.objectives import Worst, objectives
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe, one_line, quiet
 from trivium.certify.falsify.regularity import Allowance, Pairs, noise, steepness, stretch, zoom
 from trivium.certify.falsify.scan import lines, scan
 from trivium.certify.falsify.shrink import keeps, shrink
-from trivium.certify.falsify.trace import Precision, traced
+from trivium.certify.falsify.sites import Sites, form, numbers
 from trivium.certify.question import Question
 from trivium.weighting.base import UserRule, rule
+from trivium.weighting.program import Program
 
 HIDDEN = 3.25
 F64 = torch.float64
@@ -82,7 +84,7 @@ def test_many_coordinates_have_a_sample_of_corners() -> None:
     assert bool(((corners == box.high).sum(dim=-1) == 1).any())
 
 
-def test_literals_are_read_from_code_closures_globals_and_attributes() -> None:
+def test_numbers_are_read_from_the_graph_wherever_they_were_written() -> None:
     inside = torch.tensor([0.625])
 
     class Module(torch.nn.Module):
@@ -91,7 +93,7 @@ def test_literals_are_read_from_code_closures_globals_and_attributes() -> None:
             self.scale = torch.nn.Parameter(torch.tensor([0.375]))
 
         def forward(self, x: Tensor) -> Tensor:
-            return x * 0.15625
+            return x * 0.15625 * self.scale
 
     module = Module()
 
@@ -102,11 +104,12 @@ def test_literals_are_read_from_code_closures_globals_and_attributes() -> None:
 
     @rule(scale="token", features={"entropy": (0.0, 12.0)})
     def written(entropy: Tensor) -> Tensor:
-        later = lambda x: x - 6.125 + HIDDEN  # noqa: E731
+        later = lambda x: x - 6.125 + HIDDEN + math.sqrt(2)  # noqa: E731
         return torch.softmax(module(later(helper(partial(entropy)))) * inside, dim=-1)
 
-    found = set(literals(written))
-    assert {0.625, 0.375, 0.15625, 8.5, 9.75, 6.125, HIDDEN} <= found
+    program = written.program(3, F64)
+    assert isinstance(program, Program)
+    assert {0.625, 0.375, 0.15625, 8.5, 9.75, 6.125, HIDDEN, math.sqrt(2)} <= set(numbers(program))
 
 
 def test_probe_keeps_rows_on_which_a_rule_raises() -> None:
@@ -134,13 +137,20 @@ def test_quiet_leaves_the_random_state_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_trace_sees_branches_and_bisection_meets_them(box: Box) -> None:
-    probe, points = Probe(jumping, box), Points(box, 0)
+def sites_of(operator: UserRule, teachers: int = 3) -> tuple[Sites, Points]:
+    box = Box.of(operator, teachers)
+    probe = Probe(operator, box)
+    program = probe.program(F64)
+    assert isinstance(program, Program)
+    return Sites(probe, program, F64), Points(box, 0)
+
+
+def test_sites_see_branches_and_bisection_meets_them() -> None:
+    sites, points = sites_of(jumping)
     pool = points.uniform(512)
-    seen = traced(probe, pool)
-    assert seen is not None
+    seen = sites(pool)
     assert seen.keys.shape == seen.distances.shape
-    found = Guide(probe, points, seen.keys.shape[1]).boundaries(pool, seen, pairs=8)
+    found = Guide(sites, points).boundaries(pool, seen, pairs=8)
     at = (found.low[:, 0] - HIDDEN).abs() < 1e-12
     assert bool(at.any())
     assert float((found.high - found.low)[at].abs().amax()) <= math.ulp(HIDDEN)
@@ -153,31 +163,79 @@ def test_approach_enters_a_window_that_sampling_misses() -> None:
         inside = ((entropy[..., :1] - entropy[..., 1:2]).abs() < 1e-6) & (entropy[..., 2:].exp() > 162_000)
         return torch.softmax(-entropy + 5.0 * inside, dim=-1)
 
-    box = Box.of(window, 3)
-    probe, points = Probe(window, box), Points(box, 0)
+    sites, points = sites_of(window)
     pool = points.uniform(1024)
-    seen = traced(probe, pool)
-    assert seen is not None
-    near = Guide(probe, points, seen.keys.shape[1]).approach(pool, seen, generations=25)
+    near = Guide(sites, points).approach(pool, sites(pool), generations=25)
     inside = ((near[:, 0] - near[:, 1]).abs() < 1e-6) & (near[:, 2].exp() > 161_000)
     assert bool(inside.any())
     assert not bool(((pool[:, 0] - pool[:, 1]).abs() < 1e-6).any())
 
 
-@pytest.mark.parametrize(("values", "single"), [([2.0, 0.5], False), ([0.3, 0.7], True)])
-def test_precision_is_lost_by_inexact_constants_alone(values: list[float], single: bool) -> None:
-    with Precision() as precision:
-        torch.rand(4, 2, dtype=F64) * torch.tensor(values)
-    assert precision.single is single
+BRANCHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "comparison": lambda x: (x > 5.0).to(x),
+    "equality": lambda x: (x == 5.0).to(x),
+    "clamp": lambda x: x.clamp(2.0, 5.0),
+    "relu": lambda x: torch.relu(x - 5.0),
+    "where": lambda x: torch.where(x < 5.0, x, 2 * x),
+    "maximum": lambda x: torch.maximum(x, 5.0 + 0 * x),
+    "floor": lambda x: torch.floor(x / 5),
+    "round": torch.round,
+    "sign": lambda x: torch.sign(x - 5.0),
+    "remainder": lambda x: x % 5.0,
+    "peak": lambda x: x.amax(-1, keepdim=True) + 0 * x,
+    "order": lambda x: x.sort(dim=-1, stable=True).values,
+    "whole numbers": lambda x: x.long().to(x),
+    "a cell of a table": lambda x: torch.arange(13, dtype=x.dtype)[x.long()],
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES.values(), ids=BRANCHES)
+def test_each_kind_of_branch_is_a_site_whose_sides_differ(branch: Callable[[Tensor], Tensor]) -> None:
+    @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    def branching(entropy: Tensor) -> Tensor:
+        return torch.softmax(-branch(entropy), dim=-1)
+
+    sites, points = sites_of(branching)
+    seen = sites(torch.cat([points.uniform(256), points.picks(256), torch.full((1, 3), 5.0, dtype=F64)]))
+    assert seen.keys.shape[1] > 0
+    assert bool((seen.keys != seen.keys[0]).any())
+
+
+def test_form_is_what_is_computed_whatever_the_dtype() -> None:
+    prior = torch.tensor([0.5, 0.3, 0.2])
+
+    def made(switch: bool) -> UserRule:
+        @rule(scale="token", features={"entropy": (0.0, 12.0)})
+        def weighing(entropy: Tensor) -> Tensor:
+            steep = 2.0 if switch and entropy.dtype is torch.float32 else 1.0
+            return torch.softmax(-steep * entropy + prior.to(entropy), dim=-1)
+
+        return weighing
+
+    for switch in (False, True):
+        wide, narrow = (made(switch).program(3, dtype) for dtype in (F64, torch.float32))
+        assert isinstance(wide, Program)
+        assert isinstance(narrow, Program)
+        assert (form(wide) == form(narrow)) is not switch
+
+
+@pytest.mark.parametrize(("values", "dtype"), [([2.0, 0.5], F64), ([0.3, 0.7], torch.float32)])
+def test_precision_is_lost_by_inexact_constants_alone(values: list[float], dtype: torch.dtype) -> None:
+    @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    def tilted(entropy: Tensor) -> Tensor:
+        return torch.softmax(-entropy * torch.tensor(values), dim=-1)
+
+    box = Box.of(tilted, 2)
+    probe = Probe(tilted, box)
+    probe.read_precision(Points(box, 0).uniform(16), F64)
+    assert probe.rounding[F64] is dtype
 
 
 def test_climbing_reaches_a_corner() -> None:
     box = Box.of(plain, 3)
     points, probe = Points(box, 0), Probe(plain, box)
     target = torch.tensor([12.0, 0.0, 12.0], dtype=F64)
-    reached = climb(
-        lambda x: -(x - target).abs().sum(-1), points.uniform(4), points, generations=60, children=24, probe=probe
-    )
+    reached = climb(lambda x: -(x - target).abs().sum(-1), points.uniform(4), points, generations=60, children=24)
     assert float((reached - target).abs().amax(dim=-1).min()) < 0.05
     visited = ascend(lambda _, w, log_w: w[:, 1], points.uniform(4), probe, steps=12)
     assert float(probe(visited)[0][:, 1].max()) > 0.99
@@ -247,7 +305,7 @@ def test_lines_pass_through_their_base_and_scans_point_at_a_jump() -> None:
     points, probe = Points(box, 0), Probe(stepped, box)
     start, end = lines(points, points.uniform(1))
     assert len(start) == 2 + 2
-    low, high = scan(start[:1], end[:1], 4096, probe, probe)
+    low, high = scan(start[:1], end[:1], 4096, probe, box)
     assert bool(((low[:, 0] <= math.pi) & (high[:, 0] > math.pi)).any())
 
 
@@ -277,12 +335,26 @@ def test_negative_weights_that_sum_to_one_break_positivity_alone() -> None:
 def test_shrinking_ends_at_round_numbers() -> None:
     box = Box.of(plain, 3)
     rows = torch.tensor([[3.70143, 9.8812, 0.4442]], dtype=F64)
-    simple = shrink(rows, box, lambda r: float(r[0, 1]) > 7)
-    assert simple.tolist() == [[0.0, 12.0, 0.0]]
-    window = shrink(rows, box, lambda r: 3.700 < float(r[0, 0]) < 3.71 and float(r[0, 1]) > 7)
+    simple, last = shrink(rows, box, lambda r: float(r[0, 1]), 7.0)
+    assert (simple.tolist(), last) == ([[0.0, 12.0, 0.0]], 12.0)
+    window, _ = shrink(rows, box, lambda r: float(3.700 < float(r[0, 0]) < 3.71 and float(r[0, 1]) > 7), 0.5)
     assert window[0, 0].item() == 3.701
     assert set(window[0, 1:].tolist()) <= {0.0, 12.0}
     assert keeps(0.3, 0.1) == pytest.approx(0.2)
+
+
+def test_shrinking_keeps_what_it_has_when_the_time_is_up() -> None:
+    left = [3]
+
+    def measure(rows: Tensor) -> float:
+        if left[0] == 0:
+            raise TimeUp
+        left[0] -= 1
+        return float(rows[0, 1])
+
+    rows = torch.tensor([[3.70143, 9.8812, 0.4442]], dtype=F64)
+    simple, _ = shrink(rows, Box.of(plain, 3), measure, 7.0)
+    assert float(simple[0, 1]) > 7
 
 
 def test_coupling_is_reduced_to_the_two_rows_that_show_it() -> None:
@@ -294,10 +366,9 @@ def test_coupling_is_reduced_to_the_two_rows_that_show_it() -> None:
     changes = Changes(Probe(coupled, box), F64)
     pool = torch.cat([Points(box, 0).uniform(300) * 0.9, torch.tensor([[12.0, 0.0]], dtype=F64)])
     coupling = Coupling(changes, pool, 1e-12, 0)
-    coupling.run(rounds=1)
-    small = coupling.smallest()
-    assert small is not None
-    size, row, batch, _ = small
-    assert len(batch) <= 33
-    assert size > 1e-3
+    coupling.run(rounds=1, calls=3)
+    _, row, batch, _ = next(found for found in coupling.ranked() if changes.beside(found[2], found[1]) > 1e-12)
+    row, batch = drop(row, batch, lambda rows, row: changes.beside(rows, row) > 1e-12)
+    assert len(batch) == 2
+    assert changes.beside(batch, row) > 1e-3
     assert float(batch[row].max()) < 11.9

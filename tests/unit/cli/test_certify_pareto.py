@@ -32,7 +32,7 @@ def test_a_rule_that_reads_no_gradients_is_refuted_with_some() -> None:
 
 
 def test_a_rule_that_claims_it_is_asked_without_being_told() -> None:
-    asked = ("certify", "aekd", "--param", "cap=1", "--teachers", "2", "--seconds", "0.1", "--json", "c.json")
+    asked = ("certify", "aekd", "--param", "cap=1", "--teachers", "2", "--seconds", "1", "--json", "c.json")
     assert run(*asked).exit_code == 1  # a weight may be zero
     verdicts = {finding.axiom: finding.verdict for finding in load("c.json").findings}
     assert (verdicts["W-C"], verdicts["W-P"]) == ("PROVED", "VIOLATED")

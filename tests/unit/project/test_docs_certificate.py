@@ -10,6 +10,7 @@ import pytest
 
 from trivium.certify.certificate import Certificate, schema
 from trivium.certify.question import Finding, Question, Witness
+from trivium.certify.recheck import FREE
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 FIELDS = {field.alias or name for name, field in Certificate.model_fields.items()} | {
@@ -20,6 +21,13 @@ FIELDS = {field.alias or name for name, field in Certificate.model_fields.items(
 @pytest.mark.parametrize("field", sorted(FIELDS))
 def test_the_page_names_every_field(field: str) -> None:
     assert f"`{field}`" in (DOCS / "certificate.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", FREE)
+def test_the_page_names_every_field_that_nothing_can_compute_again(place: str) -> None:
+    text = (DOCS / "certificate.md").read_text(encoding="utf-8")
+    free = text[text.index("These fields are free") : text.index("And these are not compared")]
+    assert f"{place.removesuffix('.*').removeprefix('findings.*.')}`" in free
 
 
 def test_the_published_schema_is_fresh() -> None:

@@ -14,7 +14,7 @@ from trivium.certify.question import Question
 from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.testing import Check, parametrize_with_axioms
-from trivium.weighting import RULES, DomainMap, Entropy, Skill
+from trivium.weighting import RULES, DomainMap, Entropy, NashMTL, Skill, TorchJD
 
 SCHEME = compose(
     ["code", "prose", "headers"],
@@ -70,7 +70,8 @@ def test_the_conforming_form_of_another_rule_is_proved(check: Check) -> None:
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: p.rule.formula())
 def test_a_published_rule_breaks_what_is_listed_and_nothing_else(published: Published) -> None:
-    certificate = certify(published.rule, Question(3, influence=4.0, lipschitz=2.0), seconds=0.2)
+    seconds = 6.0 if isinstance(published.rule, NashMTL | TorchJD) else 1.0  # a solver is opaque: every call costs
+    certificate = certify(published.rule, Question(3, influence=4.0, lipschitz=2.0), seconds=seconds)
     assert {finding.axiom for finding in certificate.violated} == published.breaks
     for finding in certificate.violated:
         assert finding.witness is not None

@@ -124,7 +124,7 @@ def test_the_rule_is_certified_once() -> None:
 
 def test_a_rule_that_no_file_has_by_name_is_replayed_from_python() -> None:
     operator = softmax_rule(0.9)
-    check = next(check for check in checks([operator], seconds=0.1) if check.axiom == "W-N")
+    check = next(check for check in checks([operator], seconds=1.0) if check.axiom == "W-N")
     with pytest.raises(AssertionError) as failure:
         check()
     said = str(failure.value)
@@ -139,7 +139,7 @@ def test_a_rule_that_no_file_has_by_name_is_replayed_from_python() -> None:
 def test_a_built_in_rule_is_replayed_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rules = [tv.DomainMap((1, 0), budget=4.0)]
-    check = next(check for check in checks(rules, teachers=2, floor=0.2, seconds=0.1) if check.axiom == "W-B")
+    check = next(check for check in checks(rules, teachers=2, floor=0.2, seconds=1.0) if check.axiom == "W-B")
     with pytest.raises(AssertionError) as failure:
         check()
     lines = re.findall(r"(trivium (?:certify|replay) .*)", str(failure.value))
@@ -148,9 +148,9 @@ def test_a_built_in_rule_is_replayed_by_its_name(tmp_path: Path, monkeypatch: py
 
 def test_a_weaker_word_than_asked_fails_and_says_so() -> None:
     rules = [softmax_rule()]
-    lenient = next(check for check in checks(rules, seconds=0.1) if check.axiom == "W-N")
+    lenient = next(check for check in checks(rules, seconds=1.0) if check.axiom == "W-N")
     lenient()
-    strict = next(check for check in checks(rules, seconds=0.1, at_least="PROVED") if check.axiom == "W-N")
+    strict = next(check for check in checks(rules, seconds=1.0, at_least="PROVED") if check.axiom == "W-N")
     with pytest.raises(AssertionError, match=r"W-N .* is not PROVED"):
         strict()
 
@@ -177,7 +177,7 @@ class Boastful(ScoreRule):
 
 
 def test_constants_that_are_wrong_fail_their_own_check() -> None:
-    check = checks([Boastful()], seconds=0.1)[-1]
+    check = checks([Boastful()], seconds=1.0)[-1]
     assert check.id == "boastful-constants"
     with pytest.raises(AssertionError, match=r"breaks constants\."):
         check()

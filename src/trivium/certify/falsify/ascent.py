@@ -9,7 +9,6 @@ from torch import Tensor
 
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
-from trivium.weighting.base import RawRule
 
 #: A batch of points [N, D] to the value to climb [N]; what it evaluates it also observes.
 Climb = Callable[[Tensor], Tensor]
@@ -17,7 +16,7 @@ Climb = Callable[[Tensor], Tensor]
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def climb(value: Climb, parents: Tensor, points: Points, *, generations: int, children: int, probe: Probe) -> Tensor:
+def climb(value: Climb, parents: Tensor, points: Points, *, generations: int, children: int) -> Tensor:
     """The parents [M, D] after some generations of (1 + λ) selection on each of M islands.
 
     A child differs from its parent in one, some or all coordinates, by a step whose size is log-uniform over nine
@@ -30,8 +29,6 @@ def climb(value: Climb, parents: Tensor, points: Points, *, generations: int, ch
     best = value(parents)
     rows = torch.arange(m)
     for _ in range(generations):
-        if probe.late:
-            break
         offspring = _mutate(parents, points, children)
         if children >= 4:
             offspring[:, 0] = parents[torch.randint(m, (m,), generator=generator)]  # migration
@@ -63,7 +60,7 @@ def _mutate(parents: Tensor, points: Points, children: int) -> Tensor:
     return torch.where((kind > 0.92) & (kind < 1.0), tied, offspring)
 
 
-def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int) -> Tensor:
+def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Every point visited while following the gradient of a score by autograd, [M · steps, D].
 
     Normalized steps of 2^−t of the span, so flat stretches are crossed as well as steep ones. Empty where the
@@ -73,7 +70,7 @@ def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int) -> Tensor
     current, visited = parents, []
     free = torch.where(box.integer, 0.0, 1.0)
     for step in range(steps):
-        gradient = _gradient(score, current, probe)
+        gradient = _gradient(score, current, probe, dtype)
         if gradient is None:
             break
         length = 0.5 ** (1 + step * 24 / max(1, steps)) * box.span * free
@@ -82,22 +79,14 @@ def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int) -> Tensor
     return torch.cat(visited) if visited else parents[:0]
 
 
-def _gradient(score: Score, points: Tensor, probe: Probe) -> Tensor | None:
+def _gradient(score: Score, points: Tensor, probe: Probe, dtype: torch.dtype) -> Tensor | None:
     """∂ score/∂ point [M, D] with NaN as zero, or None."""
     leaf = points.clone().requires_grad_(True)
-    operator, box = probe.operator, probe.box
+    probe.clock.check()
     try:
         with torch.enable_grad():
-            features = box.split(leaf, torch.float64)
-            if isinstance(operator, RawRule):
-                weights = operator.weights(features)
-                log_weights = weights.clamp(min=1e-300).log()
-            else:
-                log_weights = operator.log_weights(features).expand(len(points), box.teachers)
-                weights = log_weights.exp()
+            weights, log_weights, _ = probe.evaluate(leaf, dtype)
             (gradient,) = torch.autograd.grad(score(leaf, weights, log_weights).sum(), leaf)
     except Exception:  # not differentiable, whatever the reason
         return None
-    probe.rows += len(points)
-    probe.calls += 1
     return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

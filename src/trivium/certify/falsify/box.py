@@ -67,9 +67,18 @@ class Box:
         inside = torch.minimum(torch.maximum(points, self.low), self.high)
         return torch.where(self.integer, inside.round(), inside)
 
+    def cast(self, points: Tensor, dtype: torch.dtype) -> Tensor:
+        """The points in ``dtype``; whole numbers stay in the box, as 299 must, of which bfloat16 makes 300."""
+        cast = points.to(dtype)
+        if dtype is torch.float64 or not bool(self.integer.any()):
+            return cast
+        over, under = cast > self.high, cast < self.low
+        inward = torch.nextafter(cast, torch.where(over, -torch.inf, torch.inf).to(dtype))
+        return torch.where(self.integer & (over | under), inward, cast)
+
     def split(self, points: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Features [..., K] or [..., 1] by name. Operators that read no feature learn K from ``teachers``."""
-        cast = points.to(dtype)
+        cast = self.cast(points, dtype)
         widths = [r.width(self.teachers) for r in self.ranges.values()]
         features = {name: part.clone() for name, part in zip(self.ranges, cast.split(widths, dim=-1), strict=True)}
         features["teachers"] = cast.new_zeros((*points.shape[:-1], self.teachers))

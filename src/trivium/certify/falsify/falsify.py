@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from trivium.certify.falsify.findings import Findings
-from trivium.certify.falsify.memory import Memory
 from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import quiet
 from trivium.certify.falsify.search import Search
@@ -22,27 +21,26 @@ def falsify(
     seed: int = 0,
     constants: Constants | None = None,
     other_teachers: bool = True,
-    memory: Memory | None = None,
 ) -> dict[str, Finding]:
     """Search the operator's feature box for a breach of every axiom asked.
 
     NOT FALSIFIED means that this search found nothing, VIOLATED comes with a witness that :func:`replay` reproduces.
-    The operator is a black box; where it computes with PyTorch its branches are followed, and where it can be
-    differentiated its gradients are, but nothing depends on either.
+    Where the operator can be captured it is the graph of one row that is searched, in each dtype the one captured
+    there: its branches and numbers are read off its nodes, and its gradients are followed. What is opaque is called as
+    it is written, in batches.
 
     Args:
         operator: a rule or scheme over features [..., K].
         question: the axioms with their parameters, and K.
-        seconds: effort, about this long at most on one core; the number of evaluations follows from it and not from
-            the clock, which only ends a search that takes four times as long. CPU time of this thread: other jobs on
-            the machine change nothing, unless they leave it less than a quarter of the time.
+        seconds: effort; the number of evaluations follows from it and not from the clock. It mostly takes a third of
+            them on one core, of a captured operator at most twice (CPU time of this thread, which other jobs on the
+            machine do not change), of an opaque one at most as many and one call (of CPU and wall-clock time the
+            longer, since it may sleep). What was left out is said. The capture itself does not count.
         seed: of all random choices; the caller's random state is left as it was.
         constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
             ``constants.regularity``.
         other_teachers: whether a rule that accepts other numbers of teachers, from 1 to 16, but gives NaN there breaks
             W-N (a division by K − 1, a deviation over one teacher).
-        memory: what the operator could remember before its very first call; by default what it holds now. It is put
-            back when the search ends.
 
     Returns:
         a finding for each id in ``question.axioms``, and for the constants when given.
@@ -64,10 +62,6 @@ def falsify(
         beside = falsify(with_gradients(operator), alone, seconds=brief, seed=seed, other_teachers=False)
         return {**found, "W-C": beside["W-C"]}
     with quiet(seed):
-        memory = memory or Memory(operator)
         search = Search(operator, question, seconds, seed, constants)
         search.run(other_teachers)
-        search.ask_from_the_start(memory)
-        found = Findings(search, question).all()
-        memory.restore()
-        return found
+        return Findings(search, question).all()

@@ -7,15 +7,19 @@ import math
 import torch
 from torch import Tensor
 
+from trivium.axioms import FunctionOfItsRow
 from trivium.certify.falsify.box import Box
-from trivium.certify.falsify.function import MANY
-from trivium.certify.falsify.objectives import Candidate, Objective, Worst
+from trivium.certify.falsify.clock import TimeUp
+from trivium.certify.falsify.function import MANY, Changes, Found, differing, drop, from_graph
+from trivium.certify.falsify.objectives import Candidate, Worst
 from trivium.certify.falsify.pareto import said_gram
 from trivium.certify.falsify.probe import DTYPES, Probe
 from trivium.certify.falsify.regularity import Pairs
+from trivium.certify.falsify.rounding import errors
 from trivium.certify.falsify.search import Search
 from trivium.certify.falsify.shrink import keeps, shrink
 from trivium.certify.question import Finding, Question, Witness
+from trivium.weighting.program import Opaque, Program
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _CONFIRMATIONS = 3
@@ -28,189 +32,230 @@ class Findings:
         self.search, self.question = search, question
         self.ground = search.ground
         self.probe, self.box = search.ground.probe, search.ground.box
-        self.text = "; ".join(search.ground.said)
 
     def all(self) -> dict[str, Finding]:
         """A finding for each axiom asked, then for each kind of declared constant."""
         asked = list(self.question.axioms)
         if self.search.constants is not None:
             asked += ["constants.influence", "constants.gap", "constants.regularity"]
-        by_pairs = {pairs.allowance.axiom: pairs for pairs in self.ground.pairs}
         found = {}
-        for axiom in asked:
-            if axiom == "W-F":
-                found[axiom] = self.function()
-            elif axiom in by_pairs:
-                found[axiom] = self.regularity(by_pairs[axiom])
-            else:
-                found[axiom] = self.pointwise(axiom)
-        return found
+        for axiom in sorted(asked, key="W-F".__eq__):  # which takes long, where there is no graph
+            every = [pairs for pairs in self.search.pairs if pairs.allowance.axiom == axiom]
+            try:
+                found[axiom] = self.function() if axiom == "W-F" else self.pointwise(axiom)
+                for pairs in every:
+                    finding = self.regularity(pairs)
+                    if pairs is every[0] or finding.verdict == "VIOLATED":
+                        found[axiom] = finding
+                    if finding.verdict == "VIOLATED":
+                        break
+            except TimeUp:
+                said = "no time was left to confirm what may be a breach"
+                found[axiom] = Finding(axiom, "NOT FALSIFIED", None, search=f"{self.search.told(axiom)}; {said}")
+        return {axiom: found[axiom] for axiom in asked}
 
     def pointwise(self, axiom: str) -> Finding:
         """W-N, W-P, W-B, W-S, W-C and declared influence and gaps."""
         if axiom == "W-N" and (raising := self._raising()) is not None:
             return raising
-        sources = [(self.box, self.probe, self.ground.worst)]
-        sources += [(box, Probe(self.probe.operator, box), worst) for box, worst in self.search.others]
-        for box, probe, worst in sources:
+        sources = [(self.probe, self.ground.worst)]
+        sources += [
+            (Probe(self.probe.operator, box, self.probe.clock, leads=False), worst) for box, worst in self.search.others
+        ]
+        for probe, worst in sources:
             for candidate in _ranked(worst, axiom):
-                if candidate.excess > 0 and (finding := self._confirm(candidate, box, probe)) is not None:
+                if candidate.excess > 0 and (finding := self._confirm(candidate, probe)) is not None:
                     return finding
-        best = _ranked(self.ground.worst, axiom)
-        if not best:
-            return Finding(axiom, "NOT FALSIFIED", None, search=self.text)
-        top = best[0]
-        where = self._where(top.point, self.box, top.dtype)
-        slack = max(0.0, top.residual - top.excess) if math.isfinite(top.excess) else 0.0
-        return Finding(axiom, "NOT FALSIFIED", top.residual, slack, where, search=self.text)
+        for top in _ranked(self.ground.worst, axiom)[:1]:
+            where = self._where(top.point, self.box, top.dtype)
+            slack = max(0.0, top.residual - top.excess) if math.isfinite(top.excess) else 0.0
+            return Finding(axiom, "NOT FALSIFIED", top.residual, slack, where, search=self.search.told(axiom))
+        return Finding(axiom, "NOT FALSIFIED", None, search=self.search.told(axiom))
 
-    def _confirm(self, candidate: Candidate, box: Box, probe: Probe) -> Finding | None:
-        objective = candidate.objective
+    def _confirm(self, candidate: Candidate, probe: Probe) -> Finding | None:
+        objective, box, dtype = candidate.objective, probe.box, candidate.dtype
         assert objective is not None
-        dtype, rounded = candidate.dtype, probe.rounding.get(candidate.dtype, candidate.dtype)
+        seen: dict[str, Tensor] = {}
+        must = [-math.inf]
 
-        def alone(rows: Tensor) -> tuple[float, float, Tensor]:
+        def breach(rows: Tensor) -> float:
+            """The residual, −∞ where it is within rounding."""
             weights, log_weights = probe.alone(rows[0], dtype)
-            seen = rows[:1].to(dtype).double()  # as the rule sees it, and as a witness keeps it
-            slack = float(objective.slack(seen, log_weights.nan_to_num(nan=0.0), rounded)[0])
-            return float(objective.value(seen, weights, log_weights)[0]), slack, weights
+            point = box.cast(rows[:1], dtype).double()  # as the rule sees it, and as a witness keeps it
+            rounded = probe.rounding.get(dtype, dtype)
+            slack = objective.slack(point, log_weights.nan_to_num(nan=0.0), rounded)[0]
+            residual = objective.value(point, weights, log_weights)[0]
+            if bool(residual > slack) and float(residual) > must[0]:
+                seen.update(weights=weights[0], slack=slack)
+            return float(residual) if bool(residual > slack) else -math.inf
 
-        seen = [alone(candidate.point[None]) for _ in range(_CONFIRMATIONS)]
-        if any(residual <= slack for residual, slack, _ in seen):
+        with probe.clock.confirming():
+            found = [breach(candidate.point[None]) for _ in range(_CONFIRMATIONS)]
+        if min(found) == -math.inf:
             return None
-        residual, slack, _ = seen[0]
-        limit = keeps(residual, slack)
-
-        def holds(rows: Tensor) -> bool:
-            value, own, _ = alone(rows)
-            return value > max(limit, own)
-
-        rows = shrink(candidate.point[None], box, holds)
-        final, slack, weights = alone(rows)
-        features = box.nested(rows, dtype)
+        must[0] = keeps(found[0], float(seen["slack"]))
+        rows, final = shrink(candidate.point[None], box, breach, must[0])
+        final = found[0] if math.isnan(final) else final
         said = said_gram(box.gram(rows)[0]) if objective.axiom == "W-C" else ""
-        note = self._sentence(objective, weights[0], final, box) + said + self._in(dtype)
-        witness = Witness(objective.axiom, features, None, _NAMES[dtype], box.teachers, final, note, 0, self.question)
+        note = self._sentence(candidate, seen["weights"], final, box) + said + self._in(dtype)
         where = self._where(rows[0], box, dtype)
-        return Finding(objective.axiom, "VIOLATED", residual, max(0.0, slack), where, search=self.text, witness=witness)
+        slack = max(0.0, float(seen["slack"]))
+        return self._violated(objective.axiom, box, dtype, found[0], slack, where, rows, None, final, note)
 
     def regularity(self, pairs: Pairs) -> Finding:
-        """W-R and declared regularity."""
-        axiom, dtype = pairs.allowance.axiom, self.ground.dtype
-        slack = pairs.tolerance
+        """W-R or declared regularity, in the dtype of the pairs."""
+        axiom, dtype = pairs.allowance.axiom, pairs.dtype
+        slack, program = pairs.tolerance, self.probe.program(dtype)
         alone = [-math.inf]
+
+        def residual(rows: Tensor) -> float:
+            log_u, log_v = (self.probe.alone(row, dtype)[1] for row in rows)
+            return float(pairs.residual(rows[:1], rows[1:], log_u, log_v)[0])
+
         for pair in pairs.kept:
             assert pair.other is not None
-            limit = max(slack, pair.residual - pair.excess if math.isfinite(pair.excess) else slack)
-
-            def residual(rows: Tensor) -> float:
-                log_u, log_v = (self.probe.alone(row, dtype)[1] for row in rows)
-                return float(pairs.residual(rows[:1], rows[1:], log_u, log_v)[0])
-
-            rows = torch.stack([pair.point, pair.other])
-            seen = [residual(rows) for _ in range(_CONFIRMATIONS)]
-            alone.append(min(seen))
-            if min(seen) <= limit or self._shaky(rows, min(seen)):
-                continue
-            must = keeps(min(seen), limit)
-            rows = shrink(rows, self.box, lambda r, must=must: residual(r) > must)  # type: ignore[misc]
-            final = residual(rows)
+            rows = self.box.cast(torch.stack([pair.point, pair.other]), dtype).double()
+            with self.probe.clock.confirming():
+                seen = min(residual(rows) for _ in range(_CONFIRMATIONS))
+                alone.append(seen)
+                limit = max(slack, pair.residual - pair.excess if math.isfinite(pair.excess) else slack)
+                if limit < seen < math.inf and isinstance(program, Program):  # no rounding makes ∞
+                    limit = max(limit, float(errors(program, self.box, rows, dtype).sum()))
+                if seen <= limit or self._shaky(rows, seen, dtype):
+                    continue
+            rows, final = shrink(rows, self.box, residual, keeps(seen, limit))
+            rows, final = self.box.cast(rows, dtype).double(), seen if math.isnan(final) else final
             apart = self.box.distances(rows[:1], rows[1:])
             allowed = float(pairs.allowance(apart)[0])
-            note = (
-                f"features {float(apart.max()):.6g} apart move the weights by {final + allowed:.6g} nats, "
-                f"{allowed:.6g} are allowed"
-            )
-            features, other = (self.box.nested(row[None], dtype) for row in rows)
-            witness = Witness(axiom, features, other, _NAMES[dtype], self.box.teachers, final, note, 0, self.question)
+            note = f"features {float(apart.max()):.6g} apart move the weights by {final + allowed:.6g} nats, "
+            note += f"{allowed:.6g} are allowed{self._in(dtype)}"
             where = f"{self._where(rows[0], self.box, dtype)} against {self.box.describe(rows[1])}"
-            return Finding(axiom, "VIOLATED", pair.residual, limit, where, search=self.text, witness=witness)
+            return self._violated(axiom, self.box, dtype, pair.residual, limit, where, rows[:1], rows[1:], final, note)
         # Pairs are seen in batches; of a rule that looks across its batch only a row by itself says anything.
-        worst: float | None = max(alone) if pairs.worst > slack else pairs.worst
-        worst = worst if worst is not None and math.isfinite(worst) else None
+        worst = max(alone) if pairs.worst > slack else pairs.worst
         where = ""
-        if pairs.kept:
-            pair = pairs.kept[0]
+        for pair in pairs.kept[:1]:
             assert pair.other is not None
             where = f"{self.box.describe(pair.point)} against {self.box.describe(pair.other)}"
-        return Finding(axiom, "NOT FALSIFIED", worst, slack, where, search=self.text)
+        seen_worst = worst if math.isfinite(worst) else None
+        return Finding(axiom, "NOT FALSIFIED", seen_worst, slack, where, search=self.search.told(axiom))
 
-    def _shaky(self, rows: Tensor, residual: float) -> bool:
+    def _shaky(self, rows: Tensor, residual: float, dtype: torch.dtype) -> bool:
         """Whether repeated calls alone explain the residual: then W-F is broken and this says nothing of W-R."""
-        logs = [torch.cat([self.probe.alone(row, self.ground.dtype)[1] for row in rows]) for _ in range(4)]
+        if self.probe.captured(dtype):
+            return False
+        logs = [torch.cat([self.probe.alone(row, dtype)[1] for row in rows]) for _ in range(4)]
         moved = max(float((log - logs[0]).abs().nan_to_num(nan=0.0).max()) for log in logs[1:])
         return moved * 4 > residual
 
     def function(self) -> Finding:
-        """W-F."""
-        coupling, changes, drift = self.search.coupling, self.search.changes, self.search.drift
-        limit, dtype = coupling.limit, changes.dtype
-        small = coupling.smallest()
-        if small is not None:
-            size, row, batch, other, note = self._smaller(*small, limit)
-        elif coupling.found:
-            size, row, batch, other = min(coupling.found, key=lambda f: (len(f[2]), -f[0]))
-            note = f"row {row} had weights that differed by {size:.3g}, once in {self.probe.calls:,} calls"
-        elif drift is not None:
-            size, row, batch, other = *drift, None
-            note = f"the same call gives weights that differ by {size:.3g} after {self.probe.calls:,} calls"
-        elif self.search.first is not None:
-            size, row, batch, other = self.search.first
-            note = f"row {row} has weights that differ by {size:.3g} if the first calls are on other rows"
-        else:
-            return Finding("W-F", "NOT FALSIFIED", coupling.worst, limit, "every batch compared", search=self.text)
-        behind = None if other is None else self.box.nested(other, dtype)
-        features = self.box.nested(batch, dtype)
-        name, teachers = _NAMES[dtype], self.box.teachers
-        witness = Witness("W-F", features, behind, name, teachers, size, note, row, self.question)
-        where = f"row {row} of {len(batch)}: {self.box.describe(batch[row])}"
-        return Finding("W-F", "VIOLATED", size, limit, where, search=self.text, witness=witness)
+        """W-F: of a graph there is nothing to search but whether the function as written is another one."""
+        for dtype in (d for d in self.search.dtypes if d is not torch.bfloat16 and self.probe.captured(d)):
+            found = differing(self.probe.operator, self.box, dtype)
+            if found is not None:
+                return self._as_written(*found, dtype)
+        for coupling in self.search.couplings:
+            ranked = coupling.ranked()
+            for size, row, batch, other in ranked:
+                try:
+                    finding = self._coupled((size, row, batch, other), coupling.changes, coupling.limit)
+                except TimeUp:
+                    break
+                if finding is not None:
+                    return finding
+            for size, row, batch, other in ranked[:1]:
+                note = f"row {row} had weights that differed by {size:.3g}, once in {self.probe.calls:,} calls"
+                return self._other_weights(size, row, batch, other, coupling.limit, coupling.changes.dtype, note)
+        worst = max((coupling.worst for coupling in self.search.couplings), default=0.0)
+        limit = max((coupling.limit for coupling in self.search.couplings), default=0.0)
+        program = self.probe.program(self.ground.dtype)
+        where = f"opaque ({program}): batches compared" if isinstance(program, Opaque) else "a graph of one row"
+        return Finding("W-F", "NOT FALSIFIED", worst, limit, where, search=self.search.told("W-F"))
 
-    def _smaller(
-        self, size: float, row: int, batch: Tensor, other: Tensor | None, limit: float
-    ) -> tuple[float, int, Tensor, Tensor | None, str]:
-        changes, must = self.search.changes, keeps(size, limit)
+    def _as_written(self, batch: Tensor, row: int, line: int | None, dtype: torch.dtype) -> Finding:
+        limit = FunctionOfItsRow().tolerance(dtype, self.box.teachers)
+
+        def moved(rows: Tensor, row: int) -> float:
+            self.probe.clock.check()
+            try:
+                return float(from_graph(self.probe.operator, self.box, rows, dtype)[row])
+            except Exception:  # a batch that it refuses shows nothing
+                return 0.0
+
+        row, batch = drop(row, batch, lambda rows, row: moved(rows, row) > limit)
+        batch, _ = shrink(batch, self.box, lambda rows: moved(rows, row), limit, 120 if len(batch) <= MANY else 20)
+        size = float(from_graph(self.probe.operator, self.box, batch, dtype)[row])
+        place = f"line {line}: " if line is not None else ""
+        note = f"{place}as written, on a batch of {len(batch)}, row {row} has weights {size:.3g} off its own by itself"
+        return self._other_weights(size, row, batch, None, limit, dtype, note + self._in(dtype))
+
+    def _coupled(self, found: Found, changes: Changes, limit: float) -> Finding | None:
+        """A change that shows again, in as few and as simple rows as it takes."""
+        _, row, batch, other = found
+        if len(batch) > MANY:
+            row, batch = drop(row, batch, lambda rows, row: changes.beside(rows, row) > limit)
+        change = changes.lasting(batch, other)
+        row = row if float(change[row]) > limit else int(change.argmax())
+        size = float(change[row])
+        if size <= limit:
+            return None
         # What a rule remembers from this search is not there in another process: such a batch stays as it is.
         if float(changes.of(batch[row : row + 1])[0]) > limit:
             note = f"row {row} has weights that change by {size:.3g} with the call or its shape"
-            return size, row, batch, other, note
+            return self._other_weights(size, row, batch, other, limit, changes.dtype, note)
+        must = keeps(size, limit)
         if other is not None and float(changes.lasting(batch)[row]) > must:
             other = None
         tries = 60 if len(batch) <= MANY else 10
-        simple = shrink(batch, self.box, lambda rows: float(changes.lasting(rows, other)[row]) > must, tries)
-        again = float(changes.lasting(simple, other)[row])
-        size, batch = (again, simple) if again > limit else (size, batch)
+        batch, again = shrink(batch, self.box, lambda rows: float(changes.lasting(rows, other)[row]), must, tries)
+        size = size if math.isnan(again) else again
         note = f"row {row} has weights that change by {size:.3g} with the other rows of a batch of {len(batch)}"
-        return size, row, batch, other, note
+        return self._other_weights(size, row, batch, other, limit, changes.dtype, note)
+
+    def _other_weights(
+        self, size: float, row: int, batch: Tensor, other: Tensor | None, limit: float, dtype: torch.dtype, note: str
+    ) -> Finding:
+        where = f"row {row} of {len(batch)}: {self.box.describe(batch[row])}"
+        return self._violated("W-F", self.box, dtype, size, limit, where, batch, other, size, note, row)
 
     def _raising(self) -> Finding | None:
         """An input at which the rule raises is one at which it is not defined."""
         for point, message, dtype in self.probe.raised:
-            if dtype is not self.ground.dtype:
-                continue
 
-            def holds(rows: Tensor) -> bool:
-                return not self.probe.accepts(rows[0], dtype)  # noqa: B023
+            def raises(rows: Tensor, dtype: torch.dtype = dtype) -> float:
+                return 0.0 if self.probe.accepts(rows[0], dtype) else math.inf
 
-            if not holds(point[None]):
-                continue
-            rows = shrink(point[None], self.box, holds, tries=120)
-            witness = Witness(
-                "W-N",
-                self.box.nested(rows, dtype),
-                None,
-                _NAMES[dtype],
-                self.box.teachers,
-                math.inf,
-                f"the rule is not defined here, it raises {message}",
-                0,
-                self.question,
-            )
-            where = self._where(rows[0], self.box, dtype)
-            return Finding("W-N", "VIOLATED", math.inf, 0.0, where, search=self.text, witness=witness)
+            if dtype is self.ground.dtype and raises(point[None]) > 0:
+                rows, _ = shrink(point[None], self.box, raises, 0.0, tries=120)
+                where, note = (
+                    self._where(rows[0], self.box, dtype),
+                    f"the rule is not defined here, it raises {message}",
+                )
+                return self._violated("W-N", self.box, dtype, math.inf, 0.0, where, rows, None, math.inf, note)
         return None
 
-    def _sentence(self, objective: Objective, weights: Tensor, residual: float, box: Box) -> str:
+    def _violated(
+        self,
+        axiom: str,
+        box: Box,
+        dtype: torch.dtype,
+        residual: float,
+        slack: float,
+        where: str,
+        rows: Tensor,
+        other: Tensor | None,
+        final: float,
+        note: str,
+        row: int = 0,
+    ) -> Finding:
+        beside = None if other is None else box.nested(other, dtype)
+        features, name = box.nested(rows, dtype), _NAMES[dtype]
+        witness = Witness(axiom, features, beside, name, box.teachers, final, note, row, self.question)
+        return Finding(axiom, "VIOLATED", residual, slack, where, search=self.search.told(axiom), witness=witness)
+
+    def _sentence(self, candidate: Candidate, weights: Tensor, residual: float, box: Box) -> str:
+        objective = candidate.objective
+        assert objective is not None
         values = ", ".join(f"{value:.6g}" for value in weights.tolist())
         at = f" with {box.teachers} teachers" if box.teachers != self.question.teachers else ""
         if not bool(weights.isfinite().all()):

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trivium.certify.falsify.box import Box
-from trivium.certify.falsify.clock import Clock
+from trivium.certify.falsify.clock import Clock, TimeUp
 from trivium.certify.falsify.objectives import Worst, objectives
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
 from trivium.certify.falsify.regularity import Allowance, Pairs
-from trivium.certify.falsify.trace import Precision
 from trivium.certify.question import Question
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
 
-#: Seconds are a stop, not a measure: the search ends at this many times its nominal ones, by its :class:`Clock`.
-HARD_STOP = 4.0
 _MOST_SCALE = 32.0
 #: Numbers a row up to which a search takes its full number of rows.
 _WIDTH = 128
-#: Microseconds a row above which a rule is called slow, and the share of the search that it gets.
-_SLOW = ((60.0, 1 / 32), (6.0, 1 / 6))
+#: Rows that a search evaluates at effort 1, about, and the part of its seconds that they may take.
+_ROWS, _CAPTURED, _OPAQUE = 1.5e6, 0.7, 0.3
 
 
 @dataclass
@@ -35,10 +34,11 @@ class Ground:
         probe: evaluates the operator.
         points: where points come from.
         worst: the worst points of every pointwise objective.
-        pairs: the worst pairs of W-R and of declared regularity.
+        pairs: the worst pairs of W-R and of declared regularity, in ``dtype``.
         dtype: float64, or float32 for an operator that cannot be evaluated in float64.
         effort: 1 for five nominal seconds; every count is proportional to it.
-        said: what was searched, in words.
+        told: what was searched, in words, by pass.
+        sides: pairs of neighbours on two sides of a branch, if any was met.
     """
 
     probe: Probe
@@ -47,7 +47,8 @@ class Ground:
     pairs: list[Pairs]
     dtype: torch.dtype
     effort: float
-    said: list[str] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    sides: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of(
@@ -55,8 +56,13 @@ class Ground:
     ) -> Ground:
         """Before anything was evaluated but the center of the box and, for its pace, some random rows."""
         box = Box.of(operator, question.teachers)
-        probe = Probe(operator, box, limit=HARD_STOP * max(seconds, 0.5))
+        probe = Probe(operator, box)
+        if probe.captured(torch.float64):
+            probe.captured(torch.float32), probe.captured(torch.bfloat16)
+            _warm(probe, box)
+        probe.clock = Clock(waits=probe.clock.waits)
         usable = [d for d in (torch.float64, torch.float32) if probe.accepts(box.center, d)]
+        probe.clock.limit = seconds
         dtype = usable[0] if usable else torch.float64
         size = torch.maximum(box.low.abs(), box.high.abs())[~box.integer]
         scale = min(_MOST_SCALE, float(size.max())) if len(size) else 0.0
@@ -65,11 +71,10 @@ class Ground:
             allowances.append(Allowance.declared(constants, box))
         pairs = [Pairs(allowance, box, dtype) for allowance in allowances]
         worst = Worst(objectives(question, constants, scale, box))
-        ground = cls(probe, Points(box, seed), worst, pairs, dtype, min(20.0, max(0.05, seconds / 5)))
+        ground = cls(probe, Points(box, seed), worst, pairs, dtype, min(20.0, max(0.02, seconds / 5)))
         if box.dimension > _WIDTH:
             ground.effort *= _WIDTH / box.dimension
-        ground._pace()
-        ground._read_precision()
+        ground._pace(seconds)
         return ground
 
     @property
@@ -85,40 +90,59 @@ class Ground:
     def see(self, points: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """(w, log w) [N, K], observed by every pointwise objective."""
         asked = dtype or self.dtype
-        weights, log_weights = self.probe(points, asked)
-        self.worst.observe(points, weights, log_weights, asked, self.probe.rounding.get(asked, asked))
-        return weights, log_weights
+        weights, logs = [], []
+        for some, w, log_w in self.probe.parts(points, asked):
+            self.worst.observe(some, w, log_w, asked, self.probe.rounding.get(asked, asked))
+            weights.append(w)
+            logs.append(log_w)
+        return torch.cat(weights), torch.cat(logs)
 
     def count(self, number: int) -> int:
         """A number of rows at effort 1, for this search."""
         return max(64, int(number * self.effort))
 
+    def steps(self, number: int) -> int:
+        """A number of generations at effort 1, for this search; fewer generations are missed more than fewer rows."""
+        return max(3, int(number * self.effort**0.5))
+
     def shuffled(self, pool: Tensor) -> Tensor:
         """The rows of a pool in random order."""
         return pool[torch.randperm(len(pool), generator=self.points.generator)]
 
-    def _pace(self) -> None:
-        """A rule that loops over rows in Python is searched with fewer of them."""
-        rows = self.points.uniform(512)
-        spent = []
-        for _ in range(3):
-            clock = Clock()
-            self.probe.accepts(rows, self.dtype)
-            spent.append(1e6 * clock.seconds() / len(rows))
-        for limit, share in _SLOW:
-            if min(spent) > limit:
-                self.effort *= share
-                self.said.append(f"a slow rule, so {share:.2g} of the usual search")
-                return
+    def say(self, about: str, words: str) -> None:
+        """What was searched, once about each thing and dtype."""
+        self.told[f"{about} {self.dtype}"] = words + ("" if self.dtype is torch.float64 else " in float32")
 
-    def _read_precision(self) -> None:
-        """A rule that computes in float32 inside rounds like float32, whatever it is given."""
-        rows = self.points.uniform(256)
-        precision = Precision()
-        with precision:
-            weights = self.probe(rows, self.dtype)[0]
-        finite = weights[weights.isfinite()]
-        if self.dtype is torch.float64 and (precision.single or bool((finite == finite.float().double()).all())):
-            self.probe.rounding[torch.float64] = torch.float32
-            for pairs in self.pairs:
-                pairs.dtype = torch.float32
+    def narrowed(self, dtype: torch.dtype, share: float) -> Ground:
+        """The same search in another dtype, with a share of the effort."""
+        pairs = [Pairs(pairs.allowance, self.box, dtype) for pairs in self.pairs]
+        return dataclasses.replace(self, pairs=pairs, dtype=dtype, effort=self.effort * share, sides=None)
+
+    def _pace(self, seconds: float) -> None:
+        """A rule whose rows cost much is searched with fewer of them, in steps of two, so that load changes little."""
+        rows, cost = 1, 0.0
+        while rows <= 512:
+            start = self.probe.clock.seconds()
+            try:
+                self.probe(self.points.uniform(rows), self.dtype)
+            except TimeUp:
+                break
+            cost = (self.probe.clock.seconds() - start) / rows
+            if cost * rows > seconds / 50:
+                break
+            rows *= 8
+        share, most = 1.0, (_OPAQUE if self.probe.clock.waits else _CAPTURED) * seconds
+        while share > 1e-4 and share * self.effort * _ROWS * cost > most:
+            share /= 2
+        if share < 1:
+            self.effort *= share
+            self.say("pace", f"a slow rule, so {share:.2g} of the usual search")
+
+
+def _warm(probe: Probe, box: Box) -> None:
+    """The first calls of a process load kernels, which takes longer than a short search may."""
+    point = box.center[None].clone().requires_grad_(box.dimension > 0)
+    with contextlib.suppress(Exception):  # what a rule raises is found by the search
+        log_w = probe.call(point)[1]
+        if log_w.requires_grad:
+            torch.autograd.grad(log_w.sum(), point, allow_unused=True)

@@ -1,4 +1,4 @@
-"""Points on both sides of every branch of a rule that a trace can see, and the values at which it branches."""
+"""Points on both sides of every branch in the graph of a rule, and the values at which it branches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from trivium.certify.falsify.ascent import climb
 from trivium.certify.falsify.points import Points
-from trivium.certify.falsify.probe import Probe
-from trivium.certify.falsify.trace import Traced, traced
+from trivium.certify.falsify.sites import Seen, Sites
 
-_HALVINGS = 56
+#: Each round cuts a segment into 16 pieces, so 14 rounds are 56 halvings.
+_CUTS, _ROUNDS = 16, 14
+_ISLANDS = 6
 _SITES = 96
 _LEVELS = 10
 
@@ -33,13 +35,12 @@ class Boundaries:
 
 
 class Guide:
-    """Follows a rule's branches. Useful only where the rule computes with PyTorch and branches outside Python."""
+    """Follows the branches of a captured rule."""
 
-    def __init__(self, probe: Probe, points: Points, columns: int) -> None:
-        self.probe, self.points, self.columns = probe, points, columns
-        self.box = probe.box
+    def __init__(self, sites: Sites, points: Points) -> None:
+        self.sites, self.points, self.box = sites, points, points.box
 
-    def boundaries(self, pool: Tensor, seen: Traced, pairs: int) -> Boundaries:
+    def boundaries(self, pool: Tensor, seen: Seen, pairs: int) -> Boundaries:
         """Bisect every branch that takes two values in the pool, along one coordinate at a time."""
         ends = self._changing(seen, pairs)
         if ends is None:
@@ -54,9 +55,7 @@ class Guide:
             step[:, coordinate] = b[:, coordinate]
             steps.append(step)
         path = torch.stack(steps, dim=1)
-        run = traced(self.probe, path.reshape(-1, d), self.columns)
-        if run is None:
-            return self._nothing()
+        run = self.sites(path.reshape(-1, d))
         keys = run.keys.reshape(len(a), d + 1, -1).gather(2, site[:, None, None].expand(-1, d + 1, 1)).squeeze(-1)
         changed = keys[:, 1:] != keys[:, :-1]
         keep = changed.any(dim=1)
@@ -67,21 +66,22 @@ class Guide:
         return Boundaries(low, high, self._levels(low, high))
 
     def bisect(self, low: Tensor, high: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
-        """Halve segments [M, D] on whose ends branch ``site`` [M] differs, down to neighbouring floats."""
-        start = traced(self.probe, low, self.columns) if len(low) else None
-        if start is None:
+        """Cut segments [M, D] on whose ends branch ``site`` [M] differs, down to neighbouring floats."""
+        if not len(low):
             return low, high
-        key = start.keys.gather(1, site[:, None])
-        for _ in range(_HALVINGS):
-            middle = self.box.snap((low + high) / 2)
-            run = traced(self.probe, middle, self.columns)
-            if run is None:
-                break
-            same = run.keys.gather(1, site[:, None]) == key
-            low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+        m, d = low.shape
+        key = self.sites(low).keys.gather(1, site[:, None])
+        t = torch.linspace(0, 1, _CUTS + 1, dtype=torch.float64)[1:-1, None]
+        rows = torch.arange(m)
+        for _ in range(_ROUNDS):
+            path = self.box.snap(torch.lerp(low[:, None], high[:, None], t)).reshape(-1, d)
+            keys = self.sites(path).keys.gather(1, site.repeat_interleave(_CUTS - 1)[:, None]).reshape(m, -1)
+            other = torch.cat([keys != key, torch.ones(m, 1, dtype=torch.bool)], dim=1).int().argmax(dim=1)
+            whole = torch.cat([low[:, None], path.reshape(m, -1, d), high[:, None]], dim=1)
+            low, high = whole[rows, other], whole[rows, other + 1]
         return low, high
 
-    def approach(self, pool: Tensor, seen: Traced, generations: int) -> Tensor:
+    def approach(self, pool: Tensor, seen: Seen, generations: int) -> Tensor:
         """Points near branches that the pool rarely takes, alone and two at a time: evolution on their distances.
 
         A window such as |x − 3| < 1e-5 is missed by any sampling, but the distance to it is not.
@@ -92,37 +92,22 @@ class Guide:
         first = torch.tensor([t[0] for t in targets])
         second = torch.tensor([t[1] for t in targets])
 
-        def distance(run: Traced, of: Tensor) -> Tensor:
+        def distance(run: Seen, of: Tensor) -> Tensor:
             near = (run.distances.abs() / scale).nan_to_num(nan=1.0, posinf=1.0)
             return torch.maximum(near.gather(1, first[of][:, None]), near.gather(1, second[of][:, None])).squeeze(1)
 
         near = (seen.distances.abs() / scale).nan_to_num(nan=1.0, posinf=1.0)
-        score = torch.maximum(near[:, first], near[:, second])
-        islands, children = 6, 16
-        parents = pool[score.topk(islands, dim=0, largest=False).indices.T.reshape(-1)]
-        owner = torch.arange(len(targets)).repeat_interleave(islands)
-        best = score.topk(islands, dim=0, largest=False).values.T.reshape(-1)
-        kept = [parents]
-        generator, span = self.points.generator, self.box.span
-        for _ in range(generations):
-            shape = (len(parents), children, self.box.dimension)
-            size = 10 ** (-9 * torch.rand((*shape[:2], 1), generator=generator, dtype=torch.float64))
-            noise = torch.randn(shape, generator=generator, dtype=torch.float64) * size * span
-            lone = torch.rand(shape, generator=generator) < 0.5
-            offspring = self.box.snap(parents[:, None] + torch.where(lone, noise, torch.zeros_like(noise)))
-            run = traced(self.probe, offspring.reshape(-1, shape[2]), self.columns)
-            if run is None or self.probe.late:
-                break
-            value = distance(run, owner.repeat_interleave(children)).reshape(shape[:2])
-            champion = value.argmin(dim=1)
-            rows = torch.arange(len(parents))
-            better = value[rows, champion] < best
-            parents = torch.where(better[:, None], offspring[rows, champion], parents)
-            best = torch.where(better, value[rows, champion], best)
-            kept.append(parents)
-        return torch.cat(kept[-4:])
+        best = torch.maximum(near[:, first], near[:, second]).topk(min(_ISLANDS, len(pool)), dim=0, largest=False)
+        owner = torch.arange(len(targets)).repeat_interleave(len(best.indices))
+        return climb(
+            lambda batch: -distance(self.sites(batch), owner.repeat_interleave(len(batch) // len(owner))),
+            pool[best.indices.T.reshape(-1)],
+            self.points,
+            generations=generations,
+            children=16,
+        )
 
-    def _targets(self, seen: Traced) -> tuple[list[tuple[int, int]], Tensor]:
+    def _targets(self, seen: Seen) -> tuple[list[tuple[int, int]], Tensor]:
         """Branches that one side of is rare, and pairs of branches; the scale of each distance."""
         known = ~seen.distances.isnan().all(dim=0)
         scale = seen.distances.abs().nan_to_num(nan=0.0, posinf=0.0).median(dim=0).values.clamp(min=1e-12)
@@ -134,7 +119,7 @@ class Guide:
         pairs = [(i, j) for place, i in enumerate(pool) for j in pool[place + 1 :]]
         return [(s, s) for s in sites] + pairs, scale
 
-    def _changing(self, seen: Traced, pairs: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _changing(self, seen: Seen, pairs: int) -> tuple[Tensor, Tensor, Tensor] | None:
         starts, ends, sites = [], [], []
         generator = self.points.generator
         n = len(seen.keys)

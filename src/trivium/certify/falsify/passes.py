@@ -7,41 +7,52 @@ from torch import Tensor
 
 from trivium.certify.falsify.ascent import ascend, climb
 from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.clock import TimeUp
 from trivium.certify.falsify.ground import Ground
 from trivium.certify.falsify.guide import Guide
 from trivium.certify.falsify.objectives import Objective, Worst
 from trivium.certify.falsify.points import Points
 from trivium.certify.falsify.probe import Probe
 from trivium.certify.falsify.regularity import climb_pairs, climb_slopes, noise, zoom
+from trivium.certify.falsify.rounding import errors
 from trivium.certify.falsify.scan import lines, scan
-from trivium.certify.falsify.trace import traced
+from trivium.certify.falsify.sites import Sites, form
+from trivium.simplex.rounding import log_slack
+from trivium.weighting.base import UserRule
+from trivium.weighting.program import Program
 
 #: Axioms whose tolerance still says something in bfloat16.
-_NARROW = frozenset({"W-N", "W-P", "W-B"})
+NARROW = frozenset({"W-N", "W-P", "W-B"})
 _STARTS = 24
 #: Steps, in spans, by which points leave a branch on either side.
 _AWAY = (1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def follow(ground: Ground, pool: Tensor) -> Tensor:
-    """Bisect the branches that a trace sees; returns the pool with points at and around them."""
-    probe, points = ground.probe, ground.points
+    """Bisect the branches in the graph; returns the pool with points at and around them."""
+    points, program = ground.points, ground.probe.program(ground.dtype)
     some = ground.shuffled(pool)[: ground.count(4096)]
-    seen = traced(probe, some) if ground.dtype is torch.float64 else None
-    if seen is None or seen.keys.shape[1] == 0:
+    if not isinstance(program, Program):
         return pool
-    guide = Guide(probe, points, seen.keys.shape[1])
-    close = guide.approach(some, seen, generations=int(12 + 8 * ground.effort))
-    both = torch.cat([close, some])
-    run = traced(probe, both, guide.columns)
-    if run is None:
+    sites = Sites(ground.probe, program, ground.dtype)
+    try:
+        seen = sites(some)
+        if seen.keys.shape[1] == 0:
+            return pool
+        guide = Guide(sites, points)
+        close = guide.approach(some, seen, generations=ground.steps(20))
+        both = torch.cat([close, some])
+        found = guide.boundaries(both, sites(both), pairs=6)
+    except TimeUp:
+        raise
+    except Exception:  # the rule raises somewhere in its box, which the plain evaluation reports
         return pool
-    found = guide.boundaries(both, run, pairs=6)
     points.add_levels(found.levels)
     richer = torch.cat([points.picks(ground.count(8192)), points.mixed(ground.count(4096))])
     ground.see(richer)
     sides = torch.cat([found.low, found.high])
     log_w = ground.see(sides)[1]
+    ground.sides = (found.low, found.high)
     for pairs in ground.pairs:
         pairs.observe(found.low, found.high, log_w[: len(found.low)], log_w[len(found.low) :])
     step = (found.high - found.low).sign() * ground.box.span
@@ -49,27 +60,31 @@ def follow(ground: Ground, pool: Tensor) -> Tensor:
         [ground.box.snap(x) for size in _AWAY for x in (found.low - size * step, found.high + size * step)]
     )
     ground.see(torch.cat([close, around]))
-    ground.said.append(f"{len(sides)} points beside branches, by bisection")
+    ground.say("branches", f"{len(sides)} points beside branches, by bisection")
     keep = ground.shuffled(torch.cat([sides, close, around]))[:4096]
     return torch.cat([pool, keep, richer[:2048]])
 
 
 def scan_lines(ground: Ground, pool: Tensor) -> None:
-    """Dense lines along every coordinate through four base points; the oddest intervals are cut further."""
+    """Dense lines along every coordinate through four base points; the oddest intervals are cut further.
+
+    Where there is no graph to read, lines are all there is to find a spike: then they are walked again and again, each
+    time between the points of the last.
+    """
     bases = torch.cat([ground.points.uniform(2), ground.shuffled(pool)[:2]])
     start, end = lines(ground.points, bases)
     if len(start) == 0:
         return
-    # Without gradients there are no operations to trace either, so lines are all there is to find a spike.
-    opaque = len(ascend(lambda _, w, log_w: log_w[:, 0], bases, ground.probe, steps=1)) == 0
-    count = max(512, min(2**17, int(ground.effort * (2.4e6 if opaque else 6e5) / len(start))))
-    low, high = scan(start, end, count, ground.see, ground.probe)
-    for pairs in ground.pairs:
-        residual = pairs.observe(low, high, ground.see(low)[1], ground.see(high)[1])
-        top = residual.topk(min(48, len(residual))).indices
-        zoom(low[top], high[top], ground.see, pairs)
-        zoom(low, high, ground.see, pairs, levels=3, bends=True)
-    ground.said.append(f"{len(start)} lines of {count:,} points")
+    rounds = 1 if ground.probe.captured(ground.dtype) else 6
+    count = max(256, min(2**17, int(ground.effort * 4e5 / len(start))))
+    for done in range(rounds):
+        low, high = scan(start, end, count, ground.see, ground.box, skip=done * len(start))
+        for pairs in ground.pairs:
+            residual = pairs.observe(low, high, ground.see(low)[1], ground.see(high)[1])
+            top = residual.topk(min(48, len(residual))).indices
+            zoom(low[top], high[top], ground.see, pairs)
+            zoom(low, high, ground.see, pairs, levels=3, bends=True)
+        ground.say("lines", f"{len(start)} lines of {(done + 1) * count:,} points")
 
 
 def climb_all(ground: Ground) -> None:
@@ -79,9 +94,10 @@ def climb_all(ground: Ground) -> None:
         if known is None or ground.box.dimension == 0:
             continue
         starts = torch.cat([known, ground.points.mixed(_STARTS), ground.points.uniform(_STARTS)])
-        ground.see(ascend(objective.value, starts, ground.probe, steps=int(6 + 10 * ground.effort)))
+        steps = ground.steps(16)
+        ground.see(ascend(objective.value, starts, ground.probe, steps=steps, dtype=ground.dtype))
         _evolve(ground, objective, index, ground.dtype)
-    ground.said.append("gradient and evolutionary ascent")
+        ground.say("ascent", "gradient and evolutionary ascent")
 
 
 def _evolve(ground: Ground, objective: Objective, index: int, dtype: torch.dtype) -> None:
@@ -92,10 +108,24 @@ def _evolve(ground: Ground, objective: Objective, index: int, dtype: torch.dtype
         lambda batch: objective.value(batch, *ground.see(batch, dtype)),
         torch.cat([known, ground.points.uniform(8), ground.points.picks(8)]),
         ground.points,
-        generations=int(8 + 16 * ground.effort),
+        generations=ground.steps(24),
         children=24,
-        probe=ground.probe,
     )
+
+
+def read_rounding(ground: Ground, pool: Tensor) -> None:
+    """What rounding may do to a pair: derived from the graph at some points, or measured where there is none."""
+    if not ground.pairs or ground.box.dimension == 0:
+        return
+    program = ground.probe.program(ground.dtype)
+    for pairs in ground.pairs:
+        if isinstance(program, Program):
+            ground.probe.clock.check()
+            pairs.noise = 2 * float(errors(program, ground.box, ground.shuffled(pool)[:64], ground.dtype).max())
+        else:
+            some = ground.points.uniform(48 if ground.effort > 0.1 else 12)
+            seen = noise(some[::2], some[1::2], ground.see, pairs)
+            pairs.noise = max(16 * seen, log_slack(ground.rounding))
 
 
 def slopes(ground: Ground, pool: Tensor) -> None:
@@ -105,7 +135,6 @@ def slopes(ground: Ground, pool: Tensor) -> None:
         if ground.box.dimension == 0:
             continue
         u, v = points.uniform(24), points.uniform(24)
-        pairs.noise = noise(u, v, ground.see, pairs)
         zoom(u, v, ground.see, pairs)
         zoom(u, v, ground.see, pairs, bends=True)
         shuffled = ground.shuffled(pool)
@@ -113,51 +142,83 @@ def slopes(ground: Ground, pool: Tensor) -> None:
         far = pairs.observe(one, two, ground.see(one)[1], ground.see(two)[1]).topk(min(16, len(one))).indices
         zoom(one[far], two[far], ground.see, pairs)
         starts = torch.cat([shuffled, points.uniform(64)])[-ground.count(1280 // (1 + ground.box.dimension)) :]
-        climb_slopes(starts, ground.see, pairs, points, ground.probe, int(4 + 8 * ground.effort))
-        climb_pairs(ground.see, pairs, points, ground.probe, int(4 + 12 * ground.effort))
+        climb_slopes(starts, ground.see, pairs, points, ground.steps(12))
+        climb_pairs(ground.see, pairs, points, ground.steps(16))
 
 
-def other_dtypes(ground: Ground, pool: Tensor) -> None:
-    """float32 for every pointwise axiom, bfloat16 for W-N, W-P and W-B."""
-    names = [str(ground.dtype)]
-    for dtype in (torch.float32, torch.bfloat16):
-        if dtype is ground.dtype or not ground.probe.accepts(ground.box.center, dtype):
-            continue
-        names.append(str(dtype))
-        everything = ground.worst
-        best = [c.point[None] for kept in everything.best.values() for c in kept]
-        if dtype is torch.bfloat16:
-            ground.worst = Worst([o for o in everything.objectives if o.axiom in _NARROW])
-        ground.see(torch.cat([pool[: ground.count(6144)], pool[-ground.count(2048) :], *best]), dtype)
-        if dtype is torch.bfloat16:
-            everything.merge(ground.worst)
-            ground.worst = everything
-            continue
+def single(ground: Ground, narrow: Ground, pool: Tensor) -> None:
+    """float32: every pointwise axiom, and pairs. Where it computes something else than float64 does, all over again."""
+    probe, dtype = ground.probe, narrow.dtype
+    best = [c.point[None] for kept in ground.worst.best.values() for c in kept]
+    ground.see(torch.cat([pool[: ground.count(6144)], pool[-ground.count(2048) :], *best]), dtype)
+    ours, theirs = probe.program(dtype), probe.program(ground.dtype)
+    alike = isinstance(ours, Program) and isinstance(theirs, Program) and form(ours) == form(theirs)
+    if not alike:
+        narrow_pool = follow(narrow, pool)
         for index, objective in enumerate(ground.worst.objectives):
             if not objective.strict:
                 _evolve(ground, objective, index, dtype)
-    ground.said.append(", ".join(name.removeprefix("torch.") for name in names))
+    if not narrow.pairs or ground.box.dimension == 0:
+        return
+    read_rounding(narrow, pool)
+    if not alike:
+        slopes(narrow, narrow_pool)
+        scan_lines(narrow, narrow_pool)
+        return
+    some = ground.shuffled(pool)[: 2 * (ground.count(2048) // 2)]
+    half = len(some) // 2
+    ends = [(some[:half], some[half : 2 * half])]
+    if ground.sides is not None:
+        ends.append(ground.sides)
+    kept = [pair for pairs in ground.pairs for pair in pairs.kept if pair.other is not None]
+    if kept:
+        ends.append((torch.stack([c.point for c in kept]), torch.stack([c.other for c in kept if c.other is not None])))
+    u, v = torch.cat([a for a, _ in ends]), torch.cat([b for _, b in ends])
+    log_u, log_v = narrow.see(u)[1], narrow.see(v)[1]
+    for pairs in narrow.pairs:
+        pairs.observe(u, v, log_u, log_v)
 
 
-def other_teachers(ground: Ground, seed: int) -> list[tuple[Box, Worst]]:
+def half(ground: Ground, pool: Tensor) -> None:
+    """bfloat16, for W-N, W-P and W-B."""
+    everything = ground.worst
+    best = [c.point[None] for kept in everything.best.values() for c in kept]
+    ground.worst = Worst([o for o in everything.objectives if o.axiom in NARROW])
+    try:
+        ground.see(torch.cat([pool[: ground.count(6144)], pool[-ground.count(2048) :], *best]), torch.bfloat16)
+    finally:
+        everything.merge(ground.worst)
+        ground.worst = everything
+
+
+def other_teachers(ground: Ground, seed: int, found: list[tuple[Box, Worst]]) -> None:
     """For which other K up to 16 the rule gives no numbers. One that is written for K alone raises, which is no breach,
-    and one whose weights then sum to something else was not asked about."""
-    found, tried = [], []
+    and one whose weights then sum to something else was not asked about. The function is asked, and its graph is where
+    that gives none, since a capture for each K costs more than the rest of a search."""
+    tried = []
+    operator, dtype = ground.probe.operator, ground.dtype
     for teachers in range(1, 17):
         if teachers == ground.box.teachers:
             continue
-        box = Box.of(ground.probe.operator, teachers)
-        probe, points = Probe(ground.probe.operator, box), Points(box, seed)
+        box = Box.of(operator, teachers)
+        probe, points = Probe(operator, box, ground.probe.clock, leads=False), Points(box, seed)
+        probe.clock.check()
         rows = torch.cat([points.uniform(32), points.odd_one(32), points.tied(points.picks(32))])
-        if not probe.accepts(rows[0], ground.dtype):
+        if isinstance(operator, UserRule):
+            try:
+                written = operator.as_written(box.split(rows, dtype)).detach()
+            except Exception:
+                continue
+            rows = rows[written.double().isnan().any(dim=-1)] if len(written) == len(rows) else rows
+        elif not probe.accepts(rows[0], dtype):
             continue
         worst = Worst([o for o in ground.worst.objectives if o.axiom == "W-N"])
-        weights, log_weights = probe(rows, ground.dtype)
-        undefined = weights.isnan().any(dim=-1)
-        worst.observe(rows[undefined], weights[undefined], log_weights[undefined], ground.dtype, ground.dtype)
+        if len(rows):
+            weights, log_weights = probe(rows, dtype)
+            undefined = weights.isnan().any(dim=-1)
+            worst.observe(rows[undefined], weights[undefined], log_weights[undefined], dtype, dtype)
         found.append((box, worst))
         ground.probe.rows += probe.rows
         tried.append(teachers)
     if tried:
-        ground.said.append(f"numbers also for K in {tried[0]}…{tried[-1]}")
-    return found
+        ground.say("teachers", f"numbers also for K in {tried[0]}…{tried[-1]}")

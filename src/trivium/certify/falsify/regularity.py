@@ -14,14 +14,14 @@ from trivium.certify.falsify.ascent import climb
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.objectives import Candidate, jump_slack
 from trivium.certify.falsify.points import Points
-from trivium.certify.falsify.probe import Probe
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import influence
 from trivium.simplex.rounding import log_slack
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 _CUTS = 33
-_MOST_NOISE = 1e-6
+#: Nats that a rule without a graph may lose to rounding before it is called a break.
+_MOST_NOISE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,22 @@ class Pairs:
     allowance: Allowance
     box: Box
     dtype: torch.dtype
-    noise: float = 0.0
+    noise: float = 0.0  # nats that rounding inside the rule may account for
     worst: float = -math.inf
     kept: list[Candidate] = field(default_factory=list)
 
     @property
     def tolerance(self) -> float:
-        """Residuals up to this may be rounding: that of the dtype, or what the rule itself was seen to do."""
-        return max(log_slack(self.dtype), 16 * self.noise)
+        """Residuals up to this may be rounding: that of the dtype, or what the operations of the rule add up to."""
+        return max(log_slack(self.dtype), self.noise)
 
     def residual(self, u: Tensor, v: Tensor, log_u: Tensor, log_v: Tensor) -> Tensor:
-        """d_H(w(u), w(v)) − allowance [N]; −inf where weights are not numbers, which is a matter of W-N."""
-        allowed = self.allowance(self.box.distances(u, v))
+        """d_H(w(u), w(v)) − allowance [N]; −inf where weights are not numbers, which is a matter of W-N, or underflow
+        in less than float64, which is one of W-P."""
+        allowed = self.allowance(self.box.distances(self._cast(u), self._cast(v)))
         found = Regularity().residual(log_u, log_v, allowed)
+        if self.dtype is not torch.float64:
+            found = torch.where((log_u.isinf() | log_v.isinf()).any(dim=-1), math.nan, found)
         return found.nan_to_num(nan=-math.inf, posinf=math.inf)
 
     def observe(self, u: Tensor, v: Tensor, log_u: Tensor, log_v: Tensor) -> Tensor:
@@ -72,10 +75,11 @@ class Pairs:
         residual = self.residual(u, v, log_u, log_v)
         if len(u) == 0:
             return residual
-        apart = (u != v).any(dim=-1)
+        apart = (self._cast(u) != self._cast(v)).any(dim=-1)
         seen = torch.where(apart, residual, torch.full_like(residual, -math.inf))
         self.worst = max(self.worst, float(seen.max()))
-        top = (seen - jump_slack(self.dtype, log_u, log_v)).topk(min(3, len(seen)))
+        beyond = seen - jump_slack(self.dtype, log_u, log_v).clamp(min=self.noise)
+        top = torch.where(seen == math.inf, math.inf, beyond).topk(min(3, len(seen)))
         for value, row in zip(top.values.tolist(), top.indices.tolist(), strict=True):
             if math.isfinite(value) or value > 0:
                 pair = Candidate(u[row].clone(), float(residual[row]), value, self.dtype, other=v[row].clone())
@@ -83,6 +87,10 @@ class Pairs:
         self.kept.sort(key=lambda c: -c.excess)
         del self.kept[12:]
         return residual
+
+    def _cast(self, points: Tensor) -> Tensor:
+        """As the operator sees them."""
+        return points if self.dtype is torch.float64 else self.box.cast(points, self.dtype).double()
 
 
 def zoom(
@@ -117,14 +125,15 @@ def zoom(
 def noise(u: Tensor, v: Tensor, evaluate: Evaluate, pairs: Pairs) -> float:
     """The jump left when ordinary segments are cut down to nothing: what rounding inside the rule does, in nats.
 
-    The median over the segments, so that a rule with some real jumps is not excused, and at most 1e-6.
+    The median over the segments, so that a rule with some real jumps is not excused, and at most 1e-6 in float64. Asked
+    of operators that have no graph to derive it from.
     """
     silent = Pairs(Allowance("", lipschitz=0.0), pairs.box, pairs.dtype)
     a, b = zoom(u, v, evaluate, silent, levels=11)
     log_a, log_b = evaluate(a)[1], evaluate(b)[1]
     jump = silent.residual(a, b, log_a, log_b)
     jump = jump[jump.isfinite()]
-    return min(_MOST_NOISE, float(jump.median())) if len(jump) else 0.0
+    return min(_MOST_NOISE[pairs.dtype], float(jump.median())) if len(jump) else 0.0
 
 
 def steepness(points: Tensor, evaluate: Evaluate, pairs: Pairs, step: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,7 +188,7 @@ def stretch(points: Tensor, direction: Tensor, evaluate: Evaluate, pairs: Pairs)
         pairs.observe(a, b, evaluate(a)[1], evaluate(b)[1])
 
 
-def climb_slopes(starts: Tensor, evaluate: Evaluate, pairs: Pairs, points: Points, probe: Probe, effort: int) -> None:
+def climb_slopes(starts: Tensor, evaluate: Evaluate, pairs: Pairs, points: Points, effort: int) -> None:
     """Evolve points toward the steepest place, then stretch a pair there."""
     for step in (1e-6, 1e-3):
         final = climb(
@@ -188,14 +197,13 @@ def climb_slopes(starts: Tensor, evaluate: Evaluate, pairs: Pairs, points: Point
             points,
             generations=effort,
             children=8,
-            probe=probe,
         )
         slope, base, direction = steepness(final, evaluate, pairs, step)
         top = slope.topk(min(16, len(slope))).indices
         stretch(base[top], direction[top], evaluate, pairs)
 
 
-def climb_pairs(evaluate: Evaluate, pairs: Pairs, points: Points, probe: Probe, effort: int) -> None:
+def climb_pairs(evaluate: Evaluate, pairs: Pairs, points: Points, effort: int) -> None:
     """Evolve the worst pairs themselves: both ends together, or one alone."""
     if not pairs.kept:
         return
@@ -205,8 +213,6 @@ def climb_pairs(evaluate: Evaluate, pairs: Pairs, points: Points, probe: Probe, 
     m, d = u.shape
     rows, children = torch.arange(m), 16
     for _ in range(effort):
-        if probe.late:
-            return
         shape = (m, children, d)
         size = 10 ** (-8 * torch.rand((m, children, 1), generator=points.generator, dtype=torch.float64))
         shift, own = (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from trivium.certify.falsify.box import Box
-from trivium.certify.falsify.function import Changes
-from trivium.certify.falsify.memory import Memory, first_calls
+from trivium.certify.falsify.function import Changes, from_graph
 from trivium.certify.falsify.objectives import objectives
 from trivium.certify.falsify.pareto import with_gradients
 from trivium.certify.falsify.probe import DTYPES, Probe, quiet
@@ -23,8 +22,9 @@ PATIENCE = 20_000
 def replay(operator: Operator, witness: Witness, constants: Constants | None = None) -> float:
     """The residual of a witness, computed again in this process: > 0 where the axiom still breaks.
 
-    Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the residual is the
-    largest change of any of its rows. An exception or NaN weights give +inf for W-N.
+    Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the residual is how
+    far the function as it is written, on that batch, is from its graph at a row; of an opaque operator the largest
+    change of any row with the rows beside it and the call. An exception or NaN weights give +inf for W-N.
 
     Args:
         operator: the rule or scheme, as it is now.
@@ -51,10 +51,10 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
     probe = Probe(operator, box)
     with quiet(seed=0):
         if witness.axiom == "W-F":
-            changes, first = Changes(probe, dtype), 0.0
-            if other is not None and not (memory := Memory(operator)).empty:
-                first = float(first_calls(changes.call, memory, points, other).max())
-            return max(first, float(changes.of(points, other, 0 if first > 0 else PATIENCE).max()))
+            written = float(from_graph(operator, box, points, dtype).max())
+            if probe.captured(dtype):
+                return written
+            return max(written, float(Changes(probe, dtype).of(points, other, PATIENCE).max()))
         if witness.axiom.startswith("constants.") and constants is None:
             constants = operator.constants(witness.teachers) if isinstance(operator, Rule) else None
             if constants is None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from trivium.certify.falsify.box import Box
 from trivium.certify.falsify.points import Points
-from trivium.certify.falsify.probe import Probe
 from trivium.simplex.geometry import hilbert, influence
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -31,20 +30,19 @@ def lines(points: Points, bases: Tensor) -> tuple[Tensor, Tensor]:
     return (torch.stack(starts), torch.stack(ends)) if starts else (none, none)
 
 
-def scan(start: Tensor, end: Tensor, count: int, evaluate: Evaluate, probe: Probe) -> tuple[Tensor, Tensor]:
+def scan(start: Tensor, end: Tensor, count: int, evaluate: Evaluate, box: Box, skip: int = 0) -> tuple[Tensor, Tensor]:
     """Evaluate ``count`` points of each line [M, D], evenly spaced, and an eighth as many crowding at its ends.
 
-    Every line has its grid at another offset, so what lies between the points of one is met by another.
+    Every line has its grid at another offset, so what lies between the points of one is met by another;
+    ``skip`` counts lines that came before.
 
     Returns:
         the intervals between neighbours over which weights move most, and most out of line with the next ones.
     """
     lows, highs = [start[:0]], [end[:0]]
     for number, (a, b) in enumerate(zip(start, end, strict=True)):
-        if probe.late:
-            break
-        t = _places(count, offset=(number * _GOLDEN) % 1)
-        path = probe.box.snap(torch.lerp(a, b, t[:, None]))
+        t = _places(count, offset=((number + skip) * _GOLDEN) % 1)
+        path = box.snap(torch.lerp(a, b, t[:, None]))
         path[0], path[-1] = a, b
         _, log_w = evaluate(path)
         moved = hilbert(log_w[1:], log_w[:-1]).nan_to_num(nan=0.0, posinf=torch.finfo(torch.float64).max)

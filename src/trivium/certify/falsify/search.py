@@ -1,118 +1,165 @@
-"""One search: its passes in order, and the part of it that is about calls and not about points."""
+"""One search: its passes in order, each of which may be cut short by the clock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from trivium.axioms import FunctionOfItsRow
-from trivium.certify.falsify import means, passes
+from trivium.certify.falsify import passes
 from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.clock import TimeUp
 from trivium.certify.falsify.function import Changes, Coupling
 from trivium.certify.falsify.ground import Ground
-from trivium.certify.falsify.literals import literals
-from trivium.certify.falsify.memory import Memory, first_calls
 from trivium.certify.falsify.objectives import Worst
+from trivium.certify.falsify.regularity import Pairs
+from trivium.certify.falsify.sites import numbers
 from trivium.certify.question import Question
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
+from trivium.weighting.program import Program
 
+#: A change of a weight that is never laid to how a batch is rounded.
+_NOISY = 1e-4
 #: More calls of the same rows at the end.
 _CALLS = 1000
 #: Numbers a row above which lines along every coordinate and slopes in all of them are out of reach.
 WIDE = 512
+#: Multiples of the seconds after which points, batches and the work on findings end: of a captured operator, whose
+#: search follows from counts and mostly takes a third of them, and of an opaque one, which may never come back.
+_CAPTURED, _OPAQUE = (1.5, 1.6, 1.9), (0.5, 0.7, 1.0)
 
 
 class Search:
     """One search of one operator; after :meth:`run` its attributes hold what was found.
 
-    The number of evaluations follows from ``seconds``, the number of coordinates and, in three coarse steps, from what
-    a row costs; so the verdict does not depend on the machine's load unless the hard stop is reached, which is said.
+    The number of evaluations follows from ``seconds``, the number of coordinates and, in coarse steps, from what a row
+    costs; so the verdict does not depend on the machine's load unless the time is up, which is said.
 
     Attributes:
         ground: with the worst points and pairs.
+        pairs: of every dtype.
         others: for each other number of teachers, its box and the worst points there.
-        coupling: batches in which some row changes.
-        first: (size, row, batch, other) where the first calls, on other, decide the weights of batch.
-        drift: (size, row, batch) where the same call gave other weights at the end than at the start.
+        couplings: of each dtype in which the operator is opaque, batches in which some row changes.
+        left: the passes that were cut short or left out.
     """
 
     def __init__(
         self, operator: Operator, question: Question, seconds: float, seed: int, constants: Constants | None
     ) -> None:
         self.operator, self.question, self.seed, self.constants = operator, question, seed, constants
-        self.ground = Ground.of(operator, question, seconds, seed, constants)
-        self.changes = Changes(self.ground.probe, self.ground.dtype)
+        self.seconds, self.left = seconds, list[str]()
         self.others: list[tuple[Box, Worst]] = []
-        self.coupling = Coupling(self.changes, self.ground.points.uniform(1), 0.0, seed)
-        self.drift: tuple[float, int, Tensor] | None = None
-        self.first: tuple[float, int, Tensor, Tensor] | None = None
+        self.couplings: list[Coupling] = []
+        self.ground = Ground.of(operator, question, seconds, seed, constants)
+        self.pairs: list[Pairs] = list(self.ground.pairs)
+        self.dtypes = [self.ground.dtype]
+        self.pool = self.ground.points.uniform(0)
 
     def run(self, other_teachers: bool) -> None:
         """Search everything once."""
         ground = self.ground
-        numbers = literals(self.operator)
-        ground.points.add_levels(numbers)
-        pool = ground.points.pool(ground.count(8192))
-        first = pool[:: max(1, len(pool) // 64)][:64]
-        before = self.changes.call(first)
-        ground.see(pool)
-        ground.said.append(f"corners, ties, edges, {len(numbers)} numbers of the source")
-        pool = passes.follow(ground, pool)
-        if ground.box.dimension <= WIDE:
-            passes.scan_lines(ground, pool)
-        passes.climb_all(ground)
-        if ground.box.dimension <= WIDE:
-            passes.slopes(ground, pool)
-        else:
-            ground.said.append(f"{ground.box.dimension} numbers a row: no lines, no slopes")
-        passes.other_dtypes(ground, pool)
-        if other_teachers:
-            self.others = passes.other_teachers(ground, self.seed)
-        self._function(pool, first, before, numbers)
-        ground.said.insert(0, f"{ground.probe.rows:,} rows in {ground.probe.calls:,} calls")
-        ground.said.append(f"seed {self.seed}")
-        if ground.probe.stopped:
-            ground.said.append("stopped early at the time limit")
+        wide = ground.box.dimension > WIDE
+        captured = ground.probe.captured(ground.dtype)
+        lines = ("lines", not wide, lambda: passes.scan_lines(ground, self.pool))
+        # What breaks everywhere is found however little time there is.
+        if captured:
+            with ground.probe.clock.confirming():
+                ground.see(ground.points.uniform(16))
+        self._until(0)
+        steps: list[tuple[str, bool, Callable[[], None]]] = [
+            ("points", True, self._points),
+            ("branches", captured, self._branches),
+            *([lines] if captured else []),
+            ("ascent", True, lambda: passes.climb_all(ground)),
+            ("slopes", not wide, lambda: passes.slopes(ground, self.pool)),
+            ("float32", ground.dtype is not torch.float32, self._single),
+            ("bfloat16", True, self._half),
+            ("other K", other_teachers, self._other_teachers),
+            *([] if captured else [lines]),
+        ]
+        for name, wanted, step in steps:
+            if wanted:
+                self._try(name, step)
+        if wide:
+            ground.say("width", f"{ground.box.dimension} numbers a row: no lines, no slopes")
+        self._until(1)
+        for dtype in (d for d in self.dtypes if d is not torch.bfloat16 and not ground.probe.captured(d)):
+            self._try(f"batches in {_name(dtype)}", lambda dtype=dtype: self._batches(dtype))  # type: ignore[misc]
+        self._until(2)
 
-    def ask_from_the_start(self, memory: Memory) -> None:
-        """Whether the first calls decide about later ones: a batch as the first call, and after calls on others."""
-        if memory.empty:
-            return
-        box, dtype = self.ground.box, self.ground.dtype
-        batches = [box.low[None], box.high[None], box.center[None], self.ground.points.uniform(3)]
-        batches.append(torch.cat([box.low[None], box.high[None]]))
-        for batch in batches:
-            for before in batches:
-                moved = first_calls(self.changes.call, memory, batch, before)
-                worst = float(moved.max())
-                if worst > FunctionOfItsRow().tolerance(self.ground.rounding, box.teachers) and (
-                    self.first is None or worst > self.first[0]
-                ):
-                    self.first = (worst, int(moved.argmax()), batch.clone(), before.clone())
-        self.ground.said.append(f"first calls from a fresh state, {dtype}".replace("torch.", ""))
-
-    def _function(self, pool: Tensor, first: Tensor, before: Tensor | None, numbers: Sequence[float]) -> None:
+    def told(self, axiom: str) -> str:
+        """What was searched for one axiom, in words."""
         ground = self.ground
-        noisy = max((pairs.noise for pairs in ground.pairs), default=0.0)
-        limit = max(FunctionOfItsRow().tolerance(ground.rounding, ground.box.teachers), 16 * noisy)
-        defined = pool[~ground.probe(pool, ground.dtype)[0].isnan().any(dim=-1)]
-        self.coupling = Coupling(self.changes, defined[: ground.count(12288)], limit, self.seed)
-        if len(defined):
-            self.coupling.run(rounds=max(1, int(2 * ground.effort)))
-            for batch in means.batches(numbers, ground.box, defined[:64]):
-                self.coupling.compare(batch)
-        self.coupling.repeat(first[:2], ground.count(_CALLS))
-        after = self.changes.call(first)
-        if before is not None and after is not None:
-            moved = (after - before).abs().amax(dim=-1).nan_to_num(nan=0.0)
-            if float(moved.max()) > limit:
-                self.drift = (float(moved.max()), int(moved.argmax()), first)
-        if self.coupling.found or self.drift:
+        if axiom in ("W-R", "constants.regularity"):
+            asked = [d for d in self.dtypes if any(pairs.dtype is d for pairs in self.pairs)]
+        else:
+            asked = [d for d in self.dtypes if d is not torch.bfloat16 or axiom in passes.NARROW]
+        said = [f"{ground.probe.rows:,} rows in {ground.probe.calls:,} calls", *ground.told.values()]
+        said += [", ".join(map(_name, asked)), f"seed {self.seed}"]
+        if self.left:
+            said.append(f"stopped early at the time limit: {', '.join(self.left)} cut short or left out")
+        return "; ".join(said)
+
+    def _until(self, phase: int) -> None:
+        clock = self.ground.probe.clock
+        clock.limit = self.seconds * (_OPAQUE if clock.waits else _CAPTURED)[phase]
+
+    def _try(self, name: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except TimeUp:
+            self.left.append(name)
+
+    def _points(self) -> None:
+        ground = self.ground
+        program = ground.probe.program(ground.dtype)
+        written = numbers(program) if isinstance(program, Program) else []
+        ground.points.add_levels(written)
+        ground.probe.read_precision(ground.points.uniform(256), ground.dtype)
+        self.pool = ground.points.pool(ground.count(8192))
+        ground.see(self.pool)
+        ground.say("points", f"corners, ties, edges, {len(written)} numbers of the graph")
+        passes.read_rounding(ground, self.pool)
+
+    def _branches(self) -> None:
+        self.pool = passes.follow(self.ground, self.pool)
+
+    def _single(self) -> None:
+        if self.ground.probe.accepts(self.ground.box.center, torch.float32):
+            self.dtypes.append(torch.float32)
+            narrow = self.ground.narrowed(torch.float32, 0.5)
+            self.pairs += narrow.pairs
+            passes.single(self.ground, narrow, self.pool)
+
+    def _half(self) -> None:
+        if self.ground.probe.accepts(self.ground.box.center, torch.bfloat16):
+            self.dtypes.append(torch.bfloat16)
+            passes.half(self.ground, self.pool)
+
+    def _other_teachers(self) -> None:
+        passes.other_teachers(self.ground, self.seed, self.others)
+
+    def _batches(self, dtype: torch.dtype) -> None:
+        ground = self.ground
+        noisy = max((pairs.noise for pairs in self.pairs if pairs.dtype is dtype), default=0.0)
+        rounded = ground.probe.rounding.get(dtype, dtype)
+        limit = max(FunctionOfItsRow().tolerance(rounded, ground.box.teachers), min(_NOISY, noisy))
+        pool = self.pool[: ground.count(4096)] if len(self.pool) else ground.points.uniform(64)
+        coupling = Coupling(Changes(ground.probe, dtype), pool, limit, self.seed)
+        self.couplings.append(coupling)
+        weights = ground.probe(pool, dtype)[0]
+        coupling.pool = pool[~weights.isnan().any(dim=-1)]
+        if len(coupling.pool):
+            coupling.run(max(1, int(2 * ground.effort)), ground.count(_CALLS))
+        if coupling.found:
             # A batch says nothing of a rule that looks across it, so the other axioms are asked row by row.
-            alone = [ground.probe.alone(row, ground.dtype) for row in pool[:: max(1, len(pool) // 256)]]
-            weights, log_weights = torch.cat([w for w, _ in alone]), torch.cat([log_w for _, log_w in alone])
-            rows = pool[:: max(1, len(pool) // 256)]
-            ground.worst.observe(rows, weights, log_weights, ground.dtype, ground.rounding)
+            rows = self.pool[:: max(1, len(self.pool) // 256)]
+            alone = [ground.probe.alone(row, dtype) for row in rows]
+            weights, logs = torch.cat([w for w, _ in alone]), torch.cat([log_w for _, log_w in alone])
+            ground.worst.observe(rows, weights, logs, dtype, rounded)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium.certify.falsify.box import Box
+from trivium.certify.falsify.clock import TimeUp
 
 _DECIMALS = (0, 1, 2, 3, 4, 5, 6, 8)
 
@@ -20,13 +21,15 @@ def keeps(residual: float, slack: float) -> float:
     return slack + 0.5 * (residual - slack) if residual > 0 else slack
 
 
-def shrink(rows: Tensor, box: Box, holds: Callable[[Tensor], bool], tries: int = 400) -> Tensor:
-    """Simplify witness rows [R, D] greedily; ``holds`` decides whether simplified rows still break the axiom.
+def shrink(
+    rows: Tensor, box: Box, measure: Callable[[Tensor], float], limit: float, tries: int = 400
+) -> tuple[Tensor, float]:
+    """Simplify witness rows [R, D] greedily, as long as ``measure`` of them exceeds ``limit``; also the last measure.
 
     Whole matrices are tried first, then each feature, then entries that all rows share, then single entries; a change
-    is kept if it costs fewer digits. Costs at most ``tries`` calls of ``holds``.
+    is kept if it costs fewer digits. Costs at most ``tries`` measures, fewer where the time is up.
     """
-    left = tries
+    left, last = tries, math.nan
     for _ in range(3):
         before = rows
         for candidate in _candidates(rows, box):
@@ -34,13 +37,17 @@ def shrink(rows: Tensor, box: Box, holds: Callable[[Tensor], bool], tries: int =
             if _cost(simpler, box) >= _cost(rows, box):
                 continue
             if left == 0:
-                return rows
+                return rows, last
             left -= 1
-            if holds(simpler):
-                rows = simpler
+            try:
+                value = measure(simpler)
+            except TimeUp:
+                return rows, last
+            if value > limit:
+                rows, last = simpler, value
         if torch.equal(before, rows):
             break
-    return rows
+    return rows, last
 
 
 def _candidates(rows: Tensor, box: Box) -> Iterator[Callable[[Tensor], Tensor]]:

@@ -1,202 +1,166 @@
-"""Functions of one number: exp, log, tanh, powers and the like.
-
-Each is given by its range over an interval and the range of its slope there; the chain rule does the rest.
-"""
+"""Entries for arithmetic and what is composed of it, entry by entry."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from trivium.certify.verify import interval as iv
-from trivium.certify.verify.bounds import OPERATIONS, Bounds, apply
-from trivium.certify.verify.interval import ULPS, Interval, lower, upper
-from trivium.certify.verify.lifting import lift
-from trivium.certify.verify.trace import UNDERFLOW, Trace, Unsupported
+from trivium.certify.verify.activations import normal_share
+from trivium.certify.verify.arithmetic import add, constant, divide, lerp, multiply, negative, subtract
+from trivium.certify.verify.bounds import Bounds, Unsupported
+from trivium.certify.verify.casts import cast, stepped
+from trivium.certify.verify.functions import sigmoid, softplus
+from trivium.certify.verify.interval import magnitude
+from trivium.certify.verify.rounding import FLOATS, own
+from trivium.certify.verify.selection import larger, smaller
+from trivium.certify.verify.table import Call, entry, needs_float, needs_number
 
-Range = Callable[[Interval], Interval]
-
-
-def unary(x: Bounds, value: Interval, slope: Range) -> Bounds:
-    """f(x) from the range of f and, over the sub-boxes, of its generalized derivative."""
-
-    def slopes() -> Interval | None:
-        inner = x.jacobian
-        if inner is None:
-            return None
-        steep = slope(x.box)
-        return iv.mul((steep[0].unsqueeze(-1), steep[1].unsqueeze(-1)), inner)
-
-    return Bounds(x.trace, value, slopes, x.axis)
+_ATEN = torch.ops.aten
 
 
-def rising(function: Callable[[Tensor], Tensor], least: float = -math.inf, most: float = math.inf) -> Range:
-    """Range of an increasing function with values in [least, most]."""
-
-    def value(x: Interval) -> Interval:
-        return lower(function(x[0]), ULPS).clamp_min(least), upper(function(x[1]), ULPS).clamp_max(most)
-
-    return value
-
-
-def bump(function: Callable[[Tensor], Tensor]) -> Range:
-    """Range of an even function ≥ 0 that falls away from zero."""
-
-    def value(x: Interval) -> Interval:
-        return lower(function(iv.magnitude(x)), ULPS).clamp_min(0.0), upper(function(iv.mignitude(x)), ULPS)
-
-    return value
+def _scaled(call: Call, x: Bounds, alpha: Any) -> Bounds:
+    if alpha == 1:
+        return x
+    if isinstance(alpha, bool) or x.dtype is torch.bool:
+        raise Unsupported(f"{call.name} with alpha={alpha}")
+    return multiply(x, constant(x, alpha))
 
 
-def step(x: Interval, below: float, above: float) -> Interval:
-    """Slopes of a function that bends at zero: one, the other, or anything between."""
-    low, high = min(below, above), max(below, above)
-    undecided = (x[0] <= 0) & (x[1] >= 0)
-    side = torch.where(x[0] > 0, above, below).to(torch.float64)
-    return torch.where(undecided, low, side), torch.where(undecided, high, side)
+@entry(_ATEN.add.Tensor, _ATEN.add.Scalar)
+def _add(call: Call, x: Any, other: Any, alpha: Any = 1) -> Bounds:
+    x, other = call.operands(x, other)
+    if x.dtype is torch.bool:  # or
+        return larger(x, _scaled(call, other, alpha))
+    return add(x, _scaled(call, other, alpha))
 
 
-def needs(x: Bounds, low: float, name: str, strict: bool) -> None:
-    """Marks sub-boxes where an argument may leave its domain."""
-    outside = x.box[0] <= low if strict else x.box[0] < low
-    x.trace.mark(outside.any(dim=-1), f"{name} of a number that may be below {low:.3g}")
+@entry(_ATEN.sub.Tensor, _ATEN.sub.Scalar)
+def _subtract(call: Call, x: Any, other: Any, alpha: Any = 1) -> Bounds:
+    x, other = call.operands(x, other)
+    needs_number(x, call.name)
+    return subtract(x, _scaled(call, other, alpha))
 
 
-_exp = rising(torch.exp, 0.0)
-_sigmoid_slope = bump(lambda x: torch.sigmoid(x) * torch.sigmoid(-x))
-_tanh_slope = bump(lambda x: 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x))
-_erf_slope = bump(lambda x: torch.exp(-x * x) * (2 / math.sqrt(math.pi)))
+@entry(_ATEN.rsub.Tensor, _ATEN.rsub.Scalar)
+def _subtract_from(call: Call, x: Any, other: Any, alpha: Any = 1) -> Bounds:
+    x, other = call.operands(x, other)
+    needs_number(x, call.name)
+    return subtract(other, _scaled(call, x, alpha))
 
 
-def _inverse_square(x: Interval) -> Interval:
-    return iv.inverse(square_of((lower(x[0]), upper(x[1]))))
+@entry(_ATEN.neg.default)
+def _negative(call: Call, x: Any) -> Bounds:
+    operand = call.lift(x)
+    needs_number(operand, call.name)
+    return negative(operand)
 
 
-def square_of(x: Interval) -> Interval:
-    """x²."""
-    return lower(iv.mignitude(x) ** 2).clamp_min(0.0), upper(iv.magnitude(x) ** 2)
+@entry(_ATEN.mul.Tensor, _ATEN.mul.Scalar)
+def _multiply(call: Call, x: Any, other: Any) -> Bounds:
+    x, other = call.operands(x, other)
+    if x.dtype is torch.bool:  # and
+        return smaller(x, other)
+    return multiply(x, other)
 
 
-_SIMPLE: dict[str, tuple[Range, Range]] = {
-    "exp": (_exp, _exp),
-    "expm1": (rising(torch.expm1, -1.0), _exp),
-    "sigmoid": (rising(torch.sigmoid, 0.0, 1.0), _sigmoid_slope),
-    "tanh": (rising(torch.tanh, -1.0, 1.0), _tanh_slope),
-    "erf": (rising(torch.erf, -1.0, 1.0), _erf_slope),
-    "atan": (rising(torch.atan), lambda x: iv.inverse(iv.add(square_of(x), (torch.ones(1), torch.ones(1))))),
-    "relu": (lambda x: (x[0].clamp(min=0.0), x[1].clamp(min=0.0)), lambda x: step(x, 0.0, 1.0)),
-    "abs": (lambda x: (iv.mignitude(x), iv.magnitude(x)), lambda x: step(x, -1.0, 1.0)),
-    "square": (square_of, lambda x: (lower(2 * x[0]), upper(2 * x[1]))),
-    "sin": (lambda x: _wave(x, 0.0), lambda x: _wave(x, math.pi / 2)),
-    "cos": (lambda x: _wave(x, math.pi / 2), lambda x: iv.neg(_wave(x, 0.0))),
-}
+@entry(_ATEN.div.Tensor, _ATEN.div.Scalar)
+def _divide(call: Call, x: Any, other: Any) -> Bounds:
+    return divide(call.lift(x), call.lift(other))
 
 
-def _wave(x: Interval, phase: float) -> Interval:
-    """Range of sin(x + phase): ±1 where a crest or trough may lie inside, else that of the ends."""
-    ends = [torch.sin(bound.clamp(-1e9, 1e9) + phase) for bound in x]
-    slack = 1e-15 * (iv.magnitude(x) + 4)  # of the phase and of where the crests are
-
-    def inside(offset: float) -> Tensor:
-        turn = 2 * math.pi
-        after = torch.floor((x[1] + slack + phase - offset) / turn)
-        return (after > torch.floor((x[0] - slack + phase - offset) / turn)) | ~(slack < 1e-6)
-
-    low = torch.minimum(*ends) - 2 * slack
-    high = torch.maximum(*ends) + 2 * slack
-    low = torch.where(inside(-math.pi / 2), -1.0, low.clamp_min(-1.0))
-    return low, torch.where(inside(math.pi / 2), 1.0, high.clamp_max(1.0))
+@entry(_ATEN.div.Tensor_mode, _ATEN.div.Scalar_mode)
+def _divide_whole(call: Call, x: Any, other: Any, rounding_mode: Any) -> Bounds:
+    if rounding_mode is None:
+        return divide(call.lift(x), call.lift(other))
+    if rounding_mode not in ("floor", "trunc"):
+        raise Unsupported(f"{call.name} with rounding_mode={rounding_mode}")
+    return _whole_quotient(call, x, other, torch.floor if rounding_mode == "floor" else torch.trunc)
 
 
-def _register(name: str, value: Range, slope: Range) -> None:
-    def operation(trace: Trace, x: Any, **options: Any) -> Bounds:
-        if any(options.values()):
-            raise Unsupported(f"{name} with {', '.join(options)}")
-        entry = lift(trace, x)
-        if name == "exp" and entry.exponential is not None:
-            return entry.exponential()
-        made = unary(entry, value(entry.value), slope)
-        if name == "exp":
-            made.scores = made.logarithm = lambda: entry
-        return made
-
-    OPERATIONS[name] = operation
+@entry(_ATEN.floor_divide.default, _ATEN.floor_divide.Scalar)
+def _floor_divide(call: Call, x: Any, other: Any) -> Bounds:
+    return _whole_quotient(call, x, other, torch.floor)
 
 
-for _name, (_value, _slope) in _SIMPLE.items():
-    _register(_name, _value, _slope)
+def _whole_quotient(call: Call, x: Any, other: Any, step: Any) -> Bounds:
+    """Of real numbers, taken for one of the whole numbers on either side where rounding may decide."""
+    x, other = call.operands(x, other)
+    needs_number(x, call.name)
+    kind = x.dtype
+    if kind not in FLOATS:
+        x, other = (cast(part, torch.float64) for part in (x, other))
+    return stepped(divide(x, other), step, kind)
 
 
-def log_of(x: Bounds) -> Bounds:
-    """log x without a mark: where x may vanish it is unbounded below, and where it may be negative above too."""
-    if x.logarithm is not None:
-        return x.logarithm()
-    value = (
-        torch.where(x.lo > 0, lower(torch.log(x.lo), ULPS), -math.inf),
-        torch.where(x.lo >= 0, upper(torch.log(x.hi), ULPS), math.inf),
-    )
-
-    def slope(box: Interval) -> Interval:
-        positive = box[0] > 0
-        low, high = iv.inverse(box)
-        return torch.where(positive, low, -math.inf), torch.where(positive, high, math.inf)
-
-    return unary(x, value, slope)
+@entry(_ATEN.silu.default)
+def _silu(call: Call, x: Any) -> Bounds:
+    operand = call.lift(x)
+    needs_float(operand, call.name)
+    return multiply(operand, sigmoid(operand))
 
 
-def scores_of(x: Bounds) -> Bounds:
-    """Bounds s with log x_m = s_m + a term common to the row, valid where x > 0."""
-    scores = x.scores() if x.scores is not None else log_of(x)
-    return scores.core
+@entry(_ATEN.gelu.default)
+def _gelu(call: Call, x: Any) -> Bounds:
+    """x·N(x), which the kernel computes as x/2·(1 + erf(x/√2))."""
+    operand = call.lift(x)
+    needs_float(operand, call.name)
+    return multiply(operand, normal_share(operand))
 
 
-def log(trace: Trace, x: Any) -> Bounds:
-    """log x, for x that a float32 can hold as a normal number."""
-    x = lift(trace, x)
-    needs(x, UNDERFLOW, "log", strict=False)
-    made = log_of(x)
-    if x.scores is not None:
-        made.modulo = scores_of(x)
+@entry(_ATEN.softplus.default)
+def _softplus(call: Call, x: Any, beta: Any = 1, threshold: Any = 20) -> Bounds:
+    """log(1 + e^{βx})/β, and x itself where βx is above the threshold."""
+    operand = call.lift(x)
+    needs_float(operand, call.name)
+    if not 0 < beta < math.inf:
+        raise Unsupported(f"softplus with beta={beta}")
+    if beta == 1:
+        return softplus(operand, float(threshold))
+    factor = constant(operand, beta)
+    return divide(softplus(multiply(operand, factor), float(threshold)), factor)
+
+
+@entry(_ATEN.logaddexp.default)
+def _log_add_exp(call: Call, x: Any, other: Any) -> Bounds:
+    """x + log(1 + e^(y − x))."""
+    x, other = call.operands(x, other)
+    needs_float(x, call.name)
+    made = add(x, softplus(subtract(other, x)))
+    size = torch.maximum(magnitude(x.wide_box), magnitude(other.wide_box))
+    made.error = made.error + own(x.dtype, size, 8.0)
+    made.modulo = None
     return made
 
 
-def log1p(trace: Trace, x: Any) -> Bounds:
-    """log(1 + x)."""
-    x = lift(trace, x)
-    needs(x, -1.0, "log1p", strict=True)
-    one = torch.ones(1, dtype=torch.float64)
-    return unary(x, rising(torch.log1p)(x.value), lambda box: iv.inverse(iv.add(box, (one, one))))
+@entry(_ATEN.lerp.Scalar, _ATEN.lerp.Tensor)
+def _lerp(call: Call, x: Any, end: Any, weight: Any) -> Bounds:
+    x, end, weight = (call.lift(part) for part in (x, end, weight))
+    needs_float(x, call.name)
+    return lerp(x, end, weight)
 
 
-def sqrt(trace: Trace, x: Any) -> Bounds:
-    """√x; its slope at zero is infinite."""
-    x = lift(trace, x)
-    needs(x, 0.0, "sqrt", strict=False)
-
-    def root(box: Interval) -> Interval:
-        return lower(box[0].clamp(min=0.0).sqrt()).clamp_min(0.0), upper(box[1].clamp(min=0.0).sqrt())
-
-    def slope(box: Interval) -> Interval:
-        low, high = root(box)
-        return lower(0.5 / high).clamp_min(0.0), torch.where(low > 0, upper(0.5 / low), math.inf)
-
-    made = unary(x, root(x.value), slope)
-    made.scores = lambda: apply("mul", (scores_of(x), 0.5), {})
-    return made
+@entry(_ATEN.addcmul.default)
+def _add_product(call: Call, x: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Bounds:
+    x, tensor1, tensor2 = (call.lift(part) for part in (x, tensor1, tensor2))
+    needs_float(x, call.name)
+    return add(x, multiply(_scaled(call, tensor1, value), tensor2))
 
 
-def reciprocal(trace: Trace, x: Any) -> Bounds:
-    """1/x."""
-    x = lift(trace, x)
-    small = (iv.mignitude(x.box) < UNDERFLOW).any(dim=-1)
-    trace.mark(small, "a division by a number that may be zero")
-    made = unary(x, iv.inverse(x.value), lambda box: iv.neg(_inverse_square(box)))
-    made.scores = lambda: apply("neg", (scores_of(x),), {})
-    return made
+@entry(_ATEN.addcdiv.default)
+def _add_quotient(call: Call, x: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Bounds:
+    x, tensor1, tensor2 = (call.lift(part) for part in (x, tensor1, tensor2))
+    needs_float(x, call.name)
+    return add(x, divide(_scaled(call, tensor1, value), tensor2))
 
 
-OPERATIONS.update({"log": log, "log1p": log1p, "sqrt": sqrt, "reciprocal": reciprocal})
+@entry(_ATEN._to_copy.default)
+def _to_copy(call: Call, x: Any, dtype: Any = None) -> Bounds:
+    return call.lift(x, x.dtype if dtype is None else dtype)
+
+
+@entry(_ATEN.nan_to_num.default)
+def _nan_to_num(call: Call, x: Any) -> Bounds:
+    """Itself: a sub-box where a number may be none, or infinite, is marked."""
+    return call.lift(x)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from trivium.certify.question import Question
+from trivium.certify.verify.bounds import Unsupported
 from trivium.certify.verify.goals import Goal, goals
-from trivium.certify.verify.program import Program
+from trivium.certify.verify.interpreter import Reading
 from trivium.certify.verify.search import Outcome, Search
-from trivium.certify.verify.trace import Unsupported
-from trivium.certify.verify.verify import SPEED, plain
+from trivium.certify.verify.verify import SPEED, read, timer
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import UserRule
 
@@ -33,15 +32,12 @@ def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
     gap[j, k] is a lower bound of log(w_j/w_k). The bound on Σ_i |∂(log w_j − log w_k)/∂u_i|, the sum over all
     coordinates of all features, serves as the constant of each feature. Cost: a second or two of bounding.
     """
-    if type(rule) is not UserRule or not plain(rule):
-        return None  # its code is not what it computes
-    if not rule.ranges or any(interval.pairwise for interval in rule.ranges.values()):
+    if type(rule) is not UserRule:
         return None
-    program = Program(rule, teachers)
     asked = goals(Question(teachers, influence=0.0, lipschitz=0.0))
     try:
+        program = read(rule, teachers, torch.float32)
         with torch.no_grad():
-            program.accept()
             for axiom in ("W-N", "W-P"):
                 if not _run(program, asked[axiom]).proved:
                     return None
@@ -59,7 +55,7 @@ def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
     return Constants(gap, dict.fromkeys(rule.ranges, steep))
 
 
-def _least(program: Program, wanted: list[Goal]) -> Tensor | None:
+def _least(program: Reading, wanted: list[Goal]) -> Tensor | None:
     """For each goal the least bound that was proved, or None: the whole box at once, then close to what is seen."""
     if not wanted:
         return torch.zeros(0, dtype=torch.float64)
@@ -73,6 +69,5 @@ def _least(program: Program, wanted: list[Goal]) -> Tensor | None:
     return free.worst if free.proved and bool(free.worst.isfinite().all()) else None
 
 
-def _run(program: Program, wanted: list[Goal]) -> Outcome:
-    deadline = time.process_time() + PATIENCE * WORK
-    return Search(program, wanted[0].kind, wanted, WORK * SPEED, deadline).run()
+def _run(program: Reading, wanted: list[Goal]) -> Outcome:
+    return Search(program, torch.float32, wanted, WORK * SPEED, timer(PATIENCE * WORK)).run()

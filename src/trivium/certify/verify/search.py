@@ -7,22 +7,19 @@ coordinate the sub-box is replaced by the face on which it is largest, which is 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trivium.certify.decisions import COMPARISON
-from trivium.certify.verify.goals import Goal, reach
-from trivium.certify.verify.program import Program
+from trivium.certify.verify.goals import ROUNDING, Goal, reach
+from trivium.certify.verify.interpreter import Reading
 
 #: Slopes as small as this move nothing by more than the comparison of bounds allows.
 _FLAT = 1e-290
-#: Numbers that one run may hold in its largest intermediate, of shape [N, K, K, D].
-_HELD = 1_500_000
-#: Rounding in float32, bounded in the worst case, may be this many times what an axiom tolerates.
-ROUNDING = 8.0
+Deadline = Callable[[], bool]
 #: Sub-boxes at most for W-N.
 _SUMS = 1000
 
@@ -38,6 +35,7 @@ class Outcome:
         boxes: sub-boxes bounded.
         reason: why a sub-box could not be bounded at all, if one could not.
         where: the sub-box that is furthest from being proved, [D] twice.
+        rounding: what rounding adds at most in the sub-boxes that were settled, relative to the slack of the axiom.
     """
 
     proved: bool
@@ -46,18 +44,19 @@ class Outcome:
     boxes: int
     reason: str
     where: tuple[Tensor, Tensor]
+    rounding: float
 
 
 class Search:
     """The parts still open for goals of one kind, the most doubtful first."""
 
-    def __init__(self, program: Program, kind: str, goals: list[Goal], work: float, deadline: float) -> None:
-        self.program, self.kind, self.goals = program, kind, goals
-        self.deadline = deadline
-        d, k = max(1, program.dimension), program.teachers
-        self.rows = max(16, min(4096, _HELD // (k * k * d)))
+    def __init__(
+        self, program: Reading, dtype: torch.dtype, goals: list[Goal], work: float, deadline: Deadline
+    ) -> None:
+        self.program, self.dtype, self.goals = program, dtype, goals
+        self.deadline, kind = deadline, goals[0].kind
         # A unit of work is one entry of a Jacobian that one operation computes.
-        self.budget = int(work / ((program.operations + 4) * (8 + k * d) + k * k * d))
+        self.rows, self.budget = program.rows, max(1, int(work / program.cost))
         if kind == "sum":  # exact or hopeless: splitting helps only where an operation may be undefined
             self.budget = min(self.budget, _SUMS)
         self.limit = torch.tensor([goal.limit for goal in goals], dtype=torch.float64)
@@ -68,7 +67,7 @@ class Search:
             self.limit = torch.where(strict, exact, self.limit)
         self.settled = torch.full((len(goals),), -math.inf, dtype=torch.float64)
         self.attained = self.settled.clone()
-        self.boxes, self.reason = 0, ""
+        self.boxes, self.reason, self.rounding = 0, "", 0.0
         self.low = program.low.expand(len(goals), -1).clone()
         self.high = program.high.expand(len(goals), -1).clone()
         self.which = torch.arange(len(goals))
@@ -77,13 +76,13 @@ class Search:
     def run(self) -> Outcome:
         """Until all is settled, a limit is surely exceeded, or the work is spent."""
         refuted = False
-        while len(self.which) and not refuted and self.boxes < self.budget and time.process_time() < self.deadline:
+        while len(self.which) and not refuted and self.boxes < self.budget and not self.deadline():
             refuted = self._step()
         worst = self.settled.clone()
         worst.scatter_reduce_(0, self.which, self.above, "amax")
         place = int((self.above - self.limit[self.which]).argmax()) if len(self.which) else -1
         where = (self.low[place], self.high[place]) if place >= 0 else (self.program.low, self.program.high)
-        return Outcome(not len(self.which), worst, self.attained, self.boxes, self.reason, where)
+        return Outcome(not len(self.which), worst, self.attained, self.boxes, self.reason, where, self.rounding)
 
     def _step(self) -> bool:
         size = min(self.rows, len(self.which), max(1, self.budget - self.boxes))
@@ -92,25 +91,35 @@ class Search:
         kept = torch.ones(len(doubt), dtype=torch.bool)
         kept[taken] = False
         low, high, which, parent = self.low[taken], self.high[taken], self.which[taken], self.above[taken]
-        weights, trace = self.program.run(low, high)
-        found = reach(weights, trace, self.kind, self.goals, which)
+        weights, run = self.program.run(low, high)
+        found = reach(weights, run, self.dtype, self.goals, which)
         self.boxes += size
-        if not self.reason and bool(trace.bad.any()):
-            self.reason = trace.reason
+        if not self.reason and bool(run.bad.any()):
+            self.reason = run.reason
         above = torch.minimum(found.above, parent)
         self.attained.scatter_reduce_(0, which, found.attained, "amax")
         coarse = ~(found.rounding <= ROUNDING)
         if not self.reason and bool(coarse.any()):
-            self.reason = f"rounding in float32 may exceed {ROUNDING:g} times what is tolerated"
+            kind = str(self.dtype).removeprefix("torch.")
+            self.reason = f"rounding in {kind} may exceed {ROUNDING:g} times what is tolerated"
         done = (above <= self.limit[which]) & ~coarse
         self.settled.scatter_reduce_(0, which[done], above[done], "amax")
+        self._tolerate(found.rounding[done])
         refuted = bool((found.attained > self.limit[which]).any())
-        parts = self._divide(low[~done], high[~done], which[~done], above[~done], found.slopes, ~done)
+        # What a face is bounded for holds of the rest as far as rounding and undefined numbers were settled before.
+        firm = ~(coarse | run.bad)
+        parts = self._divide(
+            low[~done], high[~done], which[~done], above[~done], found.slopes, ~done, firm, found.rounding
+        )
         self.low, self.high, self.which, self.above = (
             torch.cat([old[kept], new])
             for old, new in zip((self.low, self.high, self.which, self.above), parts, strict=True)
         )
         return refuted
+
+    def _tolerate(self, rounding: Tensor) -> None:
+        if len(rounding):
+            self.rounding = max(self.rounding, float(rounding.max()))
 
     def _divide(
         self,
@@ -120,6 +129,8 @@ class Search:
         above: Tensor,
         slopes: tuple[Tensor, Tensor] | None,
         rows: Tensor,
+        firm: Tensor,
+        rounding: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Faces where monotone, halves of the others."""
         if not len(low):
@@ -130,7 +141,9 @@ class Search:
         if slopes is not None:
             below, up = slopes[0][rows], slopes[1][rows]
             rising, falling = (below >= -_FLAT) & (width > 0), (up <= _FLAT) & (width > 0)
+            rising, falling = rising & firm[rows][:, None], falling & firm[rows][:, None]
             faced = (rising | falling).any(dim=-1)
+            self._tolerate(rounding[rows][faced])
             low, high = torch.where(rising, high, low), torch.where(falling & ~rising, low, high)
             smear = torch.maximum(below.abs(), up.abs()) * width
             # Where a slope is unknown the widest side is split; elsewhere the side that matters most.

@@ -1,21 +1,23 @@
-"""VERIFIED: an axiom that holds at every point of the feature box, by bounding the rule's own code."""
+"""VERIFIED: an axiom that holds at every point of the feature box, by bounding the graph that runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
 from trivium.certify.question import Finding, Question
-from trivium.certify.verify.goals import Goal, goals
-from trivium.certify.verify.program import Program
+from trivium.certify.verify.bounds import Unsupported
+from trivium.certify.verify.goals import ROUNDING, Goal, goals
+from trivium.certify.verify.interpreter import Reading
+from trivium.certify.verify.rounding import FLOATS
 from trivium.certify.verify.search import Outcome, Search
-from trivium.certify.verify.trace import Unsupported
 from trivium.certify.words import least, most
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Operator, UserRule
+from trivium.weighting.program import Opaque
 
 #: Entries of Jacobians that one core bounds in a second, about.
 SPEED = 1.5e7
@@ -23,21 +25,31 @@ SPEED = 1.5e7
 PATIENCE = 4.0
 
 
-def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> dict[str, Finding]:
-    """Bound a rule that is plain PyTorch over its whole feature box.
+def verify(
+    operator: Operator,
+    question: Question,
+    *,
+    seconds: float = 5.0,
+    dtype: torch.dtype = torch.float32,
+    over: Callable[[], bool] | None = None,
+) -> dict[str, Finding]:
+    """Bound the graph of a user's rule over its whole feature box.
 
-    VERIFIED means: for real-valued arithmetic the residual is ≤ 0 at every point of the box (an asked bound is met
-    to 1e-12, relative). All bounds were rounded outward. Weights computed in float32 may exceed this by the finding's
-    tolerance, that of the axiom: no intermediate result overflows float32, no divisor or argument of a logarithm leaves
-    its normal range, and the worst case of float32 rounding, to first order, is at most eight times the tolerance
-    (:mod:`~trivium.certify.verify.single`). Otherwise the word is NOT FALSIFIED, and ``search`` tells the best bound
-    reached, or which operation is not bounded.
+    VERIFIED means: in real-valued arithmetic the residual is ≤ 0 at every point of the box (an asked bound is met to
+    1e-12, relative). All bounds were rounded outward. The weights that the graph computes, each of its nodes in its own
+    format, may exceed this by the finding's tolerance: the slack of the axiom in ``dtype``, or, where that is more, the
+    rounding bound of the graph, which is at most eight times the slack. No intermediate result overflows its format, no
+    divisor or argument of a logarithm leaves its normal range, and where rounding may decide a comparison both outcomes
+    are within the bounds. Otherwise the word is NOT FALSIFIED, and ``search`` tells the best bound reached, or which
+    operation is not bounded. W-F and W-C are not asked here.
 
     Args:
         operator: a :class:`~trivium.weighting.base.UserRule`; others are refused.
         question: the axioms, their parameters, and K: the answer is for this number of teachers.
         seconds: effort; the number of sub-boxes follows from it and not from the clock, which only ends a search
             that takes four times as long on the processor.
+        dtype: of the features, the format of the run that is bounded.
+        over: says when to stop early, in a search that has a limit of its own.
 
     Returns:
         a finding for each axiom asked.
@@ -48,32 +60,24 @@ def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> d
     ... def mixed(entropy):
     ...     return 0.85 * torch.softmax(-entropy.clamp(max=4.0), dim=-1) + 0.05
     >>> found = verify(mixed, Question(3, floor=0.05, lipschitz=2.0))
-    >>> [found[axiom].verdict for axiom in ("W-F", "W-N", "W-P", "W-B", "W-R")]
-    ['VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED']
+    >>> [found[axiom].verdict for axiom in ("W-N", "W-P", "W-B", "W-R")]
+    ['VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED']
     """
-    if (
-        type(operator) is not UserRule
-        or {"weights", "log_weights", "admit"} & set(vars(operator))
-        or not operator.ranges
-    ):
-        return _refused(question, "it bounds rules that are one plain function of features")
-    if any(interval.pairwise for interval in operator.ranges.values()):
-        return _refused(question, "a pairwise feature is not a box")
-    program = Program(operator, question.teachers)
     try:
+        if type(operator) is not UserRule:
+            raise Unsupported("it bounds rules that are one function of features")
+        program = read(operator, question.teachers, dtype)
         with torch.no_grad():
-            program.accept()
-            asked = goals(question)
-            found = {**_refused(question, "it does not bound inner products of gradients"), "W-F": _function(program)}
+            asked = goals(question, dtype)
+            found = _refused(question, "W-F is a matter of form, W-C one of inner products of gradients")
             searches = sum(len(_by_kind(wanted)) for wanted in asked.values())
             for axiom, wanted in asked.items():
                 outcomes = []
-                for kind, group in _by_kind(wanted).items():
+                for group in _by_kind(wanted).values():
                     share = seconds / searches
-                    deadline = time.process_time() + PATIENCE * share
-                    search = Search(program, kind, group, share * SPEED, deadline)
+                    search = Search(program, dtype, group, share * SPEED, timer(PATIENCE * share, over))
                     outcomes.append((group, search.run()))
-                found[axiom] = _finding(axiom, program, outcomes)
+                found[axiom] = _finding(axiom, program, dtype, outcomes)
     except Unsupported as refusal:
         return _refused(question, str(refusal))
     except (RuntimeError, IndexError, OverflowError, MemoryError) as error:  # shapes that no operation foresaw
@@ -81,13 +85,49 @@ def verify(operator: Operator, question: Question, *, seconds: float = 5.0) -> d
     return {axiom: found[axiom] for axiom in question.axioms}
 
 
+def read(rule: UserRule, teachers: int, dtype: torch.dtype) -> Reading:
+    """The graph of a rule, ready to be bounded.
+
+    Raises:
+        Unsupported: it has none, or one that is not what the rule is; an operation that is not bounded.
+    """
+    if not plain(rule) or not rule.ranges:
+        raise Unsupported("it bounds rules that are one function of features")
+    if dtype not in FLOATS:
+        raise Unsupported(f"features of {str(dtype).removeprefix('torch.')}")
+    if any(interval.pairwise for interval in rule.ranges.values()):
+        raise Unsupported("a pairwise feature is not a box")
+    program = rule.program(teachers, dtype)
+    if isinstance(program, Opaque):
+        raise Unsupported(str(program))
+    if rule.difference(teachers, dtype) is not None:
+        raise Unsupported("it means something else on a batch than on a row")
+    with torch.no_grad():
+        reading = Reading(program, rule.ranges, teachers)
+        weights, _ = reading.run(reading.low[None], reading.high[None])
+    if weights.shape != (teachers,):
+        raise Unsupported(f"it returns weights of shape {list(weights.shape)}")
+    return reading
+
+
+def timer(seconds: float, over: Callable[[], bool] | None = None) -> Callable[[], bool]:
+    """Whether so much processor time has passed since now, or an outer limit is reached."""
+    end = time.process_time() + seconds
+    return lambda: time.process_time() > end or (over is not None and over())
+
+
 def plain(rule: UserRule) -> bool:
     """Whether a rule computes what its function says: no method of its own was put on the object."""
-    return not {"weights", "log_weights", "admit"} & set(vars(rule))
+    return not {name for name in vars(rule) if callable(getattr(UserRule, name, None))}
 
 
 def strengthen(
-    operator: Operator, question: Question, found: Mapping[str, Finding], settled: Iterable[str], seconds: float
+    operator: Operator,
+    question: Question,
+    found: Mapping[str, Finding],
+    settled: Iterable[str],
+    seconds: float,
+    over: Callable[[], bool] | None = None,
 ) -> dict[str, Finding]:
     """The findings of a search, with those that bounding settles VERIFIED, and what it reached told in the others.
 
@@ -95,12 +135,13 @@ def strengthen(
     then not what its code seems to say.
     """
     merged = dict(found)
-    rest = [a for a in question.axioms if a not in set(settled) and found[a].verdict == "NOT FALSIFIED"]
+    done = {"W-F", *settled}
+    rest = [a for a in question.axioms if a not in done and found[a].verdict == "NOT FALSIFIED"]
     # Gradients that stand beside the features say nothing of the function.
     broken = any(f.verdict == "VIOLATED" for f in found.values() if f.axiom != "W-C")
     if not rest or type(operator) is not UserRule or broken:
         return merged
-    bounded = verify(operator, question, seconds=seconds)
+    bounded = verify(operator, question, seconds=seconds, over=over)
     for axiom in rest:
         old, new = found[axiom], bounded[axiom]
         told = f"{old.search}; {new.search}" if old.search else new.search
@@ -119,24 +160,15 @@ def _refused(question: Question, why: str) -> dict[str, Finding]:
     return {axiom: Finding(axiom, "NOT FALSIFIED", None, search=f"not bounded: {why}") for axiom in question.axioms}
 
 
-def _function(program: Program) -> Finding:
-    names = ", ".join(program.names)
-    lines = (
-        f"W-F: its {program.operations} operations ({names}) act on single entries or along the teacher axis alone",
-        "W-F: two runs were equal and left all that the function can reach as it was, so every later run is the same",
-    )
-    tolerance = weight_slack(torch.float32, program.teachers) + log_slack(torch.float32)
-    return Finding("W-F", "VERIFIED", 0.0, tolerance, "the whole box", lines, search=_told(0))
-
-
 def _told(boxes: int) -> str:
-    return f"bounded in real arithmetic over {boxes:,} sub-boxes" if boxes else "bounded by the form of its code"
+    return f"bounded in real arithmetic over {boxes:,} sub-boxes"
 
 
-def _finding(axiom: str, program: Program, outcomes: list[tuple[list[Goal], Outcome]]) -> Finding:
-    teachers = program.teachers
-    tolerance = log_slack(torch.float32) if axiom in ("W-R", "W-S") else weight_slack(torch.float32, teachers)
-    tolerance = 0.0 if axiom == "W-P" else tolerance
+def _finding(axiom: str, program: Reading, dtype: torch.dtype, outcomes: list[tuple[list[Goal], Outcome]]) -> Finding:
+    slack = log_slack(dtype) if axiom in ("W-R", "W-S") else weight_slack(dtype, program.teachers)
+    # Of W-B, whose goals are of both kinds, each was held against its own slack.
+    more = max((min(outcome.rounding, ROUNDING) for _, outcome in outcomes), default=1.0)
+    tolerance = 0.0 if axiom == "W-P" else slack * max(1.0, more)
     boxes = sum(outcome.boxes for _, outcome in outcomes)
     told = _told(boxes)
     if not outcomes:

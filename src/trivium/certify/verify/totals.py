@@ -1,4 +1,4 @@
-"""Sums of numbers a row, kept exactly: why λ·softmax(s) + (1 − λ)/K sums to one."""
+"""Sums of the entries of a row, kept exactly: why λ·softmax(s) + (1 − λ)/K sums to one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ EPS = 2.0**-52
 
 
 @dataclass(frozen=True)
-class Form:
+class Total:
     """constant + Σ_i coefficients[i]·x_i, where x_i is a quantity of the program known by its number.
 
-    ``error`` bounds what rounding did to the constant; each coefficient may be off by ``errors[i]``. ``single`` is what
-    float32 adds to a sum of computed numbers of which this is the exact sum.
+    It holds of the real numbers, and of those that the graph computes up to ``single``. ``error`` bounds what rounding
+    in float64 did to the constant here; each coefficient may be off by ``errors[i]``.
     """
 
     constant: float
@@ -24,26 +24,26 @@ class Form:
     single: float = 0.0
 
     @classmethod
-    def number_of(cls, values: list[float]) -> Form:
+    def number_of(cls, values: list[float]) -> Total:
         """The sum of plain numbers; ``fsum`` rounds once."""
         total = math.fsum(values)
         return cls(total, error=abs(total) * EPS)
 
     @classmethod
-    def between(cls, low: list[float], high: list[float]) -> Form:
+    def between(cls, low: list[float], high: list[float]) -> Total:
         """The sum of numbers known to lie between bounds."""
         total, spread = math.fsum(low), math.fsum(b - a for a, b in zip(low, high, strict=True))
         return cls(total, error=(spread + abs(total) * EPS) * (1 + 4 * EPS) if spread else abs(total) * EPS)
 
     @classmethod
-    def symbol(cls, number: int) -> Form:
+    def symbol(cls, number: int) -> Total:
         """One quantity."""
         return cls(0.0, {number: 1.0}, 0.0, {number: 0.0})
 
     @classmethod
-    def either(cls, one: Form, other: Form) -> Form:
+    def either(cls, one: Total, other: Total) -> Total:
         """One of two plain numbers."""
-        error = abs(one.constant - other.constant) * (1 + EPS) + max(one.error, other.error)
+        error = max(one.error, abs(one.constant - other.constant) * (1 + EPS) + other.error)
         return cls(one.constant, error=error, single=max(one.single, other.single))
 
     @property
@@ -51,15 +51,16 @@ class Form:
         """Whether it is a plain number."""
         return not self.coefficients
 
-    def __add__(self, other: Form) -> Form:
+    def __add__(self, other: Total) -> Total:
         total = self.constant + other.constant
         names = {*self.coefficients, *other.coefficients}
         sums = {n: self.coefficients.get(n, 0.0) + other.coefficients.get(n, 0.0) for n in names}
         errors = {n: self.errors.get(n, 0.0) + other.errors.get(n, 0.0) + abs(sums[n]) * EPS for n in names}
-        return Form(total, sums, self.error + other.error + abs(total) * EPS, errors, self.single + other.single)
+        error = self.error + other.error + abs(total) * EPS
+        return Total(total, sums, error, errors, (self.single + other.single) * (1 + EPS))
 
-    def scaled(self, factor: Form) -> Form:
-        """Times a plain number."""
+    def scaled(self, factor: Total, moved: float = 0.0) -> Total:
+        """Times a plain number; ``moved`` is what that number's own rounding adds to the computed sum."""
         c = factor.constant
         product = self.constant * c
         error = self.error * (abs(c) + factor.error) + factor.error * abs(self.constant) + abs(product) * EPS
@@ -68,11 +69,12 @@ class Form:
             n: self.errors[n] * (abs(c) + factor.error) + factor.error * abs(a) + abs(a * c) * EPS
             for n, a in self.coefficients.items()
         }
-        return Form(product, coefficients, error, errors, self.single * abs(c) + factor.single)
+        single = self.single * (abs(c) + factor.single) + moved
+        return Total(product, coefficients, error, errors, single * (1 + 4 * EPS))
 
-    def rounded(self, more: float) -> Form:
-        """With another float32 rounding."""
-        return replace(self, single=self.single + more)
+    def rounded(self, more: float) -> Total:
+        """With another rounding of the computed sum."""
+        return replace(self, single=(self.single + more) * (1 + EPS))
 
     def distance(self, target: float, magnitudes: Mapping[int, float]) -> float:
         """An upper bound of |self − target| for quantities of at most these magnitudes."""

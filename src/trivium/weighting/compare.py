@@ -1,0 +1,126 @@
+"""Where two readings of one function part: row and batch, row and vmap, two captures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from trivium.errors import RuleError
+from trivium.weighting.graph import type_of
+from trivium.weighting.program import Opaque, Program, plain
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A batch on which a function as it is written gives a row other weights than its graph.
+
+    Attributes:
+        features: the batch, [N, width] by name.
+        row: the one that differs most, by ``size``.
+        line: of the user's file, where batch and row part, if known.
+    """
+
+    features: Mapping[str, Tensor]
+    row: int
+    size: float
+    line: int | None
+
+    def error(self, name: str) -> RuleError:
+        """What a run says that may not start."""
+        where = f" (line {self.line})" if self.line else ""
+        return RuleError(
+            f"rule {name!r} must mean the same on one row [K] as on a batch of rows [..., K]",
+            f"weights that differ by {self.size:.3g}{where}"
+            if math.isfinite(self.size)
+            else "weights of another shape",
+            "Reduce and index along the last axis only: x.mean(-1), x[..., i], x.shape[-1].",
+        )
+
+
+def unlike(program: Program, batch: Mapping[str, Tensor]) -> str:
+    """Where ``vmap`` runs an operation as another one than a row does, in words; empty if nowhere on this batch.
+
+    A number [] of one row promotes other dtypes less than a tensor does; under ``vmap`` both have an axis of rows. So
+    every result must have the dtype and the shape that it has on one row.
+    """
+    watch = _Kinds(program.graph)
+    with torch.no_grad(), plain(batch[program.inputs[0]].device):
+        torch.vmap(watch.run, randomness="error")(*(batch[name] for name in program.inputs))
+    return watch.found
+
+
+class _Kinds(fx.Interpreter):
+    """Compares dtype and shape of what each node gives with what it gave on one row."""
+
+    found = ""
+
+    def run_node(self, n: Any) -> Any:
+        value = super().run_node(n)
+        expected = n.meta.get("val")
+        if self.found or not isinstance(value, Tensor) or not isinstance(expected, Tensor):
+            return value
+        if value.dtype != expected.dtype or value.shape != expected.shape:
+            self.found = f"{n.target} gives {type_of(expected)} on a row and {type_of(value)} on each of several"
+        return value
+
+
+def parting_line(one: Program, many: Program, batch: Mapping[str, Tensor]) -> int | None:
+    """The line at which the graph of a row and that of a batch begin to give different numbers, if known."""
+    seen, whole = _Values(one.graph), _Values(many.graph)
+    try:
+        with torch.no_grad():
+            whole.run(*(batch[name] for name in many.inputs))
+            rows = []
+            for row in range(len(next(iter(batch.values())))):
+                seen.run(*(batch[name][row] for name in one.inputs))
+                rows.append(dict(seen.values))
+    except Exception:  # only the line is lost
+        return None
+    for a, b in zip(one.graph.graph.nodes, many.graph.graph.nodes, strict=False):
+        if a.op == "output" or b.op == "output":
+            break
+        line = many.lines.get(b.name) or one.lines.get(a.name)
+        if a.target != b.target and "placeholder" not in (a.op, b.op) and "get_attr" not in (a.op, b.op):
+            return line
+        value = whole.values.get(b)
+        alone = [values.get(a) for values in rows]
+        if not isinstance(value, Tensor) or not all(isinstance(v, Tensor) for v in alone):
+            continue
+        stacked = torch.stack([v for v in alone if isinstance(v, Tensor)])
+        apart = stacked.shape != value.shape and value.shape != stacked.shape[1:]
+        if apart or (
+            stacked.shape == value.shape and not torch.allclose(stacked.double(), value.double(), 1e-4, 1e-5, True)
+        ):
+            return line
+    return None
+
+
+class _Values(fx.Interpreter):
+    """Keeps the value of every node of the last run."""
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        self.values: dict[Any, Any] = {}
+        return super().run(*args, **kwargs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.values[n] = super().run_node(n)
+        return self.values[n]
+
+
+def same(one: Program | Opaque, other: Program | Opaque) -> bool:
+    """Whether two captures are of one function."""
+    return isinstance(one, Program) and isinstance(other, Program) and one.digest == other.digest
+
+
+def first_difference(one: Program, other: Program) -> int | None:
+    """The line of the user's file at which two captures part, if known."""
+    nodes = zip(one.graph.graph.nodes, other.graph.graph.nodes, strict=False)
+    for (a, b), (left, right) in zip(nodes, zip(one.listing, other.listing, strict=False), strict=False):
+        if left != right:
+            return other.lines.get(b.name) or one.lines.get(a.name)
+    return None
