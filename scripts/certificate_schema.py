@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trivium.certify.certificate import schema
+from trivium.certification.certificate import schema
 from trivium.jsontext import json_text
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "certificate.schema.json"

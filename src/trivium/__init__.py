@@ -13,7 +13,7 @@ The rooms, in the order in which the data flows:
 =====================  ===========================================================================
 
 Beside them: ``trivium.axioms`` (what must hold), ``trivium.simplex`` (the geometry of weights) and
-``trivium.certify`` (what is guaranteed, and how surely).
+``trivium.certification`` (what is guaranteed, and how surely).
 """
 
 from trivium.aggregation import POOLS

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bank.cases import ask
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.weighting.base import UserRule, rule
 
 BOX = {"entropy": (0.0, 10.0)}

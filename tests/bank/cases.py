@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trivium.certify.question import Question, default_names
+from trivium.certification.question import Question, default_names
 from trivium.simplex.order import Order
 from trivium.weighting.base import UserRule
 

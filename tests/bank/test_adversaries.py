@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bank.adversaries import ADVERSARIES, Adversary
 from trivium.axioms import Normalization
-from trivium.certify.assemble import certify
+from trivium.certification.assemble import certify
 from trivium.errors import TriviumError
 from trivium.simplex.rounding import log_slack, weight_slack
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bank.rules import BROKEN, CONFORMING, Case
-from trivium.certify.falsify import falsify, replay
-from trivium.certify.question import Finding, Witness
+from trivium.certification.falsify import falsify, replay
+from trivium.certification.question import Finding, Witness
 from trivium.weighting.program import Program
 
 #: Nominal seconds of a search: less than the command line gives, so the bank stays a test.

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bank.verified import VERIFIED, Bounded
-from trivium.certify.verify import verify
+from trivium.certification.verify import verify
 
 NEAR = [
     pytest.param(case, axiom, question, id=f"{case.name}-{number}")

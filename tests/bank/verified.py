@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import linear, softplus
 
 from bank.cases import ask
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.weighting.base import UserRule, rule
 
 ENTROPY = {"entropy": (0.0, 12.0)}

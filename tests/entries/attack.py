@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from entries.calls import CALLS, FLOATS, Function, RandomCall
-from trivium.certify.verify.bounds import Bounds, Unsupported, relative_of
-from trivium.certify.verify.interpreter import Reading
+from trivium.certification.verify.bounds import Bounds, Unsupported, relative_of
+from trivium.certification.verify.interpreter import Reading
 from trivium.weighting.features import Range
 from trivium.weighting.program import Program, capture
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from trivium.catalogue.entry import Entry
-from trivium.certify import certify
-from trivium.certify.certificate import Certificate
-from trivium.certify.question import Finding, Witness
-from trivium.certify.words import least, most
+from trivium.certification import certify
+from trivium.certification.certificate import Certificate
+from trivium.certification.question import Finding, Witness
+from trivium.certification.words import least, most
 
 SECONDS = 2.0
 
@@ -19,7 +19,7 @@ class Cell(NamedTuple):
     Attributes:
         verdict: PROVED, VERIFIED, NOT FALSIFIED or VIOLATED.
         note: the bound that is kept, or what the witness shows.
-        witness: an input that :func:`trivium.certify.falsify.replay` evaluates again, given exactly when violated.
+        witness: what :func:`trivium.certification.falsify.replay` evaluates again, given exactly when violated.
     """
 
     verdict: str

@@ -8,9 +8,9 @@ from trivium.catalogue import ENTRIES
 from trivium.catalogue.cells import cells
 from trivium.catalogue.entry import Entry
 from trivium.catalogue.table import cell_of, identity, read
-from trivium.certify.calculus import known
-from trivium.certify.falsify import replay
-from trivium.certify.question import Witness
+from trivium.certification.calculus import known
+from trivium.certification.falsify import replay
+from trivium.certification.question import Witness
 
 
 def stale() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.errors import require
 from trivium.simplex.order import Order
 from trivium.weighting.base import Features, Operator, RawRule

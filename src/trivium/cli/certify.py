@@ -34,8 +34,8 @@ def certify(
     evaluates again. 2: bad input, among it a rule that ends its process or gives no answer within 20 times --seconds
     and a minute: a user's file runs in a process of its own. 3: anything else.
     """
-    from trivium.certify import page
-    from trivium.certify.certificate import parse
+    from trivium.certification import page
+    from trivium.certification.certificate import parse
     from trivium.cli import work
     from trivium.cli.subject import parse_options
     from trivium.cli.table import show

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trivium.certify import add_run, certify
+from trivium.certification import add_run, certify
 from trivium.cli.console import console
 from trivium.cli.subject import resolve
 from trivium.cli.table import show

@@ -17,7 +17,7 @@ def replay(
     Exit code 0: each reproduces. 1: one does not, or answers something else than was asked. 2: bad input, such as a
     rule that changed since. 3: anything else.
     """
-    from trivium.certify.certificate import load
+    from trivium.certification.certificate import load
     from trivium.cli import work
 
     certificate = load(file)

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from trivium.certify.assemble import claims
-from trivium.certify.question import Question, first_problem
-from trivium.certify.source import (
+from trivium.certification.assemble import claims
+from trivium.certification.question import Question, first_problem
+from trivium.certification.source import (
     BuiltInSource,
     FileSource,
     ObjectSource,

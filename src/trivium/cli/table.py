@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trivium.certify.certificate import Certificate
-from trivium.certify.page import MEANING, PER_ENTRY, rows, run_lines, summary
+from trivium.certification.certificate import Certificate
+from trivium.certification.page import MEANING, PER_ENTRY, rows, run_lines, summary
 
 STYLES = {"PROVED": "bold green", "VERIFIED": "green", "NOT FALSIFIED": "yellow", "VIOLATED": "bold red"}
 

@@ -108,7 +108,7 @@ def _certify(folder: Path, budget: float) -> bool:
     """Certify the written recipe, not the objects of the search, and say whether something is violated."""
     from dataclasses import replace
 
-    from trivium.certify import certify
+    from trivium.certification import certify
     from trivium.cli.console import console
     from trivium.cli.subject import resolve
     from trivium.cli.table import show as table

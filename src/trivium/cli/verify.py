@@ -19,7 +19,7 @@ def verify(
     Exit code 0: it holds as written. 1: refused, with the reasons. 2: the file is no certificate, or its rule ends the
     process or gives no answer in 20 times the seconds of its search and a minute. 3: anything else.
     """
-    from trivium.certify.certificate import load
+    from trivium.certification.certificate import load
     from trivium.cli import work
 
     certificate = load(file)

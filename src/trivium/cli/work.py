@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trivium.certify import assemble
-from trivium.certify.certificate import Certificate, parse, read_json
-from trivium.certify.question import Question, default_names
-from trivium.certify.recheck import (
+from trivium.certification import assemble
+from trivium.certification.certificate import Certificate, parse, read_json
+from trivium.certification.question import Question, default_names
+from trivium.certification.recheck import (
     Rechecked,
     checked,
     edited,
@@ -22,7 +22,7 @@ from trivium.certify.recheck import (
     reproduced,
     trace_changed,
 )
-from trivium.certify.run import add_run, read_run
+from trivium.certification.run import add_run, read_run
 from trivium.cli.subject import Subject, reload, resolve
 from trivium.cli.supervise import supervised
 from trivium.errors import InputError, require

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from trivium.axioms import AXIOMS
-from trivium.certify.certificate import digest_of
-from trivium.certify.question import VERDICTS
-from trivium.certify.words import least
+from trivium.certification.certificate import digest_of
+from trivium.certification.question import VERDICTS
+from trivium.certification.words import least
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import NOTHING, decimal, finite
 from trivium.report.section import Section

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from trivium.certify.question import VERDICTS
+from trivium.certification.question import VERDICTS
 from trivium.report.certificate import findings
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import counted, decimal, finite, interval, reading

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trivium.certify.assemble import certify, claims
-from trivium.certify.calculus import known
-from trivium.certify.certificate import Certificate
-from trivium.certify.page import asked, number
-from trivium.certify.question import STATEMENTS, VERDICTS, Finding, Question, Verdict, default_names
+from trivium.certification.assemble import certify, claims
+from trivium.certification.calculus import known
+from trivium.certification.certificate import Certificate
+from trivium.certification.page import asked, number
+from trivium.certification.question import STATEMENTS, VERDICTS, Finding, Question, Verdict, default_names
 from trivium.errors import InputError, require
 from trivium.scheme.scheme import Scheme
 from trivium.simplex.order import Order

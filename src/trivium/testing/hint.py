@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trivium.certify.certificate import Certificate
-from trivium.certify.question import Question, Witness
-from trivium.certify.source import BuiltInSource, FileSource
+from trivium.certification.certificate import Certificate
+from trivium.certification.question import Question, Witness
+from trivium.certification.source import BuiltInSource, FileSource
 from trivium.jsontext import json_text
 from trivium.weighting.base import Operator
 
@@ -23,7 +23,7 @@ def replay_hint(operator: Operator, certificate: Certificate, witness: Witness) 
         return _commands(source.name, source.options, certificate)
     plain = json_text(witness.to_json())
     return [
-        "import json; from trivium.certify import Witness; from trivium.certify.falsify import replay",
+        "import json; from trivium.certification import Witness; from trivium.certification.falsify import replay",
         f"replay(YOUR_RULE, Witness.from_json(json.loads({plain!r})))",
     ]
 

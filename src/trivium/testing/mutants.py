@@ -15,8 +15,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from trivium.certify.calculus import derive
-from trivium.certify.question import Question
+from trivium.certification.calculus import derive
+from trivium.certification.question import Question
 from trivium.scheme.product import Product
 from trivium.simplex.order import Order
 from trivium.testing.gradients import GradientRule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trivium.certify.question import Verdict
+from trivium.certification.question import Verdict
 from trivium.simplex.order import Order
 from trivium.testing.checks import checks
 from trivium.testing.gradients import GradientRule

@@ -1,7 +1,7 @@
 """Search over conforming schemes: which rules at each scale, how strong, how much influence each scale may have.
 
-Every candidate is proved by the calculus of :mod:`trivium.certify` before anything is computed for it. The room sees
-both certify and training, which never meet; it writes files, and :mod:`trivium.report` reads them.
+Every candidate is proved by the calculus of :mod:`trivium.certification` before anything is computed for it. The room
+sees both certify and training, which never meet; it writes files, and :mod:`trivium.report` reads them.
 """
 
 from trivium.tuning.mixture import MixtureObjective

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trivium.certify.calculus import derive
+from trivium.certification.calculus import derive
 from trivium.errors import require
 from trivium.scheme import Scheme
 from trivium.simplex.constants import bounded, projected

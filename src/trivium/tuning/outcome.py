@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.data.examples import Table
 from trivium.jsontext import json_text, write_json
 from trivium.training.build import build_scheme

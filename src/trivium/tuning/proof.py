@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trivium.certify.calculus import derive
-from trivium.certify.decisions import decide
-from trivium.certify.question import Question
+from trivium.certification.calculus import derive
+from trivium.certification.decisions import decide
+from trivium.certification.question import Question
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
 from trivium.simplex.order import Order

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.errors import ForeignError, TeacherError, TriviumError, require
 from trivium.training.build import build_scheme
 from trivium.training.checkpoints import alone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trivium.certify.question import Question
+from trivium.certification.question import Question
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection

@@ -10,9 +10,9 @@ from trivium.catalogue import ENTRIES, Entry
 from trivium.catalogue.cells import cells
 from trivium.catalogue.check import reproduces, stale
 from trivium.catalogue.table import cell_of, markdown, read
-from trivium.certify.calculus import derive
-from trivium.certify.decisions import decide
-from trivium.certify.question import VERDICTS
+from trivium.certification.calculus import derive
+from trivium.certification.decisions import decide
+from trivium.certification.question import VERDICTS
 from trivium.scheme.tree import leaves
 from trivium.weighting import RULES, Margin
 

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import trivium
-from trivium.certify import load
-from trivium.certify.certificate import digest_of
+from trivium.certification import load
+from trivium.certification.certificate import digest_of
 from trivium.cli import app, work
 from trivium.cli.subject import parse_options, reload, resolve
 from trivium.errors import InputError
@@ -285,7 +285,7 @@ def test_a_forged_digest_does_not_help(here: Path) -> None:
 
 
 def test_an_operator_given_in_python_cannot_be_loaded_again() -> None:
-    from trivium.certify.source import ObjectSource
+    from trivium.certification.source import ObjectSource
 
     with pytest.raises(InputError, match="Limit"):
         reload(ObjectSource(type="Limit"))
@@ -306,7 +306,7 @@ def test_an_unknown_command_and_help(here: Path) -> None:
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
-    heavy = ("transformers", "datasets", "pydantic", "rich.table", "trivium.certify", "trivium.training")
+    heavy = ("transformers", "datasets", "pydantic", "rich.table", "trivium.certification", "trivium.training")
     code = f"import sys, trivium.cli; print([m for m in {heavy} if m in sys.modules])"
     source = str(Path(trivium.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from trivium.certify import load
+from trivium.certification import load
 from trivium.cli import app
 
 

@@ -18,8 +18,8 @@ import torch
 import trivium as tv
 from trivium import aggregation, axioms, scheme
 from trivium.aggregation.softening import SOFTENERS, PriorMixing
-from trivium.certify.assemble import certify
-from trivium.certify.question import Question
+from trivium.certification.assemble import certify
+from trivium.certification.question import Question
 from trivium.errors import InputError, TriviumError
 from trivium.losses.dense import dense_distillation_loss
 from trivium.losses.streaming import token_losses

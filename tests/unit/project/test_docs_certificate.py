@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trivium.certify.certificate import Certificate, schema
-from trivium.certify.question import Finding, Question, Witness
-from trivium.certify.recheck import FREE
+from trivium.certification.certificate import Certificate, schema
+from trivium.certification.question import Finding, Question, Witness
+from trivium.certification.recheck import FREE
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 FIELDS = {field.alias or name for name, field in Certificate.model_fields.items()} | {

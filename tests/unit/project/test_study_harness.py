@@ -22,7 +22,7 @@ from benchmarks.study.loop import batches, run
 from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
 from benchmarks.study.store import Store, array
 from benchmarks.study.summary import SCHEMES, summary, table_of
-from trivium.certify.calculus import derive
+from trivium.certification.calculus import derive
 from trivium.errors import RuleError
 from trivium.scheme import Scheme, compose
 from trivium.weighting import Features, Operator, rule

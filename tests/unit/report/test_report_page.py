@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from trivium.certify.assemble import certify, claims
-from trivium.certify.certificate import digest_of
+from trivium.certification.assemble import certify, claims
+from trivium.certification.certificate import digest_of
 from trivium.errors import InputError
 from trivium.report import write_report
 from trivium.scheme.scheme import compose

@@ -8,9 +8,9 @@ from every_rule import CONFORMING, PUBLISHED, Published, rule_of
 from trivium.axioms import AXIOMS
 from trivium.catalogue import ENTRIES
 from trivium.catalogue.entry import INFLUENCE, LIPSCHITZ, TEACHERS
-from trivium.certify import certify
-from trivium.certify.falsify import replay
-from trivium.certify.question import Question
+from trivium.certification import certify
+from trivium.certification.falsify import replay
+from trivium.certification.question import Question
 from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.testing import Check, parametrize_with_axioms

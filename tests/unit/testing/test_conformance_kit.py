@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import trivium
 import trivium as tv
-from trivium.certify import Witness
-from trivium.certify.falsify import replay
+from trivium.certification import Witness
+from trivium.certification.falsify import replay
 from trivium.cli import app
 from trivium.errors import InfeasibleError, InputError, RuleError
 from trivium.scheme import compose

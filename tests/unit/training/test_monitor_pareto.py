@@ -13,8 +13,8 @@ from torch import Tensor
 from reference.gradients import gram as plain_gram
 from reference.gradients import mean_gradients
 from tiny_world import World
-from trivium.certify.page import run_lines
-from trivium.certify.run import read_run
+from trivium.certification.page import run_lines
+from trivium.certification.run import read_run
 from trivium.errors import AxiomViolation, InputError
 from trivium.scheme import compose
 from trivium.simplex.conforming import ConformingSet

@@ -44,7 +44,7 @@ def test_a_cap_that_absent_teachers_lift_is_told(tmp_path_factory: pytest.TempPa
 
 
 def test_a_recipe_is_certified_for_the_cap_that_its_rows_have(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from trivium.certify import certify
+    from trivium.certification import certify
     from trivium.cli.subject import resolve
 
     small = ExamplesWorld(tmp_path_factory.mktemp("examples"))

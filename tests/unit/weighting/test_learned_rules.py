@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reference.meta import outer_loss
-from trivium.certify import Question, certify
+from trivium.certification import Question, certify
 from trivium.errors import InputError
 from trivium.scheme import Limit
 from trivium.weighting import AMTSS, MMKD, Lesson

@@ -1,0 +1,197 @@
+"""The certificate: what was certified, what was asked, what was found. JSON with a versioned schema and a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from trivium.certification.listing import ProgramRecord
+from trivium.certification.question import Finding, Question, first_problem
+from trivium.certification.source import Record, Source
+from trivium.errors import InputError
+from trivium.jsontext import json_text
+
+SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
+#: Of certificates from before rules were captured; they are still read, and checked as far as they go.
+BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
+
+
+class Versions(Record):
+    """What the certificate was made with."""
+
+    trivium: str
+    torch: str
+    python: str
+
+
+class Interval(Record):
+    """The range of one feature; the certificate speaks about every point of the box they span."""
+
+    low: float
+    high: float
+    integer: bool = False
+    shared: bool = False
+    pairwise: bool = False
+    numbers: int = 0
+
+
+class Bounds(Record):
+    """The derived constants: ``Infinity`` where nothing is known."""
+
+    influence: float = Field(description="β ≥ log(max w / min w), nats")
+    floor: float = Field(description="a ≤ min w")
+    cap: float = Field(description="b ≥ max w")
+    lipschitz: float = Field(description="Σ_f L_f, for the sup metric over all features")
+    regularity: dict[str, float] = Field(description="L_f, nats a unit of feature f")
+    gap: tuple[tuple[float, ...], ...] = Field(description="gap[j][k] ≤ log(w_j / w_k), nats")
+
+
+class Breach(Record):
+    """What the monitor did about one axiom in a run."""
+
+    axiom: str
+    action: str = Field(description="raised, repaired or recorded")
+    count: int
+    worst: float | None = Field(description="largest residual; null where it was not a number")
+
+
+class Run(Record):
+    """What the monitor saw over all steps of a training run, from its trace."""
+
+    folder: str
+    steps: int = Field(description="the last step in the trace")
+    monitored: int = Field(description="lines of the trace that hold residuals")
+    worst: dict[str, float] = Field(description="largest residual of each axiom; Infinity where one was not a number")
+    violations: tuple[Breach, ...]
+    trace_sha256: str
+
+
+class Certificate(Record):
+    """What a weighting operator guarantees, with how sure that is.
+
+    ``digest`` is SHA-256 over the canonical JSON of the rest. It shows that a field was changed and the digest left as
+    it was. It is no signature: whoever changes a field can compute it again, so it says nothing of who wrote the file.
+    ``trivium verify`` does not rest on it: it computes everything again and compares.
+    """
+
+    model_config = ConfigDict(title="Trivium certificate", populate_by_name=True)
+
+    schema_: Literal["trivium.certificate/1", "trivium.certificate/2"] = Field(SCHEMA, alias="schema")
+    kind: Literal["rule", "scheme", "run"]
+    name: str
+    formula: str
+    description: str = Field(description="the operator in full, a line a part")
+    source: Source
+    versions: Versions
+    created: str = Field(description="UTC, ISO 8601")
+    question: Question
+    search: dict[str, float] = Field(description="seconds and seed that the search was given")
+    box: dict[str, Interval]
+    per_entry: bool = Field(
+        False,
+        description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
+    )
+    constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
+    derivation: tuple[str, ...] = Field(description="the proof, a line a step, with theorem numbers")
+    programs: tuple[ProgramRecord, ...] | None = Field(
+        None, description="the graph of each user's rule; null in a file of schema 1, which held none"
+    )
+    findings: tuple[Finding, ...]
+    run: Run | None = None
+
+    @property
+    def violated(self) -> tuple[Finding, ...]:
+        """The findings whose verdict is VIOLATED."""
+        return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON values, with the digest last."""
+        data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        if self.programs is None:  # of schema 1
+            del data["programs"]
+        return {**data, "digest": digest_of(data)}
+
+    def to_json(self) -> str:
+        """:meth:`to_data`, indented."""
+        return json_text(self.to_data(), indent=1) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """Write :meth:`to_json` to a file; its folder is made."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+
+def _with_infinity(part: Any) -> Any:
+    """JSON has no infinity, so every number of the schema may also be one of three strings."""
+    if isinstance(part, list):
+        return [_with_infinity(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    rest = {key: _with_infinity(value) for key, value in part.items()}
+    if rest.get("type") == "number":
+        del rest["type"]
+        rest["anyOf"] = [{"type": "number"}, {"enum": ["Infinity", "-Infinity", "NaN"]}]
+    return rest
+
+
+def digest_of(data: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``digest``."""
+    rest = {key: value for key, value in data.items() if key != "digest"}
+    canonical = json_text(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load(path: str | Path) -> Certificate:
+    """A certificate from its file, checked against the schema, not against the digest.
+
+    Raises:
+        InputError: no such file, no JSON, another schema, or a field that is missing, unknown or of the wrong kind.
+    """
+    return parse(read_json(path), str(path))
+
+
+def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
+    """A certificate from plain data."""
+    schema = data.get("schema")
+    if schema not in (SCHEMA, BEFORE):
+        raise InputError(f"{where} must have the schema {SCHEMA!r}", repr(schema), "Make it again with this version.")
+    fix = "Make it again with `trivium certify`."
+    try:
+        found = Certificate.model_validate({key: value for key, value in data.items() if key != "digest"})
+    except ValidationError as error:
+        raise InputError(f"{where} must follow its schema", first_problem(error), fix) from None
+    if (found.programs is None) != (schema == BEFORE) or (schema == BEFORE and "programs" in data):
+        raise InputError(f"{where} must follow its schema", f"programs do not belong to {schema!r}", fix)
+    return found
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        InputError: no such file, or no JSON object in it.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("the file must be readable", f"{str(path)!r} ({error.strerror})", "Check the path.") from None
+    except RecursionError:
+        fix = "A certificate is nested a few levels deep."
+        raise InputError(f"{path} must be a certificate", "JSON that is nested too deeply to read", fix) from None
+    except ValueError as error:
+        raise InputError(f"{path} must be JSON", str(error), "It may have been cut off.") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} must hold a JSON object", type(data).__name__, "Give a certificate.")
+    return data
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a certificate file, for docs and other readers."""
+    published: dict[str, Any] = _with_infinity(Certificate.model_json_schema(by_alias=True))
+    published["properties"]["digest"] = {"type": "string", "description": "SHA-256 over the canonical JSON of the rest"}
+    published["required"].append("digest")
+    return published

@@ -1,0 +1,183 @@
+"""Which word is given: that of the proof only where the search agrees with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from trivium.certification import Finding, Question, certify, claims, recheck
+from trivium.certification.assemble import judge
+from trivium.certification.calculus import derive
+from trivium.certification.words import least, most
+from trivium.errors import RuleError
+from trivium.scheme import Conform, compose
+from trivium.simplex.conforming import ConformingSet
+from trivium.simplex.constants import Constants, bounded
+from trivium.weighting import DomainMap, Entropy, Margin, PrefixPosterior, Rule, Skill, Static, rule
+from trivium.weighting.features import Range
+
+
+def found(question: Question, **verdicts: str) -> dict[str, Finding]:
+    asked = {axiom: Finding(axiom, "NOT FALSIFIED", -1.0, search="stub") for axiom in question.axioms}
+    given = {axiom.replace("_", "-"): verdict for axiom, verdict in verdicts.items()}
+    return {**asked, **{a: Finding(a, v, 1.0, search="stub") for a, v in given.items()}}  # type: ignore[arg-type]
+
+
+def words(findings: tuple[Finding, ...]) -> dict[str, str]:
+    return {finding.axiom: finding.verdict for finding in findings}
+
+
+def test_proved_where_the_calculus_proves_and_the_search_agrees() -> None:
+    question = Question(3, floor=0.1)
+    assert set(words(judge(derive(Margin(), 3), question, found(question))).values()) == {"PROVED"}
+
+
+def test_a_breach_that_was_seen_outweighs_a_proof() -> None:
+    question = Question(3, floor=0.1)
+    findings = judge(derive(Margin(), 3), question, found(question, W_B="VIOLATED"))
+    assert words(findings)["W-B"] == "VIOLATED"
+    assert "declared constants" in findings[-1].derivation[-1]
+    assert words(findings)["W-N"] == "PROVED"
+
+
+def test_a_broken_constant_is_a_finding_and_takes_every_proof_back() -> None:
+    question = Question(3, floor=0.1)
+    broken = {"constants.gap": Finding("constants.gap", "VIOLATED", 1.0)}
+    findings = words(judge(derive(Margin(), 3), question, {**found(question), **broken}))
+    assert findings["constants.gap"] == "VIOLATED"
+    assert "PROVED" not in findings.values()
+
+
+def test_a_loose_bound_leaves_the_word_to_the_search_and_says_what_was_derived() -> None:
+    question = Question(3, floor=0.2)
+    finding = judge(derive(Margin(), 3), question, found(question))[-1]
+    assert finding.verdict == "NOT FALSIFIED"
+    assert "derived floor 0.1553 < 0.2" in finding.derivation[0]
+
+
+def test_the_condition_under_which_a_projection_holds_is_written_down() -> None:
+    @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    def mine(entropy: Tensor) -> Tensor:
+        return entropy + 1
+
+    question = Question(2, floor=0.1)
+    finding = judge(derive(Conform(mine, ConformingSet(2, 0.1)), 2), question, found(question))[-1]
+    assert finding.verdict == "PROVED"
+    assert "wherever mine(entropy) returns numbers" in finding.where
+
+
+class Boastful(Rule):
+    """Declares an influence of 1 nat and reaches 3."""
+
+    name, scale, ranges = "boastful", "token", {"entropy": Range(0.0, 1.0)}
+
+    def log_weights(self, features: Mapping[str, Tensor]) -> Tensor:
+        return torch.log_softmax(-3.0 * features["entropy"], dim=-1)
+
+    def formula(self) -> str:
+        return "boastful"
+
+    def constants(self, teachers: int) -> Constants:
+        return bounded(teachers, 1.0, {"entropy": 6.0})
+
+
+def test_false_declared_constants_are_found_and_nothing_is_proved_from_them() -> None:
+    certificate = certify(Boastful(), Question(3, influence=1.0), seconds=0.3)
+    assert "PROVED" not in words(certificate.findings).values()
+    assert words(certificate.findings)["W-B"] == "VIOLATED"
+    assert {axiom for axiom in words(certificate.findings) if axiom.startswith("constants.")}
+    assert recheck(certificate, Boastful(), seconds=0.3) == []
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [Entropy(), Margin(), Skill(), Static((1.0, 2.0, 3.0)), PrefixPosterior(), DomainMap((0, 1, 2))],
+    ids=lambda operator: operator.name,
+)
+def test_built_in_rules_are_proved_to_keep_what_they_claim(operator: Rule) -> None:
+    certificate = certify(operator, claims(operator, 3), seconds=0.2)
+    assert set(words(certificate.findings).values()) == {"PROVED"}
+    assert {"W-B", "W-R"} <= set(certificate.question.axioms)
+
+
+def test_a_whole_scheme_is_proved_to_keep_what_it_claims() -> None:
+    scheme = compose(
+        ["python", "prose", "cpp"],
+        token=[Entropy(budget=1.0), (Margin(), 0.5)],
+        task=[Skill()],
+        context=[PrefixPosterior()],
+        budget={"token": 1.0, "task": 1.0, "context": 4.0},
+        floor=0.02,
+        cap=0.95,
+        order="python>prose=cpp",
+    )
+    certificate = certify(scheme, claims(scheme, 3, scheme.teachers), seconds=0.3)
+    assert words(certificate.findings) == dict.fromkeys(["W-F", "W-N", "W-P", "W-B", "W-R", "W-S"], "PROVED")
+    assert certificate.kind == "scheme"
+    assert certificate.question.floor == 0.02
+    assert any("T3: influence adds: 1 + 1 + 4 = 6 nats" in line for line in certificate.derivation)
+    assert recheck(certificate, scheme) == []
+
+
+def test_a_rule_that_declares_nothing_claims_nothing() -> None:
+    @rule(scale="token", features={"margin": (0.0, 1.0)})
+    def mine(margin: Tensor) -> Tensor:
+        return torch.softmax(margin, dim=-1)
+
+    for teachers in (1, 2):
+        assert claims(mine, teachers).axioms == ("W-F", "W-N", "W-P")
+    assert claims(Conform(mine, ConformingSet(2, 0.1)), 2).axioms == ("W-F", "W-N", "W-P", "W-B")
+
+
+def test_a_rule_that_raises_is_named_with_its_reason() -> None:
+    @rule(scale="token", features={"entropy": (0.0, 12.0)})
+    def two_only(entropy: Tensor) -> Tensor:
+        first, second = entropy.unbind(-1)
+        return torch.stack([first, second], -1)
+
+    with pytest.raises(RuleError, match=r"two_only.*3 teachers.*too many values") as caught:
+        certify(two_only, Question(3), seconds=0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_checking_again_notices_another_operator_and_a_stronger_word() -> None:
+    certificate = certify(Margin(), Question(3, floor=0.1), seconds=0.1)
+    assert any("formula" in reason for reason in recheck(certificate, Margin(strength=2.0)))
+
+    @rule(scale="token", features={"margin": (0.0, 1.0)})
+    def mine(margin: Tensor) -> Tensor:
+        return torch.softmax(margin, dim=-1)
+
+    searched = certify(mine, Question(3), seconds=0.1)
+    forged = searched.model_copy(
+        update={"findings": tuple(Finding(f.axiom, "PROVED", f.residual) for f in searched.findings)}
+    )
+    reasons = recheck(forged, mine)
+    assert sum("says PROVED, checked again it is VERIFIED" in reason for reason in reasons) == 2
+    assert "W-F: its derivation is not as computed again" in reasons
+
+
+def test_checking_again_notices_a_witness_that_breaks_nothing_and_a_missing_one() -> None:
+    @rule(scale="token", features={"margin": (0.0, 1.0)})
+    def short(margin: Tensor) -> Tensor:
+        return 0.9 * torch.softmax(margin, dim=-1)
+
+    @rule(scale="token", features={"margin": (0.0, 1.0)})
+    def fine(margin: Tensor) -> Tensor:
+        return torch.softmax(margin, dim=-1)
+
+    fine.name = "short"
+    certificate = certify(short, Question(2), seconds=0.1)
+    assert recheck(certificate, short) == []
+    assert any("the program of short(margin) is not as captured now" in r for r in recheck(certificate, fine))
+    assert any("breaks nothing" in reason for reason in recheck(certificate, fine))
+    bare = certificate.model_copy(update={"findings": (Finding("W-N", "VIOLATED", 0.1), *certificate.findings[1:])})
+    assert any("without a witness" in reason for reason in recheck(bare, short))
+
+
+def test_a_denormal_number_is_still_printed() -> None:
+    assert most(1e-320)
+    assert least(5e-324) is not None

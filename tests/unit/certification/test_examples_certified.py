@@ -1,0 +1,26 @@
+"""What a reader copies from ``examples/`` certifies: PROVED, or VERIFIED where a user's own code has to be bounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trivium.certification import Question, certify
+from trivium.certification.assemble import claims
+from trivium.training.build import build_scheme
+from trivium.training.recipe import load_recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*/recipe.yaml"))
+
+
+def test_there_are_examples() -> None:
+    assert {path.parent.name for path in RECIPES} >= {"own_rule", "safety_order", "digits"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
+def test_an_example_is_certified(path: Path) -> None:
+    scheme = build_scheme(load_recipe(path), path.parent)
+    question: Question = claims(scheme, len(scheme.teachers), scheme.teachers)
+    found = certify(scheme, question, seconds=0.5).findings
+    assert {f.axiom: f.verdict for f in found} == dict.fromkeys(question.axioms, "PROVED")
