@@ -27,9 +27,9 @@ class Tokens(nn.Module):
 
 
 def load(work: Path) -> Setting:
-    from trivium.training.build import build_student
     from trivium.training.recipe import load_recipe
     from trivium.training.run import prepare
+    from trivium.training.tasks.text import build_student
 
     recipe = load_recipe(Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml")
     recipe = recipe.model_copy(

@@ -10,7 +10,6 @@ from trivium.cli.console import console
 from trivium.cli.subject import resolve
 from trivium.cli.table import show
 from trivium.report import accuracy_table, write_report
-from trivium.teachers.huggingface import load_model
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe
 from trivium.training.run import Workshop
@@ -34,11 +33,11 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")
-    if recipe.data.kind == "text":
-        student = load_model(folder / "student")
+    if workshop.tokenizer is not None:
+        student = workshop.task.load(recipe, base, folder / "student")
         write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
     write_report(folder)
     show(certificate, console(), derivation=False)
-    if recipe.data.kind == "examples":
-        console().print(accuracy_table(json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))))
+    if (found := folder / "accuracy.json").is_file():
+        console().print(accuracy_table(json.loads(found.read_text(encoding="utf-8"))))
     return bool(certificate.violated)

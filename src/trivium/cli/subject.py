@@ -150,19 +150,14 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
 
 
 def _recipe(path: str) -> Subject:
-    from trivium.training.build import build_scheme
+    from trivium.training.build import build_scheme, restricted_cap
     from trivium.training.recipe import load_recipe
 
     recipe = load_recipe(path)
     folder = Path(path).parent
     scheme = build_scheme(recipe, folder)
     source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(scheme, folder))
-    cap = None
-    if recipe.data.kind == "examples":
-        from trivium.training.classify import restricted_cap
-
-        cap = restricted_cap(recipe, scheme)
-    return Subject(scheme, source, recipe.name, scheme.teachers, cap)
+    return Subject(scheme, source, recipe.name, scheme.teachers, restricted_cap(recipe, scheme, folder))
 
 
 def _unchanged(path: str, sha256: str) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from trivium.data.census import TOLERATED, Count, unread_of
 from trivium.data.labelled import Labelled
 from trivium.data.labels import LabelSpace
-from trivium.data.rows import Rows
 from trivium.errors import InputError, require
 from trivium.store.identity import of_table
 
@@ -122,10 +121,6 @@ class Examples:
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Inputs]:
         """What a student's forward takes for the rows numbered ``index``."""
         return {"inputs": self.inputs[index.cpu()].to(device)}
-
-
-#: What a run trains and is evaluated on.
-Table = Rows | Examples
 
 
 @dataclass(frozen=True)

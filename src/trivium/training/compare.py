@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.data.examples import Table
+from trivium.data.table import Table
 from trivium.errors import require
 
 DRAWS, LEVEL = 4000, 0.95

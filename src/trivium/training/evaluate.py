@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from trivium.aggregation import make_pool
-from trivium.data.examples import Table
+from trivium.data.table import Table
 from trivium.errors import calling
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT
 
-_BATCH, _EXAMPLES = 16, 512
 #: From log-probabilities [B, T, V] and labels [B, T] to a score of each row, [B, ...] in float64.
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -50,7 +49,12 @@ def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.devi
 
 def indices(rows: Table) -> Iterator[Tensor]:
     """Row numbers in order, a batch at a time."""
-    return iter(torch.arange(len(rows)).split(_BATCH if rows.labels.shape[-1] > 1 else _EXAMPLES))
+    return iter(torch.arange(len(rows)).split(at_once(rows)))
+
+
+def at_once(rows: Table, positions: int = 512) -> int:
+    """Rows a batch where nothing is learned: 16 of many positions, or ``positions`` of one."""
+    return 16 if rows.labels.shape[-1] > 1 else positions
 
 
 def student_logits(model: Any, rows: Table, index: Tensor, device: torch.device | str = "cpu") -> Tensor:

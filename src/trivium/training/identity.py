@@ -18,9 +18,11 @@ from trivium.store.modules import of_module
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.live import Reader
 from trivium.teachers.probes import identified
-from trivium.training.build import Tables, build_scheme, resolve
+from trivium.training.build import build_scheme
+from trivium.training.names import resolve
 from trivium.training.processes import in_bfloat16, world_size
 from trivium.training.recipe import Recipe
+from trivium.training.tasks import Tables
 from trivium.weighting.base import UserRule
 from trivium.weighting.features import Range
 
@@ -34,7 +36,9 @@ WORDS = {
 _PROBES = 32
 
 
-def run_identity(recipe: Recipe, base: Path, teachers: Sequence[Reader], tables: Tables, student: Any) -> Identity:
+def run_identity(
+    recipe: Recipe, base: Path, teachers: Sequence[Reader], tables: Tables, student: Any, scheme: Scheme
+) -> Identity:
     """The identity of a run.
 
     ===============  =================================================================================================
@@ -43,25 +47,20 @@ def run_identity(recipe: Recipe, base: Path, teachers: Sequence[Reader], tables:
     ``recipe``       the recipe with every default filled in
     ``teachers``     :func:`trivium.teachers.probes.identified` on the training rows, by name
     ``data``         the rows of each split as they are read: tokens or inputs, labels, columns, domains, documents
-    ``files``        the files of the user's rules and of the student, and what they import beside them
+    ``files``        the files of the user's rules, student and task, and what they import beside them
     ``rules``        what each user's rule answers at a few points: it may read files that no import names
     ``student``      its folder's files, structure and, unless a user's code makes it, initial weights
     ``processes``    each takes a batch of its own
     ``bfloat16``     whether the student is trained in it, which ``precision: auto`` leaves to the device
     ===============  =================================================================================================
     """
-    scheme = build_scheme(recipe, base)
-    files = rule_files(scheme, base)
     reference = recipe.student.model or ""
-    own_code = ".py:" in reference
-    if own_code:
-        files |= source_files(base / reference.rpartition(":")[0], base)
     return Identity(
         {
             "recipe": recipe.digest(),
             "teachers": {teacher.name: identified(teacher, tables.train.inputs) for teacher in teachers},
             "data": data_parts(tables),
-            "files": files,
+            "files": rule_files(scheme, base) | own_files(recipe, base),
             "rules": rule_answers(scheme, recipe, base),
             "student": student_part(reference, base, student),
             "processes": world_size(),
@@ -72,8 +71,13 @@ def run_identity(recipe: Recipe, base: Path, teachers: Sequence[Reader], tables:
 
 def data_parts(tables: Tables) -> dict[str, str]:
     """A digest of each split that the recipe has."""
-    splits = {"train": tables.train, "validation": tables.validation, "test": tables.test}
-    return {name: table.digest() for name, table in splits.items() if table is not None}
+    return {name: table.digest() for name, table in tables.splits().items()}
+
+
+def own_files(recipe: Recipe, base: Path) -> dict[str, str]:
+    """Hashes of the files of a user's student and task, and of what they import beside them."""
+    named = [name.rpartition(":")[0] for name in (recipe.student.model or "", recipe.data.kind) if ".py:" in name]
+    return {file: sha256 for path in named for file, sha256 in source_files(base / path, base).items()}
 
 
 def student_part(reference: str, base: Path, student: torch.nn.Module) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.data.examples import Table
+from trivium.data.table import Table
 from trivium.errors import calling, require
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves

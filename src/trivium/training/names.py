@@ -1,12 +1,38 @@
-"""Domains and teachers that a recipe's options name."""
+"""Models, domains and teachers that a recipe names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from trivium.errors import InputError, nearest, require
-from trivium.training.recipe import Recipe
+from trivium.training.recipe import Recipe, StudentSection
+
+
+def resolve(reference: str, base: Path) -> str:
+    """A model folder: relative paths count from the recipe, ``trivium:NAME`` is one that the package ships."""
+    if reference.startswith("trivium:"):
+        return str(files("trivium") / "assets" / reference.removeprefix("trivium:"))
+    return str(base / reference)
+
+
+def require_teachers_differ(recipe: Recipe) -> None:
+    """Raises InputError where two teachers have one name."""
+    names = recipe.teacher_names
+    require(len(set(names)) == len(names), "teachers' names must differ", names, "Rename one of them.")
+
+
+def require_model_or_config(section: StudentSection, fix: str) -> None:
+    """Raises InputError unless the student has a model to start from or a config for a fresh one."""
+    given = "both" if section.model else "neither"
+    require(
+        (section.model is None) != (section.config is None),
+        "a student must have either a model or a config",
+        given,
+        fix,
+    )
 
 
 def teachers_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, nearest
@@ -60,7 +61,7 @@ class DomainSection(Section):
 class DataSection(Section):
     """The text, or the labelled examples, of all splits."""
 
-    kind: Literal["text", "examples"] = Field("text", description="what the data is; examples: see the end")
+    kind: str = Field("text", description="what the data is: text, examples (see the end), or FILE.py:NAME, a task")
     tasks: dict[str, list[str]] = Field(default_factory=dict, description="of examples: {TASK: [CLASS, ...]}")
     domains: list[DomainSection] = Field(min_length=1, description="the parts of the data")
     text_column: str = Field("text", description="where JSONL files and datasets keep their text")
@@ -73,6 +74,15 @@ class DataSection(Section):
     evaluation_rows: int | None = Field(32, ge=1, description="rows a domain for validation; null takes all")
     test_rows: int | None = Field(64, ge=1, description="rows a domain for the final numbers; null takes all")
     seed: int = Field(0, description="which rows are drawn; not the run's seed, so that seeds share the data")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from trivium.training.tasks import TASKS  # late: tasks read recipes
+
+        if value not in TASKS and ".py:" not in value:
+            raise PydanticCustomError("kind", f"must be {', '.join(sorted(TASKS))} or FILE.py:NAME")
+        return value
 
 
 class RuleSection(Section):

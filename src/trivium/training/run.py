@@ -14,29 +14,17 @@ import torch
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from trivium.data.examples import Examples, Table
+from trivium.data.table import Table
 from trivium.errors import TriviumError, require
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.teachers.admission import Say
 from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
-from trivium.training import classify
-from trivium.training.accuracy import write_accuracy
-from trivium.training.agreement import agreement_warnings, worse_than_a_guess
-from trivium.training.build import Tables, build_rows, build_scheme, build_student, build_teachers, build_tokenizer
+from trivium.training.build import build_scheme, cap_note
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
 from trivium.training.data_table import data_table
-from trivium.training.evaluate import (
-    is_predictor,
-    mixture_nats,
-    nats_and_answer,
-    nats_and_correct,
-    student_nats,
-    teacher_nats,
-    validation_losses,
-)
-from trivium.training.evaluate import nats as nats_alone
+from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nats, teacher_nats
 from trivium.training.identity import run_identity
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.processes import (
@@ -49,6 +37,7 @@ from trivium.training.processes import (
     wait,
 )
 from trivium.training.recipe import Recipe
+from trivium.training.tasks import Tables, Task, task_of
 from trivium.training.trace import Trace
 
 #: Called with (stage, done, total).
@@ -70,10 +59,25 @@ def unwatched(step: int, value: float) -> None:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What runs on the same teachers and data share: computed once, read by all of them. ``tokenizer`` is None where
-    the data are examples; ``data`` is the content of ``data.json``."""
+class Begun:
+    """The scheme and student that :func:`prepare` made to look at, for the run that they were made for."""
 
+    recipe: Recipe
+    scheme: Scheme
+    student: Any
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What runs on the same teachers and data share: computed once, read by all of them.
+
+    ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
+    holds what the first run takes with it, if it is the one that was prepared: students and rules that learn are not
+    shared.
+    """
+
+    task: Task
     base: Path
     tokenizer: Any
     teachers: Sequence[Reader]
@@ -81,6 +85,17 @@ class Workshop:
     sources: dict[str, LogitSource]
     validation_loss: Tensor
     data: Mapping[str, Any] = field(default_factory=dict)
+    begun: list[Begun] = field(default_factory=list, repr=False)
+
+    def begin(self, recipe: Recipe, say: Say) -> tuple[Scheme, Any]:
+        """The scheme and a new student of a run, said of the latter what there is to say."""
+        begun = self.begun.pop() if self.begun else None
+        if begun is None or begun.recipe != recipe:
+            scheme = build_scheme(recipe, self.base)
+            return scheme, self.task.student(recipe, self.base, self.tables.validation, say)
+        for line in begun.notes:
+            say(line)
+        return begun.scheme, begun.student
 
     @property
     def held_out(self) -> tuple[Table, LogitSource]:
@@ -119,17 +134,15 @@ def prepare(
     def say(line: str) -> None:
         progress(line, 1, 1)
 
-    tokenizer, teachers, tables, student = _materials(recipe, scheme, base, say)
-    if "train" in cached:  # else nothing is trained on them
+    task = task_of(recipe, base)
+    made = task.materials(recipe, scheme, base, own_device(), say)
+    teachers, tables, trains = made.teachers, made.tables, "train" in cached
+    if trains:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)
     if resumed is not None:
-        require_same(resumed, run_identity(recipe, base, teachers, tables, student))
-    readers = classify.text_readers(student, teachers)
-    del student  # each run makes its own
-    named = {"train": tables.train, "validation": tables.validation}
-    if tables.test is not None:
-        named["test"] = tables.test
-    data = data_table(recipe, named, readers, processes)
+        require_same(resumed, run_identity(recipe, base, teachers, tables, made.student, scheme))
+    named = tables.splits()
+    data = data_table(recipe, named, made.lengths, processes)
     for line in data["warnings"]:
         progress(f"warning: {line}", 1, 1)
     sources: dict[str, LogitSource] = {}
@@ -146,44 +159,17 @@ def prepare(
     for name, rows in named.items():
         if recipe.cache.enabled and name in cached:
             with main_first():
-                batch = 256 if isinstance(rows, Examples) else 16
+                batch = at_once(rows, positions=256)
                 kept = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name), room)
             sources[name], room = kept, room - kept.bytes
         else:
             sources[name] = LiveLogits(teachers, rows.inputs)
-    losses = _judged(sources["validation"], tables.validation, recipe.teacher_names, teachers[0].vocabulary_size, say)
-    return Workshop(base, tokenizer, teachers, tables, sources, losses, data)
-
-
-def _materials(recipe: Recipe, scheme: Scheme, base: Path, say: Say) -> tuple[Any, Sequence[Reader], Tables, Any]:
-    """Tokenizer, teachers, tables and a student, of text or of examples. The student is made first: one that cannot be
-    is refused before anything is computed. What is to say of it is said when it trains."""
-    if recipe.data.kind == "examples":
-        classify.build_learner(recipe, base)
-        tables = classify.build_examples(recipe, scheme, base)
-        rows = classify.inputs_of(tables)
-        teachers = classify.build_classifiers(recipe, own_device(), base, rows, say)
-        learner = classify.build_learner(recipe, base, rows)  # again, now that there are rows to ask it about
-        return None, teachers, tables, learner
-    classify.refuse_for_text(recipe)
-    tokenizer = build_tokenizer(recipe, base)
-    student = build_student(recipe, tokenizer, base)
-    texts = build_teachers(recipe, tokenizer, own_device(), base, say)
-    return tokenizer, texts, build_rows(recipe, tokenizer, scheme, base), student
-
-
-def _judged(source: LogitSource, rows: Table, teachers: Sequence[str], classes: int, say: Say) -> Tensor:
-    """The teachers' validation losses, [tasks, K], after what they give away has been said."""
-    if isinstance(rows, Examples):
-        found = teacher_nats(source, rows, nats_and_answer)
-        warnings = agreement_warnings(found[..., 1], rows, teachers)
-        losses = validation_losses(found[..., 0], rows)
-    else:
-        losses = validation_losses(teacher_nats(source, rows), rows)
-        warnings = worse_than_a_guess(losses, classes, rows.tasks, teachers)
-    for line in warnings:
+    classes = teachers[0].vocabulary_size
+    losses, lines = task.judge(sources["validation"], tables.validation, recipe.teacher_names, classes)
+    for line in lines:
         say(line)
-    return losses
+    begun = [Begun(recipe, scheme, made.student, made.notes)] if trains else []
+    return Workshop(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun)
 
 
 def _check_tracker(tracker: str) -> None:
@@ -238,17 +224,12 @@ def _distilled(
 
     from trivium.training.trainer import DistillationTrainer, Recorder
 
-    scheme = build_scheme(recipe, workshop.base)
-    if recipe.data.kind == "examples":
-        asked = classify.inputs_of(workshop.tables)
-        student: Any = classify.build_learner(recipe, workshop.base, asked, lambda line: progress(line, 1, 1))
-        if (capped := classify.cap_note(recipe, scheme)) is not None:
-            progress(capped, 1, 1)
-    else:
-        student = build_student(recipe, workshop.tokenizer, workshop.base, lambda line: progress(line, 1, 1))
+    scheme, student = workshop.begin(recipe, lambda line: progress(line, 1, 1))
+    if (capped := cap_note(recipe, scheme, workshop.base)) is not None:
+        progress(capped, 1, 1)
     with main_first():
         if is_main():
-            identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student)
+            identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student, scheme)
             if (moved := claim(folder, recipe, identity, resume)) is not None:
                 progress(moved, 1, 1)
         checkpoint = latest_complete(folder) if resume else None
@@ -267,7 +248,7 @@ def _distilled(
     )
     label = f"distilling {recipe.name}"
     recorder = Recorder(
-        trainer, workshop.tables.validation, lambda done, total, loss: progress(label, done, total), watch
+        trainer, workshop.task, workshop.tables.validation, lambda n, total, loss: progress(label, n, total), watch
     )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
@@ -286,8 +267,8 @@ def _distilled(
         trainer.teaching.save(folder)
         if workshop.tokenizer is not None:
             workshop.tokenizer.save_pretrained(folder / "student")
-        if isinstance(rows := workshop.held_out[0], Examples):
-            write_accuracy(nats, rows, scheme.teachers, folder / "accuracy.json")
+        for name, content in workshop.task.results(nats, workshop.held_out[0], scheme.teachers).items():
+            write_json(folder / name, content)
         write_json(folder / "data.json", workshop.data)
         write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
     wait()
@@ -295,14 +276,14 @@ def _distilled(
 
 
 def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any) -> dict[str, Tensor]:
-    rows, source = workshop.held_out
-    score = nats_and_correct if isinstance(rows, Examples) else nats_alone
+    (rows, source), score = workshop.held_out, workshop.task.score
     found = {"student": student_nats(student, rows, score).cpu(), "teachers": teacher_nats(source, rows, score)}
     if is_predictor(scheme):
         loss, known = recipe.loss, workshop.validation_loss
         evaluated = student.eval()
         found["mixture"] = mixture_nats(scheme, source, rows, known, loss.pool, evaluated, loss.exponent, score)
-    if score is nats_alone:
-        return found
-    nats = {name: values[..., 0] for name, values in found.items()}
-    return nats | {f"{name}_correct": values[..., 1] for name, values in found.items()}
+    return {
+        f"{name}{suffix}": values[..., number]
+        for number, suffix in enumerate(workshop.task.measures.values())
+        for name, values in found.items()
+    }

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from trivium.data.examples import Examples, Table
 from trivium.data.rows import Rows
+from trivium.data.table import Table
 from trivium.errors import TriviumError, calling
 from trivium.scheme import Scheme
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.training.checkpoints import mark_complete
-from trivium.training.evaluate import batch_of, bits_per_byte, nats_and_correct, student_nats
+from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
 from trivium.training.learner import Learner
 from trivium.training.learning import Teaching
 from trivium.training.monitor import Monitor
@@ -27,6 +27,7 @@ from trivium.training.processes import in_bfloat16, is_main, on_cpu, require_pre
 from trivium.training.recipe import Recipe
 from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
+from trivium.training.tasks import Task
 from trivium.training.trace import Trace
 
 
@@ -192,17 +193,19 @@ class Recorder(TrainerCallback):
     Of several processes one writes; of violations each writes its own.
 
     Args:
-        watch: called with (step, mean bits per byte) after every validation; it may raise to end the training.
+        task: what a validation measures.
+        watch: called with (step, mean of its first measure) after every validation; it may raise to end the training.
     """
 
     def __init__(
         self,
         trainer: DistillationTrainer,
+        task: Task,
         validation: Table,
         progress: Callable[[int, int, float], None],
         watch: Callable[[int, float], None],
     ) -> None:
-        self.trainer, self.validation, self.progress, self.watch = trainer, validation, progress, watch
+        self.trainer, self.task, self.validation, self.progress, self.watch = trainer, task, validation, progress, watch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, train, step = self.trainer, self.trainer.recipe.train, state.global_step
@@ -221,12 +224,12 @@ class Recorder(TrainerCallback):
     def evaluate(self, step: int) -> None:
         if not is_main():
             return
-        rows, model, found = self.validation, self.trainer.model, {}
-        if isinstance(rows, Examples):
-            scores = student_nats(model, rows, nats_and_correct)
-            found = {"nats": bits_per_byte(scores[:, 0], rows), "accuracy": bits_per_byte(scores[:, 1], rows)}
-        else:
-            found = {"bits_per_byte": bits_per_byte(student_nats(model, rows), rows)}
+        rows = self.validation
+        scores = student_nats(self.trainer.model, rows, self.task.score)
+        found = {
+            name: bits_per_byte(column, rows)
+            for name, column in zip(self.task.measures, scores.unbind(-1), strict=True)
+        }
         values = next(iter(found.values()))
         mean = sum(values.values()) / len(values)
         self.trainer.trace.write("eval", step, **found, mean=mean)

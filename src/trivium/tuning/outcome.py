@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from trivium.certification.question import Question
-from trivium.data.examples import Table
+from trivium.data.table import Table
 from trivium.jsontext import json_text, write_json
 from trivium.training.build import build_scheme
 from trivium.training.compare import bootstrap, comparison

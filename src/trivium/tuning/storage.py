@@ -10,13 +10,11 @@ from typing import Any
 
 from trivium.errors import InputError, require
 from trivium.scheme.files import rule_files
-from trivium.store.code import source_files
 from trivium.store.identity import Identity as Shared
 from trivium.store.identity import versions
 from trivium.teachers.probes import identified
-from trivium.training import classify
-from trivium.training.build import build_scheme, build_student
-from trivium.training.identity import different_libraries, rule_answers, student_part, told
+from trivium.training.build import build_scheme
+from trivium.training.identity import different_libraries, own_files, rule_answers, student_part, told
 from trivium.training.processes import in_bfloat16
 from trivium.training.run import Workshop
 from trivium.tuning.mixture import rows_of
@@ -60,14 +58,8 @@ def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[s
     rows, files, student = validation.digest(), rule_files(scheme, base), ""
     if trains:
         rows += workshop.tables.train.digest()
-        path, _, _ = (recipe.student.model or "").rpartition(":")
-        if path.endswith(".py"):
-            files |= source_files(base / path, base)
-        made: Any = (
-            classify.build_learner(recipe, base)
-            if recipe.data.kind == "examples"
-            else build_student(recipe, workshop.tokenizer, base)
-        )
+        files |= own_files(recipe, base)
+        made = workshop.task.student(recipe, base)
         precision = "bfloat16" if in_bfloat16(recipe.train.precision) else "float32"
         student = f"{student_part(recipe.student.model or '', base, made)} {precision}"
     return Identity(recipe.digest(), teachers, rows, files, seed, dict(settings), rules, student)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trivium.data.examples import Table
-from trivium.teachers.huggingface import load_model
-from trivium.training import classify, run
+from trivium.data.table import Table
+from trivium.training import run
 from trivium.training.evaluate import student_nats
 from trivium.training.recipe import Recipe, SchemeSection
 from trivium.training.run import Workshop
@@ -71,9 +70,7 @@ class StudentObjective:
         folder = self._folder(section)
         if not (folder / "done").exists():
             self.value(section)
-        recipe, base = self.space.recipe, self.workshop.base
-        examples = recipe.data.kind == "examples"
-        model = classify.load_learner(recipe, base, folder / "student") if examples else load_model(folder / "student")
+        model = self.workshop.task.load(self.space.recipe, self.workshop.base, folder / "student")
         return student_nats(model, self.rows(split)).cpu()
 
     def rows(self, split: Split) -> Table:

@@ -17,8 +17,8 @@ from tiny_world import make_tokenizer
 from trivium.data.examples import Inputs
 from trivium.errors import InputError
 from trivium.teachers.classifier import Classifier
-from trivium.training.classify import build_classifiers, build_learner
 from trivium.training.recipe import Recipe, parse_recipe
+from trivium.training.tasks.classifiers import admit_learner, build_classifiers, build_learner
 
 TEXTS = ("the cat sees a dog. " * 3, "a.", "12+7=19;", "the bird likes a cat.", "the dog")
 LABELS = ("calm", "loud")
@@ -103,7 +103,7 @@ def test_a_text_is_answered_in_a_batch_as_it_is_alone(tmp_path: Path, model_type
     assert float((expected[0] - expected[1:]).abs().max()) > 0.1  # else nothing could be mixed up
     found = teacher(tmp_path).logits(inputs())[:, 0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    learner = build_learner(recipe_for(tmp_path), tmp_path, inputs()).eval()
+    learner = admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).eval()
     with torch.no_grad():
         torch.testing.assert_close(learner(inputs()).logits[:, 0], expected, rtol=1e-4, atol=1e-4)
 
@@ -135,7 +135,7 @@ def test_a_saved_student_is_right_in_anyones_padded_batch(tmp_path: Path, pad: i
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     saved(tmp_path / "m", "llama", "right", pad)
-    learner = build_learner(recipe_for(tmp_path), tmp_path, inputs()).eval()
+    learner = admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).eval()
     learner.save_pretrained(tmp_path / "student")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "student").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
@@ -173,7 +173,7 @@ def test_the_side_that_a_student_is_padded_on_is_saved_with_it(tmp_path: Path, m
 
     wrong, right = ("left", "right") if model_type == "gpt2" else ("right", "left")
     saved(tmp_path / "m", model_type, wrong, pad=7)
-    build_learner(recipe_for(tmp_path), tmp_path, inputs()).save_pretrained(tmp_path / "student")
+    admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).save_pretrained(tmp_path / "student")
     assert AutoTokenizer.from_pretrained(tmp_path / "student").padding_side == right
 
 
@@ -198,7 +198,7 @@ def test_a_text_is_cut_to_the_positions_that_there_are_and_that_is_said_once(
         expected = model(input_ids=ids[:, :most]).logits
     torch.testing.assert_close(made.logits(inputs())[:1, 0], expected, rtol=1e-4, atol=1e-4)
     told.clear()
-    build_learner(recipe_for(tmp_path), tmp_path, inputs(), told.append)
+    admit_learner(build_learner(recipe_for(tmp_path), tmp_path, told.append), inputs(), told.append)
     assert told == [f"note: the student reads the first {most} tokens of a text, fewer than the 64 of data.window"]
 
 

@@ -14,9 +14,9 @@ import torch
 from tiny_world import WINDOW, World, make_model, make_tokenizer, student_config, weights_of
 from trivium.errors import InputError
 from trivium.teachers.admission import admit_language_model
-from trivium.training.build import build_student, build_teachers, build_tokenizer
 from trivium.training.recipe import parse_recipe
 from trivium.training.run import distill, prepare
+from trivium.training.tasks.text import build_student, build_teachers, build_tokenizer
 
 CPU = torch.device("cpu")
 PADDED = 320

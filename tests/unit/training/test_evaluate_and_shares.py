@@ -14,7 +14,7 @@ from trivium.aggregation import POOLS
 from trivium.errors import InputError
 from trivium.scheme import compose
 from trivium.training.arms import HARD, baselines, parts
-from trivium.training.build import build_scheme, build_student
+from trivium.training.build import build_scheme
 from trivium.training.collect import collect_features
 from trivium.training.evaluate import (
     batch_of,
@@ -30,6 +30,7 @@ from trivium.training.recipe import LossSection, MonitorSection, Recipe
 from trivium.training.run import Workshop
 from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
+from trivium.training.tasks.text import build_student
 from trivium.weighting import Entropy, Gap, PrefixPosterior, Skill, Static, rule
 
 

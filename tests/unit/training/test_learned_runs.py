@@ -104,7 +104,7 @@ def test_what_was_learned_changes_the_weights(small: ExamplesWorld, shop: Worksh
 
 def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesWorld, shop: Workshop) -> None:
     from trivium.training.build import build_scheme
-    from trivium.training.classify import build_learner
+    from trivium.training.tasks.classifiers import build_learner
 
     recipe = small.recipe(scheme=NO_SCHEME | {"token": [{"rule": "mmkd", "options": {"every": 1}}]})
     scheme, student = build_scheme(recipe, small.folder), build_learner(recipe, small.folder)

@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from tiny_world import World
 from trivium.data.rows import Rows
-from trivium.training.build import build_rows, build_scheme, build_student
+from trivium.training.build import build_scheme
 from trivium.training.run import distill
+from trivium.training.tasks.text import build_rows, build_student
 
 NOUNS = ("bird", "cat", "dog")
 TEXTS = [f"the {a} {b} the {c}. fin." for a in NOUNS for b in ("sees", "likes") for c in NOUNS]

@@ -20,8 +20,8 @@ from tiny_world import World, student_config
 from trivium.cli import app
 from trivium.errors import ForeignError, InputError, RuleError
 from trivium.teachers.transformers_classifier import TransformersClassifier
-from trivium.training.build import build_student
 from trivium.training.run import distill, prepare
+from trivium.training.tasks.text import build_student
 
 RAISES = """
 import sys

@@ -20,10 +20,11 @@ import torch
 from tiny_examples import ExamplesWorld
 from tiny_world import World, make_model
 from trivium.errors import InputError
-from trivium.training.classify import build_learner
+from trivium.training.build import build_scheme
 from trivium.training.identity import run_identity
 from trivium.training.recipe import Recipe, parse_recipe
 from trivium.training.run import distill, prepare
+from trivium.training.tasks.classifiers import build_learner
 from trivium.weighting import loading
 
 # --- teachers in a shared cache --------------------------------------------------------------------------------------
@@ -309,14 +310,16 @@ def test_a_number_of_processes_changed_between_stop_and_resume(
 ) -> None:
     recipe = texts.recipe()
     shop = texts.workshop(recipe)
-    student = make_model(texts.tokenizer, 0)
-    one = run_identity(recipe, texts.folder, shop.teachers, shop.tables, student)
+    student, scheme = make_model(texts.tokenizer, 0), build_scheme(recipe, texts.folder)
+    one = run_identity(recipe, texts.folder, shop.teachers, shop.tables, student, scheme)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    two = run_identity(recipe, texts.folder, shop.teachers, shop.tables, student)
+    two = run_identity(recipe, texts.folder, shop.teachers, shop.tables, student, scheme)
     assert two.changed(one.parts) == ["processes"]
     assert recipe.train.precision == "auto"
     forced = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": "bfloat16"})})
-    assert "bfloat16" in run_identity(forced, texts.folder, shop.teachers, shop.tables, student).changed(one.parts)
+    assert "bfloat16" in run_identity(forced, texts.folder, shop.teachers, shop.tables, student, scheme).changed(
+        one.parts
+    )
 
 
 def edit_data(folder: Path) -> None:
@@ -366,15 +369,17 @@ def test_the_identity_of_a_run_says_the_same_in_another_process(points: Examples
     recipe = one_teacher(points, "reads.py:module")
     points.write("recipe.yaml", recipe.model_dump())
     shop = points.workshop(recipe)
-    here = run_identity(recipe, points.folder, shop.teachers, shop.tables, build_learner(recipe, points.folder))
+    made, scheme = build_learner(recipe, points.folder), build_scheme(recipe, points.folder)
+    here = run_identity(recipe, points.folder, shop.teachers, shop.tables, made, scheme)
     code = (
         "import sys, json; from pathlib import Path; from trivium.training.recipe import load_recipe\n"
         "from trivium.training.run import prepare; from trivium.training.identity import run_identity\n"
-        "from trivium.training.classify import build_learner\n"
+        "from trivium.training.tasks.classifiers import build_learner\n"
         "folder = Path(sys.argv[1]); recipe = load_recipe(folder / 'recipe.yaml')\n"
         "shop = prepare(recipe, folder, folder / 'cache')\n"
-        "made = build_learner(recipe, folder)\n"
-        "print(json.dumps(run_identity(recipe, folder, shop.teachers, shop.tables, made).parts))"
+        "from trivium.training.build import build_scheme\n"
+        "made, scheme = build_learner(recipe, folder), build_scheme(recipe, folder)\n"
+        "print(json.dumps(run_identity(recipe, folder, shop.teachers, shop.tables, made, scheme).parts))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(points.folder)], capture_output=True, text=True, check=True)
     assert here.changed(json.loads(done.stdout.splitlines()[-1])) == []

@@ -11,8 +11,7 @@ from trivium.errors import AxiomViolation, InputError
 from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
-from trivium.training.build import build_scheme
-from trivium.training.classify import cap_note, restricted_cap
+from trivium.training.build import build_scheme, cap_note, restricted_cap
 from trivium.training.monitor import Bounds, Monitor
 from trivium.weighting import MMKD, Entropy
 

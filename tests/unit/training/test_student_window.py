@@ -11,9 +11,9 @@ import torch
 from tiny_world import WINDOW, World, student_config
 from trivium.errors import InputError
 from trivium.teachers.admission import admit_language_model
-from trivium.training.build import build_student
 from trivium.training.recipe import parse_recipe
 from trivium.training.run import Workshop, distill, prepare
+from trivium.training.tasks.text import build_student
 
 ENCODER: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 #: model_type → (a tiny config of it, how its length is called, how many it takes beyond what that says).

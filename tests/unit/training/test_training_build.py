@@ -12,14 +12,9 @@ import torch
 
 from tiny_world import DOMAINS, TEACHERS, World, make_model, make_tokenizer, student_config
 from trivium.errors import InfeasibleError, InputError, VocabularyError
-from trivium.training.build import (
-    build_rows,
-    build_scheme,
-    build_student,
-    build_teachers,
-    build_tokenizer,
-    resolve,
-)
+from trivium.training.build import build_scheme
+from trivium.training.names import resolve
+from trivium.training.tasks.text import build_rows, build_student, build_teachers, build_tokenizer
 
 CPU = torch.device("cpu")
 NO_RULES: dict[str, Any] = {"token": [], "task": [], "context": [], "budget": None, "floor": 0.0, "cap": 1.0}

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from tiny_examples import ExamplesWorld
 from trivium.cli import app
 from trivium.errors import InputError
-from trivium.training import classify
 from trivium.training.build import build_scheme
 from trivium.training.evaluate import mixture_nats
 from trivium.training.recipe import SchemeSection, parse_recipe
 from trivium.training.run import Workshop, distill
+from trivium.training.tasks.classifiers import build_learner, load_learner
 from trivium.tuning.mixture import MixtureObjective, mean_nats
 from trivium.tuning.proof import prove
 from trivium.tuning.space import Space, build_space
@@ -113,11 +113,11 @@ def test_a_student_of_transformers_is_read_back_too(tmp_path: Path) -> None:
     shape = {"image_size": 8, "patch_size": 4, "num_channels": 1}
     content["student"] = {"config": {"model_type": "vit", **sizes, **shape}}
     recipe = parse_recipe(content)
-    made = classify.build_learner(recipe, tmp_path)
+    made = build_learner(recipe, tmp_path)
     made.save_pretrained(tmp_path / "student")
     # Built with other weights to begin with.
     other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 5})})
-    back = classify.load_learner(other, tmp_path, tmp_path / "student")
+    back = load_learner(other, tmp_path, tmp_path / "student")
     for name, value in made.state_dict().items():
         assert torch.equal(back.state_dict()[name], value), name
 

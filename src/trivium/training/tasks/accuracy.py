@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trivium.data.examples import Examples
-from trivium.jsontext import write_json
 
 
 def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str]) -> dict[str, Any]:
@@ -37,11 +35,6 @@ def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str
         "tasks": {t: list(c) for t, c in zip(rows.tasks, rows.space.classes, strict=True)},
         "rows": table,
     }
-
-
-def write_accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str], path: Path) -> None:
-    """Write ``accuracy.json``."""
-    write_json(path, accuracy(found, rows, teachers))
 
 
 def _means(nats: Tensor, correct: Tensor, rows: Examples) -> dict[str, Any]:

@@ -69,19 +69,3 @@ def likely_order(table: Tensor) -> list[int] | None:
     for i, j in zip(labels.tolist(), outputs.tolist(), strict=True):
         order[j] = i
     return order
-
-
-def worse_than_a_guess(losses: Tensor, classes: int, tasks: Sequence[str], teachers: Sequence[str]) -> Iterator[str]:
-    """A line for each teacher of text whose validation loss is above ln V: its ids may mean something else to it.
-
-    Args:
-        losses: nats a token, [tasks, K].
-        classes: V.
-    """
-    for number, task in enumerate(tasks):
-        for k, name in enumerate(teachers):
-            if float(losses[number, k]) > math.log(classes):
-                yield (
-                    f"warning: teacher {name!r} is worse than a uniform guess on task {task!r}: "
-                    f"{float(losses[number, k]):.2f} nats a token, the guess {math.log(classes):.2f}"
-                )

@@ -1,4 +1,4 @@
-"""From a recipe of labelled examples to the objects of a run; what :mod:`trivium.training.build` is for text."""
+"""Teachers and student of labelled examples: folders of transformers, and any model of a user's file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.data.examples import DomainExamples, Examples, Inputs, make_examples
-from trivium.data.labelled import Columns, read_examples
+from trivium.data.examples import Inputs
 from trivium.data.labels import LabelSpace
-from trivium.errors import InputError, calling, nearest, require
-from trivium.scheme import Scheme
+from trivium.errors import InputError, calling, require
 from trivium.store.code import source_files
 from trivium.store.identity import Identity
 from trivium.teachers.admission import PROBED, Say, asked, require_meaning, require_own_answers, unsaid
@@ -25,99 +23,12 @@ from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.huggingface import load_tokenizer
 from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
 from trivium.teachers.vocabulary import vocabulary_size
-from trivium.training.build import Tables, own_features, resolve, three
 from trivium.training.configs import fresh_config
 from trivium.training.learner import Learner
+from trivium.training.names import require_model_or_config, require_teachers_differ, resolve
 from trivium.training.recipe import Recipe, TeacherSection
-from trivium.weighting.features import NEEDS_LABEL
+from trivium.training.tasks.label_spaces import label_space, serves
 from trivium.weighting.loading import load_object
-
-
-def refuse_for_text(recipe: Recipe) -> None:
-    """Raises InputError where a recipe of text has keys that mean something for examples alone."""
-    section = recipe.data
-    data = {"tasks": section.tasks, "task_column": section.task_column, "pair_column": section.pair_column}
-    given = [f"data.{name}" for name, value in data.items() if value]
-    for number, t in enumerate(recipe.teachers):
-        keys = {"tasks": t.tasks is not None, "gives": t.gives != "logits", "smoothing": t.smoothing > 0}
-        given += [f"teachers.{number}.{key}" for key, present in keys.items() if present]
-    require(not given, "keys of examples must stand in a recipe of examples", given, "Write data.kind: examples.")
-
-
-def restricted_cap(recipe: Recipe, scheme: Scheme) -> float:
-    """The cap that weights keep on every row, also where teachers are absent (:meth:`ConformingSet.among`); 1 for none.
-
-    Restriction keeps the scheme's floor, order, influence and regularity, and can only raise its cap.
-    """
-    if scheme.conforming is None:
-        return 1.0
-    present = serves(recipe, label_space(recipe))
-    return max(
-        scheme.conforming.among(row.nonzero().flatten().tolist()).cap if not row.all() else scheme.conforming.cap
-        for row in present
-    )
-
-
-def cap_note(recipe: Recipe, scheme: Scheme) -> str | None:
-    """What to tell of a cap that absent teachers raise; None where it holds as it stands."""
-    cap = 1.0 if scheme.conforming is None else scheme.conforming.cap
-    raised = restricted_cap(recipe, scheme)
-    return None if raised == cap else f"cap {cap:g} is {raised:.4g} on rows that not all teachers serve"
-
-
-def label_space(recipe: Recipe) -> LabelSpace:
-    """The classes of all tasks.
-
-    Raises:
-        InputError: no task, too few classes, a domain or teacher that names a task which does not exist.
-    """
-    space = LabelSpace.of(recipe.data.tasks)
-    named = {} if recipe.data.task_column else {f"domain {d.name!r}": [d.task] for d in recipe.data.domains}
-    named |= {f"teacher {teacher.name!r}": teacher.tasks or [] for teacher in recipe.teachers}
-    for who, tasks in named.items():
-        for task in tasks:
-            if task not in space.tasks:
-                fix = nearest(task, space.tasks)
-                raise InputError(f"the task of {who} must be one of data.tasks", repr(task), fix)
-    return space
-
-
-def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
-    """Which teacher serves which task, bool [tasks, K].
-
-    Raises:
-        InputError: a task without a teacher.
-    """
-    found = torch.tensor([[t.tasks is None or task in t.tasks for t in recipe.teachers] for task in space.tasks])
-    alone = [task for task, row in zip(space.tasks, found, strict=True) if not bool(row.any())]
-    require(not alone, "every task must have a teacher that serves it", f"none for {alone}", "Add it to `tasks`.")
-    return found
-
-
-def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:
-    """All examples of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
-    data, own, space = recipe.data, own_features(scheme), label_space(recipe)
-    columns = Columns(data.text_column, data.label_column, data.task_column, data.pair_column, tuple(own))
-    served = serves(recipe, space)
-    reads = recipe.loss.label > 0 or bool(set(scheme.ranges) & NEEDS_LABEL)
-
-    def table(split: str, limit: int | None) -> Examples:
-        found = [
-            DomainExamples(
-                d.name,
-                d.task,
-                read_examples(getattr(d, split), base, columns, lambda name: load_object(name, base)),
-                getattr(d, split),
-            )
-            for d in data.domains
-        ]
-        return make_examples(found, space, served, limit, data.seed, own, split != "train" or reads)
-
-    tables = three(recipe, table)
-    seen = set(tables.validation.task.tolist())
-    absent = [task for number, task in enumerate(space.tasks) if number not in seen]
-    require(not absent, "every task must have validation examples", f"none for {absent}", "Add some.")
-    return tables
 
 
 def build_classifiers(
@@ -133,19 +44,13 @@ def build_classifiers(
         InputError: a folder or file that cannot be used, a model whose answers mean something else, or the student's
             own module. VocabularyError: classes of other names. TeacherError: answers that are no function of the row.
     """
-    require(
-        len(set(recipe.teacher_names)) == len(recipe.teachers),
-        "teachers' names must differ",
-        recipe.teacher_names,
-        "Rename one of them.",
-    )
+    require_teachers_differ(recipe)
     space = label_space(recipe)
     served = serves(recipe, space)
-    found = []
-    for k, section in enumerate(recipe.teachers):
-        made = _teacher(section, space, served[:, k], recipe, device, base, inputs, say)
-        found.append(made)
-    return found
+    return [
+        _teacher(section, space, served[:, k], recipe, device, base, inputs, say)
+        for k, section in enumerate(recipe.teachers)
+    ]
 
 
 def _teacher(
@@ -162,7 +67,7 @@ def _teacher(
     classes = [name for task in tasks for name in space.classes[task]]
     who = f"teacher {section.name!r}"
     if ".py:" in section.model:
-        model = _made(section.model, base)
+        model = made(section.model, base)
         _refuse_own_student(model, recipe, who, base)
         if isinstance(model, Estimator) and not callable(model):
             model = Probabilities(model)
@@ -186,14 +91,14 @@ def _teacher(
     digest = Identity({**identity, **settings, "classes": [list(names) for names in space.classes]}).digest()
     if isinstance(model, torch.nn.Module):
         model = model.to(device)
-    made = Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
+    found = Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
     if inputs is not None:
         rows = probe(inputs, tasks)
         _settle(model, rows, who, say)
-        _ask(lambda given: made.answers(given.to(made.device)), rows, heads, model, who, say, made.probabilities)
+        _ask(lambda given: found.answers(given.to(found.device)), rows, heads, model, who, say, found.probabilities)
         with asked(model):
-            made.logits(rows.to(made.device))  # what is no distribution is named now, not at some step
-    return made
+            found.logits(rows.to(found.device))  # what is no distribution is named now, not at some step
+    return found
 
 
 def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> None:
@@ -202,19 +107,13 @@ def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> 
     if ".py:" not in reference or not isinstance(model, torch.nn.Module):
         return
     with torch.random.fork_rng(devices=[]):
-        student = _made(reference, base)
+        student = made(reference, base)
     require(
         student is not model,
         f"{who} must be another module than the student",
         f"{reference}, which is the same object as the teacher's",
         "A student that starts as its own teacher has nothing to learn from it. Name a function that makes a new one.",
     )
-
-
-def inputs_of(tables: Tables) -> Inputs:
-    """The rows that models are asked about: those for validation, of which every task has some."""
-    assert isinstance(tables.validation, Examples)
-    return tables.validation.inputs
 
 
 def probe(inputs: Inputs, tasks: tuple[int, ...]) -> Inputs:
@@ -259,7 +158,7 @@ def _ask(
         require_meaning([part], probabilities, who, say, fault)
 
 
-def _made(reference: str, base: Path) -> Any:
+def made(reference: str, base: Path) -> Any:
     """What ``FILE.py:NAME`` names; a class, or a function without parameters, is called to make it."""
     found = load_object(reference, base)
     if isinstance(found, torch.nn.Module) or not callable(found):
@@ -313,34 +212,23 @@ def text_readers(student: Any, teachers: Sequence[Any]) -> dict[str, Transformer
     return {n: m for n, m in models.items() if isinstance(m, TransformersClassifier) and m.tokenizer is not None}
 
 
-def build_learner(recipe: Recipe, base: Path = Path(), inputs: Inputs | None = None, say: Say = unsaid) -> Learner:
+def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Learner:
     """The student; a fresh one's weights depend on the recipe's seed alone.
 
     ``student.model`` is ``FILE.py:NAME``, a module or what makes one, or a folder of transformers; ``student.config`` a
     transformers config, with ``student.tokenizer`` where the inputs are texts.
-
-    Args:
-        inputs: rows to ask it about, as every model is asked; None asks nothing.
     """
     section, space = recipe.student, label_space(recipe)
-    require(
-        (section.model is None) != (section.config is None),
-        "a student must have either a model or a config",
-        "both" if section.model else "neither",
-        "Give student.model, FILE.py:NAME or a folder, or student.config for a fresh one.",
-    )
+    require_model_or_config(section, "Give student.model, FILE.py:NAME or a folder, or student.config for a fresh one.")
     classes = [name for names in space.classes for name in names]
     torch.manual_seed(recipe.train.seed)
+    if ".py:" in (section.model or ""):
+        load_object(section.model or "", base)  # a file draws numbers when it runs, which it does once
+        torch.manual_seed(recipe.train.seed)
     if section.model is None:
         inner: Any = _fresh(recipe, classes, base)
     elif ".py:" in section.model:
-        inner = copy.deepcopy(_made(section.model, base))  # a module of the file is where each run starts from
-        require(
-            isinstance(inner, torch.nn.Module) and any(p.requires_grad for p in inner.parameters()),
-            f"student {section.model} must be a torch.nn.Module with parameters to train",
-            type(inner).__name__,
-            "Name a function that makes one.",
-        )
+        inner = own_student(section.model, base)
     else:
         inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
         if inner.tokenizer is not None:
@@ -348,19 +236,38 @@ def build_learner(recipe: Recipe, base: Path = Path(), inputs: Inputs | None = N
     columns, note = match_classes(inner, classes, "the student")
     if note is not None:
         say(note)
-    heads = Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)
-    learner = Learner(inner, heads)
-    if inputs is not None:
-        rows = probe(inputs, heads.serves)
-        _settle(inner, rows, "the student", say)
+    return Learner(inner, Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)).train()
 
-        def answers(given: Inputs) -> Tensor:
-            with calling("the student must read a batch", "Call it on one by itself to see."):
-                output = call(inner, given.values)
-            return heads.spread(output, len(given), "the student")
 
-        _ask(answers, rows, heads, learner, "the student", say)
-    return learner.train()
+def own_student(reference: str, base: Path) -> torch.nn.Module:
+    """The module that ``FILE.py:NAME`` names or makes: a copy, so that each run starts from what is in the file.
+
+    Raises:
+        InputError: no module, or one with nothing to train.
+    """
+    inner = copy.deepcopy(made(reference, base))
+    if not isinstance(inner, torch.nn.Module) or not any(p.requires_grad for p in inner.parameters()):
+        raise InputError(
+            f"student {reference} must be a torch.nn.Module with parameters to train",
+            type(inner).__name__,
+            "Name a function that makes one.",
+        )
+    return inner
+
+
+def admit_learner(learner: Learner, inputs: Inputs, say: Say = unsaid) -> Learner:
+    """The student itself, after it was asked about some of ``inputs`` what every model is asked."""
+    inner, heads = learner.inner, learner.heads
+    rows = probe(inputs, heads.serves)
+    _settle(inner, rows, "the student", say)
+
+    def answers(given: Inputs) -> Tensor:
+        with calling("the student must read a batch", "Call it on one by itself to see."):
+            output = call(inner, given.values)
+        return heads.spread(output, len(given), "the student")
+
+    _ask(answers, rows, heads, learner, "the student", say)
+    return learner
 
 
 def load_learner(recipe: Recipe, base: Path, folder: Path) -> Learner:
@@ -385,9 +292,9 @@ def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassi
     sized = {} if tokenizer is None else {"vocab_size": vocabulary_size(tokenizer)}
     named = {"id2label": dict(enumerate(classes)), "label2id": {name: k for k, name in enumerate(classes)}}
     config = fresh_config(dict(recipe.student.config or {}), {*sequences, *images}, "classifies", {**sized, **named})
-    made: Callable[..., Any] = transformers.AutoModelForSequenceClassification
+    factory: Callable[..., Any] = transformers.AutoModelForSequenceClassification
     if config.model_type in images:
-        made = transformers.AutoModelForImageClassification
+        factory = transformers.AutoModelForImageClassification
     require_one_distribution(config, classes, "the student")
-    model = made.from_config(config)  # type: ignore[attr-defined]
+    model = factory.from_config(config)  # type: ignore[attr-defined]
     return TransformersClassifier(model, tokenizer and padded(tokenizer, model, aligned=True), recipe.data.window)

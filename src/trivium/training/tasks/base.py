@@ -1,0 +1,180 @@
+"""What kinds of data differ in, and the one place that knows which kinds there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from trivium.data.table import Table
+from trivium.errors import InputError, nearest, require
+from trivium.scheme import Scheme
+from trivium.teachers.admission import Say, unsaid
+from trivium.teachers.live import LogitSource, Reader
+from trivium.training.recipe import Recipe
+from trivium.weighting.features import BUILT_IN
+from trivium.weighting.loading import load_object
+
+#: The tokens of each domain's rows, by number, and sentences on what is cut from them.
+Lengths = tuple[dict[int, int], list[str]]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows of the three splits, drawn alike for every run that shares the recipe's data section."""
+
+    train: Table
+    validation: Table
+    test: Table | None
+
+    def splits(self) -> dict[str, Table]:
+        """Those that the recipe has, by name, in the order in which teachers read them."""
+        found = {"train": self.train, "validation": self.validation}
+        return found if self.test is None else {**found, "test": self.test}
+
+
+def _no_lengths(rows: Table) -> Lengths:
+    return {}, []
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a recipe's data and models become.
+
+    Attributes:
+        student: one that was asked what every model is asked. ``notes`` are what to say of it when it trains.
+        tokenizer: of text, that which student and teachers share.
+        lengths: counts the tokens of a split's rows, where the table's census cannot.
+    """
+
+    teachers: Sequence[Reader]
+    tables: Tables
+    student: Any
+    notes: Sequence[str] = ()
+    tokenizer: Any = None
+    lengths: Callable[[Table], Lengths] = _no_lengths
+
+
+@runtime_checkable
+class Task(Protocol):
+    """All that a kind of data has of its own: whatever is not here is the same for every kind.
+
+    Whatever a row is, it has T positions, at each of which student and teachers give V logits and a label is one of V
+    classes. A task says where rows, student and teachers come from and what is told of them.
+
+    ``measures`` names the numbers that :meth:`score` gives a row, nats first: each by its name in the validations of a
+    trace, with what is put behind ``student``, ``teachers`` and ``mixture`` in ``nats.json``.
+    """
+
+    @property
+    def measures(self) -> Mapping[str, str]: ...
+
+    def score(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        """From log-probabilities [B, T, V] and labels [B, T] to a number for each of ``measures``, [B, M], float64."""
+        ...
+
+    def sizes(self, recipe: Recipe, base: Path) -> Mapping[str, Callable[[], int]]:
+        """What a learned rule may need to know of a run, by the name of its option; each is asked where it is needed.
+        The number of teachers is known without."""
+        ...
+
+    def admit(self, scheme: Scheme) -> None:
+        """Raises InputError: a scheme that reads what rows of this kind do not have."""
+        ...
+
+    def serves(self, recipe: Recipe) -> Tensor | None:
+        """Which teachers serve which rows, a pattern a line, bool [patterns, K]; None where all serve all."""
+        ...
+
+    def materials(self, recipe: Recipe, scheme: Scheme, base: Path, device: torch.device, say: Say) -> Materials:
+        """Rows, teachers and a student, checked to fit; what is cheap to refuse is refused first.
+
+        Args:
+            say: called with what is worth knowing of a teacher that is taken all the same.
+        """
+        ...
+
+    def student(self, recipe: Recipe, base: Path, rows: Table | None = None, say: Say = unsaid) -> Any:
+        """A new student to train: a module whose forward takes :meth:`Table.arguments` and returns ``logits``
+        [B, T, V], with ``save_pretrained``. A fresh one's weights depend on the recipe's seed alone.
+
+        Args:
+            rows: some to ask it about; None asks nothing that needs rows.
+        """
+        ...
+
+    def load(self, recipe: Recipe, base: Path, folder: Path) -> Any:
+        """A student as its ``save_pretrained`` left it in ``folder``."""
+        ...
+
+    def judge(
+        self, source: LogitSource, rows: Table, teachers: Sequence[str], classes: int
+    ) -> tuple[Tensor, Iterable[str]]:
+        """The teachers' losses on validation rows, [tasks, K], and a line for whatever they give away."""
+        ...
+
+    def results(self, nats: Mapping[str, Tensor], rows: Table, teachers: Sequence[str]) -> Mapping[str, Any]:
+        """What a run leaves beside ``nats.json``, plain values by file name.
+
+        Args:
+            nats: what the run returns, see :func:`trivium.training.run.distill`.
+        """
+        ...
+
+
+#: By what a recipe calls it in ``data.kind``.
+TASKS: dict[str, Task] = {}
+
+
+def register(kind: str, task: Task) -> None:
+    """Make ``data.kind: KIND`` stand for ``task`` in this process; a recipe may also name one as ``FILE.py:NAME``.
+
+    Raises:
+        InputError: the name is another task's.
+    """
+    require(TASKS.get(kind, task) is task, "a kind of data must have one task", repr(kind), "Choose another name.")
+    TASKS[kind] = task
+
+
+def task_of(recipe: Recipe, base: Path = Path()) -> Task:
+    """The task that the recipe's ``data.kind`` stands for.
+
+    Raises:
+        InputError: a file without it, or whose object is no task.
+    """
+    kind = recipe.data.kind
+    if ".py:" not in kind:
+        require(kind in TASKS, "data.kind must be a registered task, or FILE.py:NAME", repr(kind), nearest(kind, TASKS))
+        return TASKS[kind]
+    found = load_object(kind, base)
+    if not isinstance(found, Task):
+        raise InputError(f"{kind} must be a task", type(found).__name__, "See trivium.training.tasks.Task.")
+    return found
+
+
+def own_features(scheme: Scheme) -> dict[str, int]:
+    """The features that the data must hold, with the numbers a row of each."""
+    teachers = len(scheme.teachers)
+    return {name: interval.width(teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
+
+
+def three(recipe: Recipe, table: Callable[[str, int | None], Table]) -> Tables:
+    """The tables of all splits, each made by ``table(split, limit)``.
+
+    Raises:
+        InputError: two domains of one name, or some domains with test data and some without.
+    """
+    data = recipe.data
+    names = [domain.name for domain in data.domains]
+    require(len(set(names)) == len(names), "domains' names must differ", names, "Rename one of them.")
+    has_test = [domain.test is not None for domain in data.domains]
+    require(all(has_test) or not any(has_test), "all domains must have test data, or none", has_test, "Add `test`.")
+    return Tables(
+        table("train", data.train_rows),
+        table("validation", data.evaluation_rows),
+        table("test", data.test_rows) if all(has_test) else None,
+    )
