@@ -91,13 +91,15 @@ def reload(source: Source) -> Subject:
         for path, sha256 in source.imports.items():
             _unchanged(str(Path(source.path).parent / path), sha256)
         return resolve(f"{source.path}:{source.name}")
-    subject = resolve(source.path)
-    now = subject.source
-    if isinstance(now, RecipeSource) and now.digest != source.digest:
-        _changed(source.path, source.digest, now.digest)
+    from trivium.training.recipe import load_recipe
+
+    # Before anything of it runs: a recipe names the files of its rules.
+    now = load_recipe(source.path).digest()
+    if now != source.digest:
+        _changed(source.path, source.digest, now)
     for path, sha256 in source.files.items():
         _unchanged(str(Path(source.path).parent / path), sha256)
-    return subject
+    return resolve(source.path)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

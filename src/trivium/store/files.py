@@ -162,7 +162,7 @@ def _widened(draft: Draft, path: Path, request: Request) -> Draft:
     wide = _begun(partial, mark, request, np.dtype("float32"))
     try:
         draft.close()
-        narrow = np.load(draft.path, mmap_mode="r")
+        narrow = np.load(draft.path, mmap_mode="r", allow_pickle=False)
         for start in range(0, draft.rows, request.batch):
             stop = min(start + request.batch, draft.rows)
             wide.add(narrow[start:stop].astype("float32"), stop)

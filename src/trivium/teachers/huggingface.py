@@ -129,11 +129,14 @@ def load_teachers(
 
 
 def load_from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:
-    """What an Auto class of transformers makes of a folder, read from disk only; raises InputError."""
+    """What an Auto class of transformers makes of a folder, read from disk only; raises InputError.
+
+    A folder that needs code of its own is refused, and nobody is asked whether to run it.
+    """
     if not Path(folder).is_dir():
         raise InputError(f"a {what}'s folder must exist", repr(str(folder)), "Give a folder made by save_pretrained.")
     try:
-        return factory.from_pretrained(str(folder), local_files_only=True, **kwargs)
+        return factory.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **kwargs)
     except Exception as error:  # what a broken file raises is its reader's choice, SafetensorError among it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise InputError(f"{folder} must hold a {what}", reason, "Save it there with save_pretrained.") from error

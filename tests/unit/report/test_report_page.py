@@ -141,6 +141,23 @@ def test_text_of_any_kind_is_escaped_everywhere(run: Path) -> None:
     assert page.data("text-data")["teachers"][0].endswith(HOSTILE)
 
 
+def test_a_teacher_of_any_name_is_escaped_everywhere(run: Path) -> None:
+    """Names are keys of the trace, labels of charts, and parts of identifiers."""
+    files = [path for path in run.iterdir() if path.suffix in (".json", ".jsonl", ".yaml")]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        hostile = json.dumps(HOSTILE)[1:-1] if path.suffix != ".yaml" else HOSTILE
+        for name in ("python", "uniform", "W-B"):
+            text = text.replace(name, name + hostile)
+        path.write_text(text, encoding="utf-8")
+    assert len(files) > 4
+    page = Page(write_report(run))
+    assert sum(tag == "script" for tag, _ in page.elements) == 4
+    assert not any("onload" in attrs for _, attrs in page.elements)
+    assert f"python{HOSTILE}" in "".join(page.text)
+    assert HOSTILE in json.dumps(page.data("charts-data"), ensure_ascii=False).replace('\\"', '"')
+
+
 @pytest.mark.parametrize(
     ("name", "sections"),
     [
