@@ -87,17 +87,17 @@ doctest: export OMP_NUM_THREADS = 1
 doctest: $(VENV)/.dev  ## the examples in docstrings only
 	$(BIN)/python -m pytest src/trivium --doctest-modules -q
 
-index: $(VENV)/.dev  ## rewrite what the docs take from the sources: theorems, schema, catalogue, README tables
+index: $(VENV)/.dev  ## rewrite what the docs take from the sources: theorems, schema, catalogue, tables of the README and the results
 	$(BIN)/python scripts/theorem_index.py
 	$(BIN)/python scripts/theory_page.py
 	$(BIN)/python scripts/certificate_schema.py
 	$(BIN)/python scripts/rules_page.py
-	$(BIN)/python scripts/readme_tables.py
+	$(BIN)/python scripts/quoted_tables.py
 
 teachers: $(VENV)/.runtime  ## train again the teachers that the package ships
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python scripts/train_teachers.py
 
-bench: $(VENV)/.runtime  ## run again the benchmarks that the README quotes
+bench: $(VENV)/.runtime  ## run again the benchmarks that the docs quote
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python benchmarks/first_light.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/monitor.py
 

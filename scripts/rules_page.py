@@ -1,4 +1,4 @@
-"""Ask every axiom of every rule in the catalogue; write ``assets/catalogue.json``, ``docs/rules.md`` and README.
+"""Ask every axiom of every rule in the catalogue; write ``assets/catalogue.json``, ``docs/rules.md`` and quoted tables.
 
 ``python scripts/rules_page.py`` asks and writes both; ``--row NAME`` asks one row and keeps what is recorded of the
 others; ``--page`` writes the page alone, from the record.
@@ -96,10 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     PAGE.write_text(page(table.read()), encoding="utf-8")
-    import readme_tables  # beside this script
+    import quoted_tables  # beside this script
 
-    readme = ROOT / "README.md"
-    readme.write_text(readme_tables.filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    quoted_tables.write()
     return 0
 
 

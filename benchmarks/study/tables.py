@@ -1,4 +1,4 @@
-"""Markdown from ``study.json``; the README's tables are cut from the same functions."""
+"""Markdown from ``study.json``; the tables of ``docs/results.md`` are cut from the same functions."""
 
 from __future__ import annotations
 

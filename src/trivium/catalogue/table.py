@@ -1,4 +1,4 @@
-"""The catalogue as it was last asked, kept in the package: what ``trivium rules``, the docs and the README print."""
+"""The catalogue as it was last asked, kept in the package: what ``trivium rules`` and the docs print."""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""Write the README's tables from the JSON files that the benchmarks left (``make index``).
+"""Write the tables of the README and of ``docs/results.md`` from the benchmarks' JSON files (``make index``).
 
-Every number between two markers comes from ``benchmarks/results/``; a test fails when README and JSON differ.
+Every number between two markers comes from ``benchmarks/results/`` or from the catalogue's record; a test fails when a
+page and its JSON differ.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,13 @@ from trivium.catalogue import table as catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+#: The pages that quote, from the root of the tree.
+PAGES = ("README.md", "docs/results.md")
+#: A copy: the docs are built from their own folder alone.
+PICTURE = ROOT / "docs" / "img" / "study_damage.svg"
 BEGIN, END = "<!-- begin {} -->", "<!-- end {} -->"
+#: What a weighting rule is for: a row's weights are its own function, sum to one, stay positive, within bounds.
+ESSENTIAL = ("W-F", "W-N", "W-P", "W-B")
 
 LABELS = {
     "single": "best single teacher",
@@ -44,7 +53,7 @@ def first_light(result: dict[str, Any]) -> str:
         change = shows = ""
         if row is not None:
             low, high = row["interval"]
-            change = f"{_signed(row['difference'])} [{_signed(low)}, {_signed(high)}]"
+            change = _interval(row["difference"], row["interval"])
             shows = "full is better" if high < 0 else "full is worse" if low > 0 else "no difference"
         lines.append(f"| {label} | {mixture['mean']:.3f} | {student['mean']:.3f} | {change} | {shows} |")
     return "\n".join(lines)
@@ -72,7 +81,7 @@ def _cell(differences: list[dict[str, Any]], a: str, b: str) -> str:
     row = next(row for row in differences if (row["a"], row["b"]) == (a, b))
     low, high = row["interval"]
     nothing = " (no difference)" if low <= 0 <= high else ""
-    return f"{_signed(row['difference'])} [{_signed(low)}, {_signed(high)}]{nothing}"
+    return f"{_interval(row['difference'], row['interval'])}{nothing}"
 
 
 def _signed(value: float) -> str:
@@ -109,40 +118,98 @@ def _percent(share: dict[str, float]) -> str:
     return f"{middle:.2f} % [{low:.2f}, {high:.2f}]"
 
 
+def worth(
+    light: Mapping[str, Any], study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], watched: Mapping[str, Any]
+) -> str:
+    """Four questions that a stranger asks, each answered in a line, whatever the answer."""
+    differences = {row["b"]: row for row in light["student_differences"] if row["a"] == "full"}
+    setting, scheme = light["setting"], "three scales, conforming"
+    text, run = study["settings"]["text"], study["run"]
+    short = text["arms"][scheme]["clean"]["loss"]["minus_uniform"]
+    gains = [
+        _interval(row["difference"], row["interval"]) for row in (differences["uniform"], differences["single"], short)
+    ]
+    lines = [
+        "| question | measured |",
+        "|---|---|",
+        f"| Is the student better? Bits per byte of held-out text, demo's teachers, {setting['steps']} steps, "
+        f"{setting['seeds']} seeds | {gains[0]} against uniform weights, {gains[1]} against the best teacher; but "
+        f"{gains[2]} against uniform in the study's {run['steps']['text']} smaller steps, {text['seeds']} seeds |",
+    ]
+    verdicts = {
+        f"{row['setting']} ({row['metric']})": row["schemes"][scheme]["third"]["verdict"] for row in study["claims"]
+    }
+    counted = [f"{word} {list(verdicts.values()).count(word)}" for word in ("holds", "open", "fails")]
+    fails = ", ".join(place for place, verdict in verdicts.items() if verdict == "fails")
+    lines.append(
+        "| One teacher is corrupted: does the student lose at most a third of what uniform weights lose? "
+        f"{len(study['settings'])} settings, by loss and error | {', '.join(counted)}{f': {fails}' if fails else ''} |"
+    )
+    kept = {form: [_keeps(row) for row in rows if row["form"] == form] for form in ("published", "conforming")}
+    answers = [f"{sum(found)} of {len(found)} {form}" for form, found in kept.items()]
+    lines.append(
+        f"| Which rules of the catalogue keep {', '.join(ESSENTIAL[:-1])} and {ESSENTIAL[-1]}, as published and as "
+        f"conforming? | {', '.join(answers)} |"
+    )
+    worst = max(case["inside"]["monitored"]["both"]["cpu"]["share"]["high"] for case in watched["cases"])
+    lines.append(
+        "| What does watching every batch cost? One CPU thread, 95 % quantile of the dearest case "
+        f"| {100 * worst:.2f} % of a step |"
+    )
+    return "\n".join(lines)
+
+
+def _keeps(row: Mapping[str, Any]) -> bool:
+    return all(row["cells"][axiom]["verdict"] in ("PROVED", "VERIFIED") for axiom in ESSENTIAL)
+
+
+def _interval(value: float, interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{_signed(value)} [{_signed(low)}, {_signed(high)}]"
+
+
 def tables() -> dict[str, str]:
     """Every generated table by its marker's name."""
-    result = json.loads((RESULTS / "first_light.json").read_text(encoding="utf-8"))
-    watched = json.loads((RESULTS / "monitor.json").read_text(encoding="utf-8"))
-    found = {"first_light": first_light(result), "scales": scales(result), "monitor": monitor(watched)}
-    return found | {"catalogue": catalogue.markdown(catalogue.read())}
-
-
-def study() -> dict[str, str]:
-    """The tables of ``benchmarks/study``, which a README may quote: claims, ranks by loss, wins and losses."""
-    path = RESULTS / "study.json"
-    if not path.is_file():
-        return {}
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))  # the study is a package of its own, beside this folder
-    from benchmarks.study.tables import claims, free, kept, ranks, wins, worse
+    from benchmarks.study.tables import claims, free, kept, worse
 
-    result = json.loads(path.read_text(encoding="utf-8"))
-    found = {"study_claims": claims(result), "study_ranks": ranks(result, "loss"), "study_wins": wins(result)}
-    found |= {"study_free": free(result), "study_worse": worse(result)}
-    return found | {"study_kept": kept(result, ("conforming",), places=False)}
+    light, watched, study = (_read(name) for name in ("first_light", "monitor", "study"))
+    return {
+        "worth": worth(light, study, catalogue.read(), watched),
+        "first_light": first_light(light),
+        "scales": scales(light),
+        "monitor": monitor(watched),
+        "study_claims": claims(study),
+        "study_worse": worse(study),
+        "study_kept": kept(study, ("conforming",), places=False),
+        "study_free": free(study),
+    }
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 def filled(text: str) -> str:
-    """The README's text with every marked part replaced."""
-    quoted = {name: table for name, table in study().items() if BEGIN.format(name) in text}
-    for name, table in (tables() | quoted).items():
+    """A page's text with every marked part replaced."""
+    known = tables()
+    for name in re.findall(re.escape(BEGIN).replace(r"\{\}", r"(\w+)"), text):
         begin, end = BEGIN.format(name), END.format(name)
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
-        text = f"{head}{begin}\n{table}\n{end}{tail}"
+        text = f"{head}{begin}\n{known[name]}\n{end}{tail}"
     return text
 
 
+def write() -> None:
+    """Bring every page that quotes up to date, and the picture that the docs show."""
+    PICTURE.write_bytes((RESULTS / PICTURE.name).read_bytes())
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    write()
