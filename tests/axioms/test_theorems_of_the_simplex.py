@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reference.log_weights import scores
 from trivium.axioms import BoundedInfluence, OrdinalSafety
+from trivium.scheme import Product
 from trivium.simplex import (
     ConformingSet,
     Order,
@@ -21,7 +22,7 @@ from trivium.simplex import (
     total_variation,
     tv_of_hilbert,
 )
-from trivium.simplex.constants import bounded, fixed, product
+from trivium.simplex.constants import bounded, fixed
 from trivium.simplex.projection import conforming_projection
 
 CHAIN = Order(((0,), (1,), (2,)))
@@ -73,7 +74,7 @@ def test_t3_is_attained_and_floors_do_not_survive_the_product() -> None:
     assert influence(both).item() == pytest.approx(2 * influence(scale).item())
     thrice = compose(both, scale)
     assert thrice.exp().max().item() == pytest.approx(0.996, abs=5e-4)
-    constants = product([fixed(scale)] * 3)
+    constants = Product.constants([fixed(scale)] * 3)
     assert constants.cap == pytest.approx(thrice.exp().max().item())
     assert influence_to_range(influence(thrice).item(), 3)[1] == pytest.approx(thrice.exp().max().item())
 
@@ -93,7 +94,7 @@ def test_t5_a_margin_at_one_scale_is_spent_by_another() -> None:
     axiom = OrdinalSafety(CHAIN)
     assert axiom.holds(axiom.residual(ordered), teachers=3).item()
     assert not axiom.holds(axiom.residual(result), teachers=3).item()
-    assert product([fixed(disordered), fixed(ordered)]).margin(CHAIN) < 0
+    assert Product.constants([fixed(disordered), fixed(ordered)]).margin(CHAIN) < 0
 
 
 @pytest.mark.parametrize("surplus", [1e-6, -1e-6])
@@ -103,7 +104,7 @@ def test_t5_the_product_is_ordered_iff_the_margin_covers_the_influence(surplus: 
     against = torch.tensor([-beta, 0.0, 0.0], dtype=torch.float64)
     axiom = OrdinalSafety(CHAIN)
     assert axiom.holds(axiom.residual(compose(ordered, against)), teachers=3).item() == (surplus > 0)
-    assert (product([fixed(ordered), bounded(3, beta, {})]).margin(CHAIN) >= -1e-12) == (surplus > 0)
+    assert (Product.constants([fixed(ordered), bounded(3, beta, {})]).margin(CHAIN) >= -1e-12) == (surplus > 0)
 
 
 @given(st.tuples(scores(3), scores(3)))

@@ -8,7 +8,7 @@ from trivium.catalogue.entry import Entry
 from trivium.certification import certify
 from trivium.certification.certificate import Certificate
 from trivium.certification.question import Finding, Witness
-from trivium.certification.words import least, most
+from trivium.scheme.words import least, most
 
 SECONDS = 2.0
 

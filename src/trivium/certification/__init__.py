@@ -1,14 +1,13 @@
 """Certification: what a weighting rule guarantees, with the strongest word that was earned.
 
 In the order in which a certificate comes about: :mod:`~trivium.certification.question` is what is asked,
-:mod:`~trivium.certification.calculus` derives constants by the steps of :mod:`~trivium.certification.nodes`,
+:mod:`~trivium.certification.calculus` derives constants by the steps that compositions declare,
 :mod:`~trivium.certification.decisions` tells what follows from them, :mod:`~trivium.certification.falsify` searches
 for a breach, :mod:`~trivium.certification.assemble` puts the words together into a
 :mod:`~trivium.certification.certificate`, :mod:`~trivium.certification.run` adds what a training run saw,
 :mod:`~trivium.certification.page` makes it readable and :mod:`~trivium.certification.recheck` checks it again.
 """
 
-from trivium.certification import nodes  # importing it registers the steps of the schemes
 from trivium.certification.assemble import certify, claims
 from trivium.certification.calculus import derive, node
 from trivium.certification.certificate import Certificate, load, schema
@@ -31,7 +30,6 @@ __all__ = [
     "derive",
     "load",
     "node",
-    "nodes",
     "recheck",
     "schema",
 ]

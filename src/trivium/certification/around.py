@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from trivium.certification.calculus import Derived, Step, derive, escape, node
+from trivium.certification.calculus import derive, node
 from trivium.certification.decisions import decide
 from trivium.certification.form import form_of
 from trivium.certification.question import Finding, Question
 from trivium.certification.verify import bounded_leaf
-from trivium.certification.words import describe
+from trivium.scheme.composition import Composition
+from trivium.scheme.derivation import Derived, Step, escape
 from trivium.scheme.tree import leaves
+from trivium.scheme.words import describe
 from trivium.simplex.constants import Constants
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Features, Operator, UserRule
@@ -81,12 +83,6 @@ def _replaced(operator: Operator, by: Mapping[int, Operator]) -> Operator:
     """The same tree with some leaves exchanged."""
     if id(operator) in by:
         return by[id(operator)]
-    if not dataclasses.is_dataclass(operator):
+    if not isinstance(operator, Composition):
         return operator
-    changes: dict[str, object] = {}
-    for name in ("root", "part"):
-        if isinstance(getattr(operator, name, None), Operator):
-            changes[name] = _replaced(getattr(operator, name), by)
-    if hasattr(operator, "parts"):
-        changes["parts"] = tuple(_replaced(part, by) for part in operator.parts)
-    return dataclasses.replace(operator, **changes) if changes else operator
+    return operator.with_operands([_replaced(operand, by) for operand in operator.operands])

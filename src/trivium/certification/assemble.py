@@ -14,7 +14,7 @@ import torch
 
 from trivium.axioms import FunctionOfItsRow, ParetoCompatibility
 from trivium.certification.around import derive_around, verified_around
-from trivium.certification.calculus import Derived, derive, known
+from trivium.certification.calculus import derive, known
 from trivium.certification.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certification.decisions import Decision, decide
 from trivium.certification.falsify import falsify
@@ -25,6 +25,7 @@ from trivium.certification.source import BuiltInSource, FileSource, ObjectSource
 from trivium.certification.verify import strengthen
 from trivium.errors import RuleError, TriviumError, require
 from trivium.scheme.conform import Conform
+from trivium.scheme.derivation import TEXT, Derived
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
@@ -123,6 +124,7 @@ def _certified(
         box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
         per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
+        text=TEXT,
         derivation=shown.lines(),
         programs=recorded(operator, question.teachers),
         findings=judge(derived, question, found, bounded=set(derived.unknown) - set(shown.unknown)),

@@ -1,81 +1,26 @@
 """The calculus of constants: from what the leaves declare to what the whole guarantees (T2–T6), as a proof to check.
 
-:func:`derive` walks an operator tree. It dispatches on the type of the node, so a new kind of node registers its own
-step with ``@node.register`` and nothing here changes; those of the schemes are in :mod:`trivium.certification.nodes`.
-Arithmetic is that of :mod:`trivium.simplex.constants`, rounded outward. :mod:`trivium.certification.decisions`
-compares the result with a question.
+:func:`derive` walks an operator tree. A composition says itself what it makes of its parts
+(:meth:`trivium.scheme.composition.Composition.derived`); what stands here is the walk, the step of a leaf, and what is
+trusted. A node of another kind registers its step with ``@node.register``.
+:mod:`trivium.certification.decisions` compares the result with a question.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
-import torch
-
 from trivium.certification.form import Form, form_of, form_of_library
-from trivium.certification.words import describe
+from trivium.scheme import COMPOSITIONS
+from trivium.scheme.composition import Composition
+from trivium.scheme.derivation import Derived, Step, escape
+from trivium.scheme.words import describe
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting import RULES
 from trivium.weighting.base import Operator, Rule, ScoreRule, UserRule
-
-
-@dataclass(frozen=True)
-class Step:
-    """One node's part of a derivation. ``{0}``, ``{1}`` … in ``head`` stand for earlier steps, ``back`` steps ago."""
-
-    head: str
-    lines: tuple[str, ...] = ()
-    back: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What is known of an operator over its whole feature box.
-
-    Attributes:
-        constants: gaps and regularity; −∞ and +∞ where nothing is known.
-        steps: the derivation, the operator itself last.
-        normalized: weights sum to one at every input, by the form of the operator.
-        pure: a row's weights depend on that row's features alone, by the form of the operator.
-        unknown: leaves that declare nothing; the rest holds wherever these return a row that can be normalized.
-        culprits: leaves because of which ``normalized`` or ``pure`` is not known.
-        proper: rows can be normalized wherever the unknown leaves return numbers, one of them positive. Two parts that
-            may each be zero somewhere can leave nothing when multiplied, and zero to the power zero is no number.
-        pareto: why W-C holds, a line of proof; empty where it is not known. No wrapper keeps it.
-    """
-
-    constants: Constants
-    steps: tuple[Step, ...]
-    normalized: bool
-    pure: bool
-    unknown: tuple[str, ...] = ()
-    culprits: tuple[str, ...] = ()
-    proper: bool = True
-    pareto: str = ""
-
-    @property
-    def informative(self) -> bool:
-        """Whether anything at all is known of the weights."""
-        gap = self.constants.gap
-        if gap.shape[0] == 1:  # one teacher has no ratios to bound
-            return not self.unknown
-        return bool((gap.isfinite() & ~torch.eye(gap.shape[0], dtype=torch.bool)).any())
-
-    @property
-    def positive(self) -> bool:
-        """Every weight is positive: normalized, and no ratio of two weights is unbounded."""
-        return self.normalized and math.isfinite(self.constants.influence)
-
-    def lines(self) -> tuple[str, ...]:
-        """The derivation as text: numbered steps, a theorem a line."""
-        text = []
-        for number, step in enumerate(self.steps, start=1):
-            text.append(f"[{number}] " + step.head.format(*(f"[{number - back}]" for back in step.back)))
-            text.extend(f"    {line}" for line in step.lines)
-        return tuple(text)
 
 
 def derive(operator: Operator, teachers: int) -> Derived:
@@ -97,8 +42,8 @@ def derive(operator: Operator, teachers: int) -> Derived:
         T6: raising to a moving bound is monotone and shift-invariant: L kept
     """
     registered: Any = next(base for base in type(operator).__mro__ if base in node.registry)
-    # What a Rule declares is a claim and is searched as one; what a node does is argued from its own code.
-    argued = registered not in (Rule, object)
+    # What a Rule or a composition declares is looked at below; what another node does is argued from its own code.
+    argued = registered not in (Rule, Composition, object)
     if argued and type(operator).log_weights is not registered.log_weights:
         return _nothing_known(operator, teachers)
     if changed(operator):
@@ -108,14 +53,15 @@ def derive(operator: Operator, teachers: int) -> Derived:
 
 def changed(operator: Operator) -> bool:
     """Whether an operator computes in another way than its class says, or than the class its constants are from: a
-    method that was put on the object, or a subclass of a catalogued rule that inherits the constants and not the code.
+    method that was put on the object, or a subclass of a known rule or composition that inherits the constants and not
+    the code.
     """
     methods = ("log_weights", "weights", "admit", "score", "slopes", "ranges", "weigh")
     own = type(operator)
     computing = {name for name in methods if _computes(getattr(own, name, None))}
     if computing & set(vars(operator)):
         return True
-    base = next((cls for cls in own.__mro__ if cls in RULES.values()), own)
+    base = next((cls for cls in own.__mro__ if cls in RULES.values() or cls in COMPOSITIONS), own)
     between = own.__mro__[: own.__mro__.index(base)]
     overridden = any(name in vars(cls) for cls in between for name in methods)
     return overridden and not any("constants" in vars(cls) for cls in between)
@@ -135,6 +81,17 @@ def known(operator: Operator, teachers: int) -> Constants | None:
 def node(operator: Operator, teachers: int) -> Derived:
     """The step of one kind of node; others register theirs here."""
     return _nothing_known(operator, teachers)
+
+
+@node.register
+def _composition(operator: Composition, teachers: int) -> Derived:
+    derived = operator.derived([derive(operand, teachers) for operand in operator.operands])
+    if type(operator) in COMPOSITIONS:
+        return derived
+    *before, last = derived.steps
+    step = replace(last, head=f"{last.head} (declared by {escape(type(operator).__name__)})")
+    culprits = (*derived.culprits, operator.formula())
+    return replace(derived, steps=(*before, step), normalized=False, pure=False, culprits=culprits)
 
 
 @node.register
@@ -172,18 +129,8 @@ def _formed(rule: Rule, teachers: int, form: Form) -> Derived:
     return replace(unknown, steps=(step,), pure=form.pure, culprits=culprits)
 
 
-def vacuous(operator: Operator, teachers: int) -> Constants:
-    """Constants that say nothing."""
-    return bounded(teachers, math.inf, dict.fromkeys(operator.ranges, math.inf))
-
-
 def _nothing_known(operator: Operator, teachers: int) -> Derived:
     text = operator.formula()
     step = Step(f"{escape(text)}: declares no constants")
-    return Derived(vacuous(operator, teachers), (step,), False, False, (text,), (text,))
-
-
-def escape(text: str) -> str:
-    """Text that ``str.format`` leaves as it is."""
-
-    return text.replace("{", "{{").replace("}", "}}")
+    nothing = bounded(teachers, math.inf, dict.fromkeys(operator.ranges, math.inf))
+    return Derived(nothing, (step,), False, False, (text,), (text,))

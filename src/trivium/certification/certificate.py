@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -18,6 +18,8 @@ from trivium.jsontext import json_text
 SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
 #: Of certificates from before rules were captured; they are still read, and checked as far as they go.
 BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
+#: The version of the text of derivations in a certificate that names none.
+FIRST_TEXT: Final = 1
 
 
 class Versions(Record):
@@ -96,6 +98,9 @@ class Certificate(Record):
         description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
     )
     constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
+    text: int = Field(
+        FIRST_TEXT, ge=FIRST_TEXT, description="version of the text of its derivations, where not the first"
+    )
     derivation: tuple[str, ...] = Field(description="the proof, a line a step, with theorem numbers")
     programs: tuple[ProgramRecord, ...] | None = Field(
         None, description="the graph of each user's rule; null in a file of schema 1, which held none"
@@ -113,6 +118,8 @@ class Certificate(Record):
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
+        if self.text == FIRST_TEXT:
+            del data["text"]
         return {**data, "digest": digest_of(data)}
 
     def to_json(self) -> str:

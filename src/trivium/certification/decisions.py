@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trivium.certification.calculus import Derived
 from trivium.certification.question import Question
-from trivium.certification.words import least, most
+from trivium.scheme.derivation import Derived
+from trivium.scheme.words import least, most
 
 #: Derived and asked bounds are float64 numbers a few roundings apart; relative.
 COMPARISON = 1e-12

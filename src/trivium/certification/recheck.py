@@ -7,6 +7,7 @@ answers. :data:`FREE` names what is left.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -181,7 +182,9 @@ def checked(
         source: where the operator was loaded from just now, to be compared as well.
 
     Of a certificate from before rules were captured (schema 1) the words are confirmed or not, and the witnesses; its
-    derivations and numbers were made in another way and are not compared.
+    derivations and numbers were made in another way and are not compared. Of one whose derivations have an earlier text
+    (:data:`trivium.scheme.derivation.TEXT`) all is compared but their lines; under one text a line that differs is
+    refused, so that nothing stays certified by a calculus that has changed.
     """
     given, refusals = certificate.search, inconsistent(certificate)
     if set(given) != {"seconds", "seed"} or not float(given["seed"]).is_integer():
@@ -192,9 +195,18 @@ def checked(
     refusals += [reason for _, _, reasons in reproduced(certificate, operator) for reason in reasons]
     if source is not None and _plain(source) != _plain(certificate.source):
         refusals.append("source is not as certified")
+    if certificate.text > again.text:
+        refusals.append(
+            f"its derivations have text {certificate.text}, which is later than this version's {again.text}"
+        )
+    reworded = certificate.text < again.text
+    if reworded:  # its lines are taken as they stand
+        again = _in_the_words_of(certificate, again)
     refusals += _wholes(certificate, again, operator)
     left: list[str] = []
     old = certificate.schema_ == BEFORE
+    if reworded and not old:
+        left.append(f"the lines of derivations: they have text {certificate.text}, this version writes {again.text}")
     if old:
         left.append(f"derivation, numbers and programs: the file is of {BEFORE}, from before rules were captured")
     elif not same_effort:
@@ -209,6 +221,16 @@ def checked(
     missing = [axiom for axiom in now if axiom not in {finding.axiom for finding in certificate.findings}]
     refusals += [f"{axiom} is {now[axiom].verdict} now and missing from the certificate" for axiom in missing]
     return Rechecked(tuple(dict.fromkeys(refusals)), tuple(confirmed), tuple(left))
+
+
+def _in_the_words_of(certificate: Certificate, again: Certificate) -> Certificate:
+    """What came out again with the lines of an earlier text, finding by finding."""
+    lines = {finding.axiom: finding.derivation for finding in certificate.findings}
+    findings = tuple(
+        dataclasses.replace(finding, derivation=lines.get(finding.axiom, finding.derivation))
+        for finding in again.findings
+    )
+    return again.model_copy(update={"derivation": certificate.derivation, "findings": findings})
 
 
 def _plain(source: Source) -> Any:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from trivium.axioms import AXIOMS
 from trivium.certification.certificate import digest_of
 from trivium.certification.question import VERDICTS
-from trivium.certification.words import least
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import NOTHING, decimal, finite
 from trivium.report.section import Section
+from trivium.scheme.words import least
 
 #: A shape beside each word, so that no verdict is told by colour alone.
 _SIGNS: Final = {"PROVED": "■", "VERIFIED": "●", "NOT FALSIFIED": "○", "VIOLATED": "✕"}

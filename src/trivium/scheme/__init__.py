@@ -1,5 +1,6 @@
 """Schemes: rules composed over scales by product, strength, influence budget, mixture and projection."""
 
+from trivium.scheme.composition import Composition, Wrapper
 from trivium.scheme.conform import Conform
 from trivium.scheme.floor_mix import FloorMix
 from trivium.scheme.limit import Limit
@@ -10,7 +11,15 @@ from trivium.scheme.product import Product
 from trivium.scheme.scheme import Scheme, Term, compose
 from trivium.scheme.squash import Squash
 
+#: Every wrapper; recipes show the keys of those that have one in this order.
+WRAPPERS: tuple[type[Wrapper], ...] = (Power, Squash, Limit, Mix, FloorMix, Conform, PerEntry)
+
+#: Every composition whose form the calculus trusts.
+COMPOSITIONS: tuple[type[Composition], ...] = (Scheme, Product, *WRAPPERS)
+
 __all__ = [
+    "COMPOSITIONS",
+    "WRAPPERS",
     "Conform",
     "FloorMix",
     "Limit",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from trivium.errors import require
-from trivium.scheme.mix import mix_with_uniform
-from trivium.simplex.mixing import share_of
-from trivium.weighting.base import Features, Operator
-from trivium.weighting.features import Range
+from trivium.errors import InfeasibleError, require
+from trivium.scheme.composition import Wrapper
+from trivium.scheme.derivation import Derived
+from trivium.scheme.mix import Mix, mix_with_uniform, mixture
+from trivium.scheme.words import describe
+from trivium.simplex.constants import Constants
+from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class FloorMix(Operator):
+class FloorMix(Wrapper):
     """w ↦ a + (1 − K·a)·w, 0 ≤ a ≤ 1/K: the mixture with uniform that makes a the floor, whatever the part does.
 
     Smooth where the projection (:class:`~trivium.scheme.conform.Conform`) is the least change: every weight moves, also
@@ -26,7 +27,6 @@ class FloorMix(Operator):
         InputError: a negative floor. InfeasibleError: K·a above one, when K is known (T1).
     """
 
-    part: Operator
     floor: float
 
     def __post_init__(self) -> None:
@@ -37,13 +37,32 @@ class FloorMix(Operator):
             "0.05 leaves three teachers 0.85 to share.",
         )
 
-    @property
-    def ranges(self) -> Mapping[str, Range]:
-        return self.part.ranges
-
     def log_weights(self, features: Features) -> Tensor:
         log_w = self.part.log_weights(features)
-        return mix_with_uniform(log_w, share_of(self.floor, log_w.shape[-1]))
+        return mix_with_uniform(log_w, self.share(log_w.shape[-1]))
 
     def formula(self) -> str:
         return f"floor({self.part.formula()} | w ≥ {self.floor:g})"
+
+    def share(self, teachers: int) -> float:
+        """ε = K·a, the share of the uniform mixture that lifts every weight to a.
+
+        Raises:
+            InfeasibleError: K·a above one (T1).
+        """
+        epsilon = teachers * self.floor
+        if epsilon > 1.0 + 4 * 2.0**-52:
+            must = f"a floor must be at most 1/K for K = {teachers} teachers"
+            raise InfeasibleError(must, self.floor, f"Lower it to {1 / teachers:.4g}.")
+        return min(1.0, epsilon)
+
+    def constants(self, part: Constants) -> Constants:
+        """Those of :class:`~trivium.scheme.mix.Mix` with ε = K·a, whose floor is a exactly."""
+        mixed = Mix(self.part, self.share(part.teachers)).constants(part)
+        return Constants(mixed.gap, mixed.regularity, max(mixed.known_floor, self.floor), mixed.known_cap)
+
+    def after(self, part: Derived) -> Derived:
+        whole = self.constants(part.constants)
+        head = f"floor({{0}} | w ≥ {self.floor:g}): {describe(whole)}"
+        lines = mixture(self.share(whole.teachers), whole)
+        return part.then(head, *lines, constants=whole, normalized=part.proper)

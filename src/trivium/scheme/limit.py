@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from trivium.errors import require
-from trivium.simplex.limit import limit_influence
-from trivium.weighting.base import Features, Operator
-from trivium.weighting.features import Range
+from trivium.scheme.composition import Key, Wrapper
+from trivium.scheme.derivation import Derived
+from trivium.scheme.words import describe, most
+from trivium.simplex.constants import Constants
+from trivium.simplex.geometry import log_normalize
+from trivium.simplex.rounding import lower_log
+from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class Limit(Operator):
+class Limit(Wrapper):
     """log w ↦ max(log w, max log w − B), normalized: β(w) ≤ B whatever the part does (T3).
 
-    Order is kept weakly and the regularity constant does not grow. Cost O(K).
+    Teachers further than B below the leader are raised to that distance, one of weight zero too. Monotone and commuting
+    with an added constant, so order is kept weakly and the regularity constant does not grow (T6); the identity where
+    the influence is at most B. Cost O(K); differentiable almost everywhere.
+
+    >>> from trivium.weighting.token.entropy import Entropy
+    >>> w = Limit(Entropy(), 2.0).log_weights({"entropy": torch.tensor([0.0, 9.0, 12.0])})
+    >>> [round(x, 4) for x in (w - w.max()).tolist()]
+    [0.0, -2.0, -2.0]
     """
 
-    part: Operator
     budget: float
+    key: ClassVar = Key(
+        "budget", "influence in nats at which its weights are cut off", turn=2, limits={"ge": 0}, always=True
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -32,12 +46,36 @@ class Limit(Operator):
             "4 nats let one teacher outweigh another 55 to 1.",
         )
 
-    @property
-    def ranges(self) -> Mapping[str, Range]:
-        return self.part.ranges
-
     def log_weights(self, features: Features) -> Tensor:
-        return limit_influence(self.part.log_weights(features), self.budget)
+        log_w = self.part.log_weights(features)
+        # Measured from the leader, so that large scores do not cost the budget its last digits.
+        return log_normalize((log_w - log_w.amax(dim=-1, keepdim=True)).clamp_min(-self.budget))
 
     def formula(self) -> str:
         return f"limit({self.part.formula()} | β ≤ {self.budget:g})"
+
+    def constants(self, part: Constants) -> Constants:
+        """L is kept, gap′ = max(gap, −B), or min(gap, max(0, B − U_j)) where it is positive.
+
+        *Proof.* The map is monotone and commutes with adding a constant, so it is non-expansive in d_H: L is kept.
+        Write M = max l, p = M − l_j, q = M − l_k ≥ 0; then l′_j − l′_k = min(q, B) − min(p, B), and q − p ≥ g =
+        gap[j, k]. If g ≤ 0: raising q to max(0, p + g) is the worst case, giving at least max(g, −B), attained at
+        p = min(−g, B). If g > 0: min(p + g, B) − min(p, B) does not rise in p, and p ≤ U_j = max_i −gap[j, i]; so the
+        least is at U_j: a margin survives as far as the budget reaches, and order always does. Shrinking differences
+        that are measured from the maximum keeps known floors and caps (as for :class:`~trivium.scheme.power.Power`).
+        """
+        depth = (-part.gap).amax(dim=1, keepdim=True)
+        reach = lower_log((self.budget - depth).clamp(min=0.0)).clamp(min=0.0)
+        gap = torch.where(part.gap > 0, torch.minimum(part.gap, reach), part.gap.clamp(min=-self.budget))
+        return Constants(gap, part.regularity, part.known_floor, part.known_cap)
+
+    def after(self, part: Derived) -> Derived:
+        whole, budget = self.constants(part.constants), f"{self.budget:g}"
+        return part.then(
+            f"limit({{0}} | β ≤ {budget}): {describe(whole)}",
+            f"T3: log w ≥ max log w − {budget} before normalizing: "
+            f"β = min({most(part.constants.influence)}, {budget}) = {most(whole.influence)} nats",
+            "T6: raising to a moving bound is monotone and shift-invariant: L kept",
+            constants=whole,
+            normalized=part.proper,
+        )

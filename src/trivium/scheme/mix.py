@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from trivium.errors import require
-from trivium.weighting.base import Features, Operator
-from trivium.weighting.features import Range
+from trivium.scheme.composition import Key, Wrapper
+from trivium.scheme.derivation import Derived
+from trivium.scheme.words import describe, least, most
+from trivium.simplex.constants import Constants, uniform
+from trivium.simplex.rounding import lower_log, up
+from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class Mix(Operator):
+class Mix(Wrapper):
     """w ↦ (1 − ε)·w + ε/K, 0 ≤ ε ≤ 1.
 
     Every weight is at least ε/K, order is kept weakly, and the regularity constant shrinks by Birkhoff's coefficient
-    (:func:`trivium.simplex.mixing.mixed_with_uniform`). Cost O(K).
+    (T4). Cost O(K).
     """
 
-    part: Operator
     share: float
+    key: ClassVar = Key(
+        "mix",
+        "share of uniform mixed in, after squash and budget",
+        turn=3,
+        limits={"ge": 0, "le": 1},
+        always=True,
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -33,15 +43,39 @@ class Mix(Operator):
             "0.1 leaves each of three teachers at least 0.033.",
         )
 
-    @property
-    def ranges(self) -> Mapping[str, Range]:
-        return self.part.ranges
-
     def log_weights(self, features: Features) -> Tensor:
         return mix_with_uniform(self.part.log_weights(features), self.share)
 
     def formula(self) -> str:
         return f"mix({self.part.formula()} | {self.share:g} uniform)"
+
+    def constants(self, part: Constants) -> Constants:
+        """L is multiplied by K(1 − ε)/(K(1 − ε) + 2ε); floors and caps follow the map.
+
+        *Proof.* The map is the positive matrix (1 − ε)I + (ε/K)11ᵀ, whose projective diameter is
+        Δ = 2·log(1 + K(1 − ε)/ε). By Birkhoff's theorem it contracts d_H by tanh(Δ/4) = K(1 − ε)/(K(1 − ε) + 2ε), which
+        multiplies L. With x = w_k, w_j ≥ e^g·x and h = (1 − ε)K/ε, the new ratio is at least
+        (1 + h·e^g·x)/(1 + h·x): falling in x for g < 0, so worst at teacher k's cap, rising for g > 0, so worst at its
+        floor.
+        """
+        teachers, epsilon = part.teachers, self.share
+        if epsilon == 0.0:
+            return part
+        if epsilon == 1.0 or teachers == 1:
+            return uniform(teachers)
+        keep, spread = 1 - epsilon, epsilon / teachers
+        x = torch.where(part.gap < 0, part.caps[None, :], part.floors[None, :])
+        ratio = (keep * part.gap.exp() * x + spread) / (keep * x + spread)
+        gap = torch.where(part.gap == 0, torch.zeros_like(ratio), lower_log(ratio.log()))
+        contraction = up(_birkhoff(teachers, epsilon), steps=6)
+        regularity = {name: up(contraction * constant, steps=1) for name, constant in part.regularity.items()}
+        floor, cap = keep * part.floor + spread, up(keep * part.cap + spread)
+        return Constants(gap, regularity, floor * (1 - 4 * 2.0**-52), min(1.0, cap))
+
+    def after(self, part: Derived) -> Derived:
+        whole = self.constants(part.constants)
+        head = f"mix({{0}} | {self.share:g} uniform): {describe(whole)}"
+        return part.then(head, *mixture(self.share, whole), constants=whole, normalized=part.proper)
 
 
 def mix_with_uniform(log_w: Tensor, share: float) -> Tensor:
@@ -54,3 +88,17 @@ def mix_with_uniform(log_w: Tensor, share: float) -> Tensor:
     if share == 0.0:
         return kept
     return torch.logaddexp(kept, torch.full_like(kept, math.log(share / log_w.shape[-1])))
+
+
+def mixture(share: float, whole: Constants) -> tuple[str, ...]:
+    """Why a mixture with uniform has the floor and the regularity that it has."""
+    if share == 0.0:
+        return ("T2: nothing is mixed in",)
+    return (
+        f"T3: w ≥ {share:.4g}/{whole.teachers} = {least(whole.floor)} by the uniform part",
+        f"T4: a positive matrix contracts d_H (Birkhoff): L times at most {most(_birkhoff(whole.teachers, share))}",
+    )
+
+
+def _birkhoff(teachers: int, share: float) -> float:
+    return teachers * (1 - share) / (teachers * (1 - share) + 2 * share)

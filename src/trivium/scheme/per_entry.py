@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from trivium.weighting.base import Features, Operator
-from trivium.weighting.features import Range
+from trivium.scheme.composition import Wrapper
+from trivium.scheme.derivation import Derived
+from trivium.scheme.words import describe, least, most
+from trivium.simplex.constants import Constants
+from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class PerEntry(Operator):
+class PerEntry(Wrapper):
     """w_k(i): the part evaluated once a vocabulary entry, on features [..., V, K].
 
     Each entry's weights keep all that the part guarantees, as each is a row of its own. The pool does not:
@@ -20,14 +22,24 @@ class PerEntry(Operator):
     lost. A certificate says so. Cost: the part's, V times.
     """
 
-    part: Operator
-
-    @property
-    def ranges(self) -> Mapping[str, Range]:
-        return self.part.ranges
-
     def log_weights(self, features: Features) -> Tensor:
         return self.part.log_weights(features)
 
     def formula(self) -> str:
         return f"per entry({self.part.formula()})"
+
+    def constants(self, part: Constants) -> Constants:
+        """Those of the part, entry by entry: each has a row of its own (T10)."""
+        return part
+
+    def after(self, part: Derived) -> Derived:
+        whole = self.constants(part.constants)
+        low, high = whole.teachers * whole.floor, whole.teachers * whole.cap
+        return part.then(
+            f"per entry({{0}}): {describe(whole)}",
+            "T10: each vocabulary entry has a row of its own, so its part's constants hold entry by entry",
+            f"T10: Σ_k w_k(i)·p_k(i) sums over V to a number in [K·a, K·b] = [{least(low)}, {most(high)}], "
+            "so the pool is renormalized; T7, T8 and S1 do not hold",
+            constants=whole,
+            normalized=part.normalized,
+        )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
+from trivium.scheme.composition import Composition
 from trivium.scheme.conform import Conform
+from trivium.scheme.derivation import Derived
 from trivium.scheme.limit import Limit
 from trivium.scheme.power import Power
 from trivium.scheme.product import Product
@@ -27,7 +29,7 @@ Term = Operator | tuple[Operator, float]
 
 
 @dataclass(frozen=True)
-class Scheme(Operator):
+class Scheme(Composition):
     """What weighs the teachers in a run. Made by :func:`compose`.
 
     Attributes:
@@ -45,6 +47,19 @@ class Scheme(Operator):
     @property
     def ranges(self) -> Mapping[str, Range]:
         return self.root.ranges
+
+    @property
+    def operands(self) -> tuple[Operator, ...]:
+        return (self.root,)
+
+    def with_operands(self, operands: Sequence[Operator]) -> Self:
+        (root,) = operands
+        return replace(self, root=root)
+
+    def derived(self, operands: Sequence[Derived]) -> Derived:
+        """What is known of the root: a scheme adds names, and no step."""
+        (root,) = operands
+        return root
 
     def log_weights(self, features: Features) -> Tensor:
         """Log-weights [..., K]. Leading axes of the features broadcast, so a task feature [B, 1, K] and a token

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trivium.scheme.composition import Composition
 from trivium.weighting.base import Operator, Rule
-
-
-def parts_of(operator: Operator) -> tuple[Operator, ...]:
-    """The operators that an operator is made of, none for a leaf."""
-    found = (getattr(operator, "root", None), getattr(operator, "part", None), *getattr(operator, "parts", ()))
-    return tuple(part for part in found if isinstance(part, Operator))
 
 
 def nodes(operator: Operator) -> Iterator[Operator]:
     """The operator itself and all below it."""
     yield operator
-    for part in parts_of(operator):
-        yield from nodes(part)
+    for operand in operator.operands if isinstance(operator, Composition) else ():
+        yield from nodes(operand)
 
 
 def leaves(operator: Operator) -> Iterator[Rule]:

@@ -11,7 +11,6 @@ from trivium.simplex.geometry import (
     total_variation,
     tv_of_hilbert,
 )
-from trivium.simplex.limit import limit_influence
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
 from trivium.simplex.restriction import restrict
@@ -25,7 +24,6 @@ __all__ = [
     "influence",
     "influence_to_range",
     "kl",
-    "limit_influence",
     "log_normalize",
     "restrict",
     "total_variation",

@@ -8,8 +8,9 @@ from fractions import Fraction
 import torch
 
 from trivium.axioms import OrdinalSafety
+from trivium.scheme import Product
 from trivium.simplex.conforming import ConformingSet
-from trivium.simplex.constants import bounded, fixed, product
+from trivium.simplex.constants import bounded, fixed
 from trivium.simplex.geometry import log_normalize
 from trivium.simplex.order import Order
 from trivium.theory.product import compose
@@ -87,7 +88,7 @@ def _instance(surplus: float) -> Row:
     against = torch.tensor([-other, 0.0, 0.0], dtype=torch.float64)
     axiom = OrdinalSafety(_CHAIN)
     residual = float(axiom.residual(log_normalize(ordered + against)))
-    known = product([fixed(ordered), bounded(3, other, {})]).margin(_CHAIN)
+    known = Product.constants([fixed(ordered), bounded(3, other, {})]).margin(_CHAIN)
     holds = surplus > 0
     return Row(
         f"m = 1.2 against influence 1.2 {'−' if holds else '+'} 1e-6: the order {'holds' if holds else 'is lost'}",

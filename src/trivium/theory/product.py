@@ -10,7 +10,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from trivium.simplex.constants import bounded, fixed, product
+from trivium.scheme import Product
+from trivium.simplex.constants import bounded, fixed
 from trivium.simplex.geometry import hilbert, influence, influence_to_range, log_normalize
 from trivium.theory.implications import influence_caps, influence_floors
 from trivium.theory.rows import Report, Row
@@ -177,7 +178,7 @@ def _logs(*w: float) -> Tensor:
 def _met() -> Row:
     u, v = _logs(0.8, 0.1, 0.1), _logs(0.5, 0.25, 0.25)
     parts, whole = [float(influence(u)), float(influence(v))], float(influence(u + v))
-    constants = product([bounded(3, part, {}) for part in parts])
+    constants = Product.constants([bounded(3, part, {}) for part in parts])
     return Row(
         "… with equality",
         "ATTAINED",
@@ -208,7 +209,7 @@ def scales(weights: Sequence[float], count: int) -> Tensor:
 
 def _floors_lost() -> Row:
     w = scales((0.8, 0.1, 0.1), 3)
-    constants = product([fixed(_logs(0.8, 0.1, 0.1))] * 3)
+    constants = Product.constants([fixed(_logs(0.8, 0.1, 0.1))] * 3)
     top, least = float(w.max()), float(w.min())
     return Row(
         "Floor and cap of the scales hold for their product",

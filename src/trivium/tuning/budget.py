@@ -6,8 +6,8 @@ import math
 
 from trivium.certification.calculus import derive
 from trivium.errors import require
-from trivium.scheme import Scheme
-from trivium.simplex.constants import bounded, projected
+from trivium.scheme import Conform, Scheme
+from trivium.simplex.constants import bounded
 from trivium.training.recipe import SchemeSection
 from trivium.weighting.features import SCALES, Scale
 
@@ -38,14 +38,14 @@ def room_under(budget: float, bare: Scheme) -> float:
     Raises:
         InputError: an order whose margin alone uses the budget up.
     """
-    if bare.conforming is None:
+    projection, teachers = bare.root, len(bare.teachers)
+    if not isinstance(projection, Conform):
         return budget
-    goal, teachers = bare.conforming, len(bare.teachers)
-    reached = projected(bounded(teachers, budget, {}), goal).influence
+    reached = projection.constants(bounded(teachers, budget, {})).influence
     if reached <= budget:
         return budget
     room = budget - (reached - budget)
-    kept = room > 0 and projected(bounded(teachers, room, {}), goal).influence <= budget * (1 + 1e-12)
+    kept = room > 0 and projection.constants(bounded(teachers, room, {})).influence <= budget * (1 + 1e-12)
     require(
         kept,
         "--budget must leave the rules something beside the margin of the safety order",

@@ -11,9 +11,9 @@ from torch import Tensor
 from trivium.certification import Finding, Question, certify, claims, recheck
 from trivium.certification.assemble import judge
 from trivium.certification.calculus import derive
-from trivium.certification.words import least, most
 from trivium.errors import RuleError
 from trivium.scheme import Conform, compose
+from trivium.scheme.words import least, most
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting import DomainMap, Entropy, Margin, PrefixPosterior, Rule, Skill, Static, rule

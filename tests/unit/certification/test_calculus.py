@@ -13,10 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from every_wrapper import KEYED, around, values
 from trivium.certification import Question, as_markdown, certify
 from trivium.certification.calculus import derive, node
 from trivium.errors import InfeasibleError, InputError
 from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash, compose
+from trivium.scheme.composition import Wrapper
+from trivium.scheme.derivation import Derived
+from trivium.scheme.tree import nodes
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants, bounded, uniform
 from trivium.simplex.order import Order
@@ -109,22 +113,14 @@ def projections(draw: st.DrawFn, part: Operator, teachers: int) -> Operator:
 def expressions(draw: st.DrawFn, teachers: int, depth: int = 3) -> Operator:
     if depth == 0 or draw(st.integers(0, 3)) == 0:
         return draw(leaves(teachers))
-    kind = draw(
-        st.sampled_from(["power", "product", "product", "limit", "project", "mix", "floor", "squash", "per entry"])
-    )
+    kind = draw(st.sampled_from(["product", "product", "project", "floor", "per entry", *KEYED]))
     part = draw(expressions(teachers, depth - 1))
-    if kind == "power":
-        return Power(part, draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])))
-    if kind == "limit":
-        return Limit(part, draw(st.sampled_from([0.0, 0.5, 2.0, 10.0])))
+    if isinstance(kind, tuple):
+        return around(kind[0], part, draw(st.sampled_from(values(kind[1]))))
     if kind == "project":
         return draw(projections(part, teachers))
-    if kind == "mix":
-        return Mix(part, draw(st.sampled_from([0.0, 1e-6, 0.1, 0.6, 1.0])))
     if kind == "floor":
         return FloorMix(part, draw(st.sampled_from([0.0, 0.01, 0.9 / teachers, 1.0 / teachers])))
-    if kind == "squash":
-        return Squash(part, draw(st.sampled_from([0.1, 1.0, 5.0, 40.0])))
     if kind == "per entry":
         return PerEntry(part)
     return Product((part, *draw(st.lists(expressions(teachers, depth - 1), min_size=1, max_size=2))))
@@ -277,6 +273,34 @@ def test_a_subclass_that_computes_weights_in_its_own_way_inherits_no_proof() -> 
     derived = derive(Sneaky(Entropy(), 1.0), 3)
     assert not derived.informative
     assert not derived.normalized
+
+
+@dataclass(frozen=True)
+class Doubled(Wrapper):
+    """A composition of a user, which says of itself what is not so."""
+
+    def log_weights(self, features: Mapping[str, Tensor]) -> Tensor:
+        return torch.log_softmax(2.0 * self.part.log_weights(features), dim=-1)
+
+    def formula(self) -> str:
+        return f"doubled({self.part.formula()})"
+
+    def constants(self, part: Constants) -> Constants:
+        return part
+
+    def after(self, part: Derived) -> Derived:
+        return part.then("doubled {0}", constants=self.constants(part.constants), normalized=True)
+
+
+def test_of_a_composition_that_is_not_the_librarys_only_the_constants_are_taken_and_attacked() -> None:
+    derived = derive(Doubled(Entropy(budget=1.0)), 3)
+    assert derived.constants.influence == 1.0
+    assert not derived.normalized
+    assert not derived.pure
+    assert derived.lines()[-1] == "[2] doubled [1] (declared by Doubled)"
+    assert Doubled(Entropy()) in nodes(Limit(Doubled(Entropy()), 1.0))
+    found = certify(Doubled(Entropy(budget=1.0)), Question(3, lipschitz=2.0), seconds=0.5).findings
+    assert {finding.axiom for finding in found if finding.verdict == "VIOLATED"} >= {"W-R", "constants.influence"}
 
 
 def test_declared_constants_of_a_users_rule_are_used_but_its_form_is_not_trusted() -> None:

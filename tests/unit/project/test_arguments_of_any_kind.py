@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import trivium as tv
+from every_wrapper import KEYED, arguments
 from trivium import aggregation, axioms, scheme
 from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
@@ -64,11 +65,8 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "mmkd": (RULES["mmkd"], {"teachers": 2, "classes": 3}),
     "amtss": (RULES["amtss"], {"teachers": 2}),
     "Product": (scheme.Product, {"parts": (tv.Entropy(), tv.Margin())}),
-    "Power": (scheme.Power, {"part": tv.Entropy(), "strength": 0.5}),
-    "Limit": (scheme.Limit, {"part": tv.Entropy(), "budget": 1.0}),
-    "Mix": (scheme.Mix, {"part": tv.Entropy(), "share": 0.5}),
+    **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
     "FloorMix": (scheme.FloorMix, {"part": tv.Entropy(), "floor": 0.1}),
-    "Squash": (scheme.Squash, {"part": tv.Entropy(), "bound": 1.0}),
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
     "Conform": (scheme.Conform, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
     "Scheme": (tv.Scheme, {"teachers": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),

@@ -2,21 +2,25 @@
 
 What this catches that no other test does: a line of a derivation, or a constant, that comes out otherwise than it was
 certified. The files in ``certificates/1`` were written before rules were captured, those in ``certificates/2`` when the
-constants of a composition stood apart from its class.
+constants of a composition stood apart from its class. A change of the calculus on purpose raises
+``trivium.scheme.derivation.TEXT``, and these files stay.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from trivium.certification import load
+from trivium.certification import Question, assemble, certify, load
 from trivium.certification.certificate import digest_of, parse
 from trivium.certification.recheck import checked
 from trivium.cli import work
 from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash
+from trivium.scheme.derivation import Derived
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 from trivium.training.recipe import load_recipe
@@ -63,3 +67,35 @@ def test_another_calculus_is_refused() -> None:
     data["derivation"] = [line.replace("T3: ", "T2: ") for line in data["derivation"]]
     edited = parse({**data, "digest": digest_of(data)})
     assert checked(edited, CERTIFIED["limit"], seconds=0.02).refusals == ("derivation is not as certified",)
+
+
+def test_under_another_text_the_lines_of_a_certificate_are_left_and_all_else_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = HERE / "2" / "squash.json"
+    data, operator = json.loads(file.read_text(encoding="utf-8")), CERTIFIED["squash"]
+    assert "text" not in certify(operator, Question(3), seconds=0.02).to_data(), "the first text is not named"
+    monkeypatch.setattr(assemble, "TEXT", 2)
+    monkeypatch.setattr(Squash, "after", reworded(Squash.after))
+    found = checked(parse(data), operator, seconds=0.02)
+    assert found.refusals == ()
+    assert "the lines of derivations: they have text 1, this version writes 2" in found.left
+    again = certify(operator, Question(3), seconds=0.02)
+    assert again.to_data()["text"] == 2
+    assert parse(again.to_data()) == again
+    assert checked(again, operator, seconds=0.03).refusals == ()
+    data["constants"]["lipschitz"] = 1.5
+    assert checked(parse(data), operator, seconds=0.02).refusals == ("constants is not as certified",)
+    # Without a new version the same change of a line is refused, and so is a text that is not known here.
+    monkeypatch.setattr(assemble, "TEXT", 1)
+    assert "derivation is not as certified" in checked(load(file), operator, seconds=0.02).refusals
+    assert any("later than this version's 1" in reason for reason in checked(again, operator, seconds=0.02).refusals)
+
+
+def reworded(after: Callable[[Squash, Derived], Derived]) -> Callable[[Squash, Derived], Derived]:
+    def anew(self: Squash, part: Derived) -> Derived:
+        *before, last = after(self, part).steps
+        lines = tuple(line.replace("L kept", "L is kept") for line in last.lines)
+        return replace(after(self, part), steps=(*before, replace(last, lines=lines)))
+
+    return anew

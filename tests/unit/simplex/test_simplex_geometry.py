@@ -11,7 +11,6 @@ from reference.divergences import hilbert_by_loops, kl_by_scipy, total_variation
 from reference.log_weights import scores
 from trivium.errors import InputError
 from trivium.simplex import hilbert, influence, influence_to_range, kl, log_normalize, total_variation, tv_of_hilbert
-from trivium.simplex.limit import limit_influence
 
 PAIRS = st.integers(1, 6).flatmap(lambda k: st.tuples(scores(k, zeros=True), scores(k, zeros=True)))
 
@@ -95,28 +94,3 @@ def test_influence_to_range_refuses(arguments: tuple[float, int]) -> None:
 
 def test_tv_of_hilbert_takes_numbers_and_tensors() -> None:
     assert tv_of_hilbert(2.0) == pytest.approx(tv_of_hilbert(torch.tensor([2.0], dtype=torch.float64)).item())
-
-
-@given(st.integers(1, 5).flatmap(lambda k: scores(k, zeros=True)), st.sampled_from([0.0, 0.5, 3.0, math.inf]))
-def test_limiting_bounds_influence_and_keeps_order(values: list[float], budget: float) -> None:
-    log_w = rows(values)
-    limited = limit_influence(log_w, budget)
-    assert influence(limited) <= budget + 1e-12
-    assert limited.exp().sum().item() == pytest.approx(1.0)
-    for j in range(len(values)):
-        for k in range(len(values)):
-            assert not (log_w[j] >= log_w[k] and limited[j] < limited[k])
-    if influence(log_w) <= budget:
-        assert torch.allclose(limited, log_w, atol=1e-12)
-
-
-@given(st.integers(1, 5).flatmap(lambda k: st.tuples(scores(k), scores(k))), st.floats(0.0, 6.0))
-def test_limiting_is_non_expansive(pair: tuple[list[float], list[float]], budget: float) -> None:
-    u, v = rows(pair[0]), rows(pair[1])
-    assert hilbert(limit_influence(u, budget), limit_influence(v, budget)) <= hilbert(u, v) + 1e-10
-
-
-@pytest.mark.parametrize("budget", [-1.0, math.nan])
-def test_a_budget_is_a_number_of_nats(budget: float) -> None:
-    with pytest.raises(InputError, match="budget"):
-        limit_influence(torch.zeros(3), budget)

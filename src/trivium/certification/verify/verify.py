@@ -14,7 +14,7 @@ from trivium.certification.verify.goals import ROUNDING, Goal, goals
 from trivium.certification.verify.interpreter import Reading
 from trivium.certification.verify.rounding import FLOATS
 from trivium.certification.verify.search import Outcome, Search
-from trivium.certification.words import least, most
+from trivium.scheme.words import least, most
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Operator, UserRule
 from trivium.weighting.program import Opaque

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
-from trivium.simplex.constants import Constants, bounded, fixed, limited, product
+from trivium.simplex.constants import Constants, bounded, fixed
+from trivium.simplex.rounding import add_down, lower_log
 from trivium.weighting.base import Features, ScoreRule
 from trivium.weighting.features import BUILT_IN, Range, Scale
 
@@ -69,8 +70,13 @@ class PrefixPosterior(ScoreRule):
         self._check(teachers)
         interval = self.ranges["prefix_log_prob"]
         likelihood = bounded(teachers, self.tau * (interval.high - interval.low), {"prefix_log_prob": 2 * self.tau})
-        posterior = product([fixed(torch.tensor(self.prior, dtype=torch.float64).log()), likelihood])
-        return posterior if self.budget is None else limited(posterior, self.budget)
+        prior = fixed(torch.tensor(self.prior, dtype=torch.float64).log())
+        gap = add_down(prior.gap, likelihood.gap)
+        if self.budget is not None and self.budget < math.inf:
+            # As a budget around the rule does it, with the proof, in trivium.scheme.limit, which stands above rules.
+            reach = lower_log((self.budget + gap.amin(dim=1, keepdim=True)).clamp(min=0.0)).clamp(min=0.0)
+            gap = torch.where(gap > 0, torch.minimum(gap, reach), gap.clamp(min=-self.budget))
+        return Constants(gap, likelihood.regularity)
 
     def _check(self, teachers: int) -> None:
         require(

@@ -1,25 +1,79 @@
-"""The calculus of constants: each formula where it is attained, and random expressions that try to exceed it."""
+"""What each composition makes of constants: where it is attained, and random expressions that try to exceed it.
+
+Beside ``tests/unit/certification/test_calculus.py``, whose leaves are rules, the leaves here are functions with
+constants that are barely true.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reference.log_weights import scores
 from trivium.errors import InfeasibleError, InputError
-from trivium.simplex import ConformingSet, Constants, Order, hilbert, influence_to_range, log_normalize
-from trivium.simplex.constants import bounded, fixed, limited, power, product, projected, uniform
-from trivium.simplex.limit import limit_influence
-from trivium.simplex.mixing import floor_mixed, mixed_with_uniform, squashed
-from trivium.simplex.projection import conforming_projection
-from trivium.simplex.squash import squash
+from trivium.scheme import Conform, FloorMix, Limit, Mix, Power, Product, Squash
+from trivium.scheme.composition import Composition
+from trivium.simplex import ConformingSet, Constants, Order, hilbert, influence, influence_to_range, log_normalize
+from trivium.simplex.constants import bounded, fixed, uniform
+from trivium.weighting import Entropy, Operator, PrefixPosterior
+from trivium.weighting.features import Range
 
-Operator = Callable[[torch.Tensor], torch.Tensor]
 FEATURES = ("entropy", "margin")
 CHAIN = Order(((0,), (1,), (2,)))
+
+
+@dataclass(frozen=True)
+class Given(Operator):
+    """Log weights as they are given, or as a function gives them."""
+
+    function: Callable[[torch.Tensor], torch.Tensor] = lambda x: x
+    ranges: ClassVar[Mapping[str, Range]] = {}
+
+    def log_weights(self, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.function(features["x"])
+
+    def formula(self) -> str:
+        return "given"
+
+
+def limited(part: Constants, budget: float) -> Constants:
+    return Limit(Given(), budget).constants(part)
+
+
+def squashed(part: Constants, bound: float) -> Constants:
+    return Squash(Given(), bound).constants(part)
+
+
+def power(part: Constants, alpha: float) -> Constants:
+    return Power(Given(), alpha).constants(part)
+
+
+def mixed(part: Constants, epsilon: float) -> Constants:
+    return Mix(Given(), epsilon).constants(part)
+
+
+def lifted(part: Constants, floor: float) -> Constants:
+    return FloorMix(Given(), floor).constants(part)
+
+
+def projected(part: Constants, goal: ConformingSet) -> Constants:
+    return Conform(Given(), goal).constants(part)
+
+
+def of(composition: Callable[[Operator], Composition], log_w: torch.Tensor) -> torch.Tensor:
+    """The value at given log weights."""
+    return composition(Given()).log_weights({"x": log_w})
+
+
+product = Product.constants
 
 
 def gaps(rows: list[list[float]]) -> torch.Tensor:
@@ -29,7 +83,7 @@ def gaps(rows: list[list[float]]) -> torch.Tensor:
 # Random expressions -------------------------------------------------------------------------------------------------
 
 
-def leaf(random: np.random.Generator, teachers: int) -> tuple[Operator, Constants]:
+def leaf(random: np.random.Generator, teachers: int) -> tuple[Callable[[torch.Tensor], torch.Tensor], Constants]:
     """β/2·sin(a·x + φ) scores, saturating ones, steep switches, or fixed weights."""
     if random.random() < 0.25:
         log_w = log_normalize(torch.tensor(random.normal(0, 2, teachers)))
@@ -57,33 +111,21 @@ def random_set(random: np.random.Generator, teachers: int) -> ConformingSet:
 def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[Operator, Constants]:
     kind = random.integers(0, 8) if depth else 0
     if kind == 0:
-        return leaf(random, teachers)
+        function, declared = leaf(random, teachers)
+        return Given(function), declared
     if kind == 1:
         parts = [expression(random, teachers, depth - 1) for _ in range(random.integers(2, 4))]
-        return (lambda x: log_normalize(sum(part[0](x) for part in parts))), product([part[1] for part in parts])
+        return Product(tuple(part[0] for part in parts)), product([part[1] for part in parts])
     operator, constants = expression(random, teachers, depth - 1)
-    if kind == 2:
-        alpha = float(random.choice([0.0, 0.5, 1.0, 2.5]))
-        return (lambda x: log_normalize(alpha * operator(x))), power(constants, alpha)
-    if kind == 3:
-        budget = float(random.choice([0.0, 1.0, 3.0]))
-        return (lambda x: limit_influence(operator(x), budget)), limited(constants, budget)
-    if kind == 4:
-        conforming_set = random_set(random, teachers)
-        return (lambda x: conforming_projection(operator(x), conforming_set)), projected(constants, conforming_set)
-    if kind == 5:
-        bound = float(random.choice([0.2, 2.0, 9.0]))
-        return (lambda x: squash(operator(x), bound)), squashed(constants, bound)
-    if kind == 6:
-        floor = float(random.choice([0.0, 0.3, 1.0])) / teachers
-        lifted = lambda x: (floor + (1 - teachers * floor) * log_normalize(operator(x)).exp()).log()  # noqa: E731
-        return lifted, floor_mixed(constants, floor)
-    epsilon = float(random.choice([0.0, 0.01, 0.4, 1.0]))
-    mixed = lambda x: torch.logaddexp(  # noqa: E731
-        operator(x) + math.log1p(-epsilon) if epsilon < 1 else torch.full((), -torch.inf),
-        torch.tensor(math.log(epsilon / teachers) if epsilon else -math.inf, dtype=torch.float64),
-    )
-    return (lambda x: mixed(x).expand(*x.shape[:-1], teachers)), mixed_with_uniform(constants, epsilon)
+    whole = [
+        lambda: Power(operator, float(random.choice([0.0, 0.5, 1.0, 2.5]))),
+        lambda: Limit(operator, float(random.choice([0.0, 1.0, 3.0]))),
+        lambda: Conform(operator, random_set(random, teachers)),
+        lambda: Squash(operator, float(random.choice([0.2, 2.0, 9.0]))),
+        lambda: FloorMix(operator, float(random.choice([0.0, 0.3, 1.0])) / teachers),
+        lambda: Mix(operator, float(random.choice([0.0, 0.01, 0.4, 1.0]))),
+    ][kind - 2]()
+    return whole, whole.constants(constants)
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -93,7 +135,7 @@ def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
         teachers = int(random.integers(1, 6))
         operator, constants = expression(random, teachers, depth=int(random.integers(1, 5)))
         x = torch.tensor(random.uniform(-2, 2, (60, len(FEATURES))))
-        log_w = operator(x)
+        log_w = operator.log_weights({"x": x})
         assert (log_w.exp().sum(-1) - 1).abs().max() < 1e-12
         ratios = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
         assert (ratios >= constants.gap - 1e-10).all()
@@ -106,10 +148,9 @@ def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
             allowed = sum(
                 (moved_x - x).abs()[:, f] * constants.regularity.get(name, 0.0) for f, name in enumerate(FEATURES)
             )
-            assert (hilbert(log_w, operator(moved_x)) <= allowed + 1e-10).all()
-            assert (
-                hilbert(log_w, operator(moved_x)) <= constants.lipschitz * (moved_x - x).abs().amax(-1) + 1e-10
-            ).all()
+            moved = hilbert(log_w, operator.log_weights({"x": moved_x}))
+            assert (moved <= allowed + 1e-10).all()
+            assert (moved <= constants.lipschitz * (moved_x - x).abs().amax(-1) + 1e-10).all()
 
 
 # Each formula where it is attained ----------------------------------------------------------------------------------
@@ -137,10 +178,10 @@ def test_a_budget_gives_the_range_of_t3() -> None:
 def test_an_unlimited_influence_promises_nothing() -> None:
     constants = bounded(2, math.inf, {"x": math.inf})
     assert (constants.floor, constants.cap, constants.influence) == (0.0, 1.0, math.inf)
-    assert power(constants, 0.0).influence == 0.0
+    assert power(constants, 0.0).influence == math.inf, "zero to the power zero is no number"
     assert limited(constants, 1.0).influence == 1.0
     assert projected(constants, ConformingSet(2, 0.2)).floor == 0.2
-    assert mixed_with_uniform(constants, 0.1).floor == pytest.approx(0.05)
+    assert mixed(constants, 0.1).floor == pytest.approx(0.05)
 
 
 def test_fixed_weights_are_known_exactly() -> None:
@@ -181,7 +222,6 @@ def test_a_power_scales(alpha: float, kept: bool) -> None:
     ("budget", "gap"),
     [
         # Teacher 0 leads by at least 1, and is at most 0.5 below the maximum, which teacher 1 can never be.
-        (math.inf, 1.0),
         (5.0, 1.0),
         (1.0, 0.5),
         (0.5, 0.0),
@@ -192,7 +232,7 @@ def test_a_margin_survives_as_far_as_the_budget_reaches(budget: float, gap: floa
     part = Constants(gaps([[0.0, 1.0, -0.5], [-3.0, 0.0, -3.5], [-2.0, -1.0, 0.0]]))
     assert limited(part, budget).gap[0, 1].item() == pytest.approx(gap, abs=1e-12)
     # Attained by the vector where teacher 2 leads teacher 0 by 0.5 and teacher 0 leads teacher 1 by 1.
-    attained = limit_influence(torch.tensor([-0.5, -1.5, 0.0], dtype=torch.float64), budget)
+    attained = of(lambda part: Limit(part, budget), torch.tensor([-0.5, -1.5, 0.0], dtype=torch.float64))
     assert (attained[0] - attained[1]).item() == pytest.approx(gap, abs=1e-12)
 
 
@@ -229,20 +269,20 @@ def test_a_projection_without_floor_does_not_add_influence() -> None:
 def test_mixing_with_uniform_contracts_by_birkhoffs_coefficient() -> None:
     # Two teachers: the coefficient is 1 − ε, approached at w = 1/2, and the gap is attained at the cap.
     part, epsilon = bounded(2, 2.0, {"x": 1.0}), 0.3
-    mixed = mixed_with_uniform(part, epsilon)
-    assert mixed.lipschitz == pytest.approx(0.7)
+    whole = mixed(part, epsilon)
+    assert whole.lipschitz == pytest.approx(0.7)
     worst = (0.7 * torch.tensor([1.0, math.exp(2.0)], dtype=torch.float64).log().softmax(-1) + 0.15).log()
-    assert mixed.influence == pytest.approx((worst[1] - worst[0]).item())
-    assert mixed.floor == pytest.approx(worst.exp().min().item())
-    assert mixed_with_uniform(part, 0.0) is part
-    assert mixed_with_uniform(part, 1.0).influence == 0.0
+    assert whole.influence == pytest.approx((worst[1] - worst[0]).item())
+    assert whole.floor == pytest.approx(worst.exp().min().item())
+    assert mixed(part, 0.0) is part
+    assert mixed(part, 1.0).influence == 0.0
 
 
 def test_mixing_shrinks_a_margin_to_its_worst_case() -> None:
     part = fixed(torch.tensor([0.8, 0.2], dtype=torch.float64).log())
-    mixed = mixed_with_uniform(part, 0.5)
-    assert mixed.gap[0, 1].item() == pytest.approx(math.log(0.65 / 0.35))
-    assert mixed.gap[0, 1].item() <= math.log(0.65 / 0.35)
+    whole = mixed(part, 0.5)
+    assert whole.gap[0, 1].item() == pytest.approx(math.log(0.65 / 0.35))
+    assert whole.gap[0, 1].item() <= math.log(0.65 / 0.35)
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
@@ -257,13 +297,13 @@ def test_mixing_shrinks_a_margin_to_its_worst_case() -> None:
         (lambda: Constants(gaps([[0.0, 0.2], [0.1, 0.0]])), "both directions"),
         (lambda: bounded(2, 1.0, {"x": -1.0}), "'x'"),
         (lambda: bounded(2, -1.0, {}), "budget"),
-        (lambda: product([]), "at least one"),
+        (lambda: Product(()), "at least one"),
         (lambda: product([uniform(2), uniform(3)]), "same teachers"),
         (lambda: power(uniform(2), -1.0), "strength"),
         (lambda: power(uniform(2), math.inf), "strength"),
         (lambda: limited(uniform(2), math.nan), "budget"),
         (lambda: projected(uniform(2), ConformingSet(3)), "2 teachers"),
-        (lambda: mixed_with_uniform(uniform(2), 1.5), "share"),
+        (lambda: mixed(uniform(2), 1.5), "share"),
         (lambda: uniform(2).margin(CHAIN), "2 teachers"),
     ],
 )
@@ -285,7 +325,7 @@ def test_squashed_influence_is_attained() -> None:
     assert constants.influence == pytest.approx(2.0 * math.tanh(1.5))
     assert constants.regularity == {"entropy": 2.0}
     extreme = log_normalize(torch.tensor([0.0, -3.0, -3.0], dtype=torch.float64))
-    reached = squash(extreme, 2.0)
+    reached = of(lambda part: Squash(part, 2.0), extreme)
     assert float(reached.max() - reached.min()) == pytest.approx(constants.influence, rel=1e-12)
 
 
@@ -293,7 +333,7 @@ def test_a_margin_survives_a_squash_as_far_as_the_leader_may_be_ahead() -> None:
     part = Constants(gaps([[0.0, 0.5, -3.0], [-3.0, 0.0, -3.0], [-3.0, -3.0, 0.0]]))
     gap = squashed(part, 2.0).gap[0, 1]
     # Teacher 0 is 3 nats behind teacher 2 and half a nat ahead of teacher 1.
-    reached = squash(log_normalize(torch.tensor([-3.0, -3.5, 0.0], dtype=torch.float64)), 2.0)
+    reached = of(lambda part: Squash(part, 2.0), log_normalize(torch.tensor([-3.0, -3.5, 0.0], dtype=torch.float64)))
     assert 0 < float(gap) == pytest.approx(float(reached[0] - reached[1]), rel=1e-9)
     unbounded = Constants(gaps([[0.0, 0.5, -math.inf], [-math.inf, 0.0, -math.inf], [-math.inf, -math.inf, 0.0]]))
     assert squashed(unbounded, 2.0).gap[0, 1] == 0.0
@@ -301,8 +341,46 @@ def test_a_margin_survives_a_squash_as_far_as_the_leader_may_be_ahead() -> None:
 
 
 def test_a_floor_by_mixing_is_the_floor_exactly() -> None:
-    constants = floor_mixed(bounded(4, math.inf, {"entropy": math.inf}), 0.05)
+    constants = lifted(bounded(4, math.inf, {"entropy": math.inf}), 0.05)
     assert constants.floor == 0.05
-    assert floor_mixed(bounded(4, 2.0, {}), 0.25).influence == 0.0
+    assert lifted(bounded(4, 2.0, {}), 0.25).influence == 0.0
     with pytest.raises(InfeasibleError, match=r"Lower it to 0\.25"):
-        floor_mixed(uniform(4), 0.26)
+        lifted(uniform(4), 0.26)
+
+
+def rows(values: list[float]) -> torch.Tensor:
+    return log_normalize(torch.tensor(values, dtype=torch.float64))
+
+
+@given(st.integers(1, 5).flatmap(lambda k: scores(k, zeros=True)), st.sampled_from([0.0, 0.5, 3.0]))
+def test_limiting_bounds_influence_and_keeps_order(values: list[float], budget: float) -> None:
+    log_w = rows(values)
+    limited = of(lambda part: Limit(part, budget), log_w)
+    assert influence(limited) <= budget + 1e-12
+    assert limited.exp().sum().item() == pytest.approx(1.0)
+    for j in range(len(values)):
+        for k in range(len(values)):
+            assert not (log_w[j] >= log_w[k] and limited[j] < limited[k])
+    if influence(log_w) <= budget:
+        assert torch.allclose(limited, log_w, atol=1e-12)
+
+
+@given(st.integers(1, 5).flatmap(lambda k: st.tuples(scores(k), scores(k))), st.floats(0.0, 6.0))
+def test_limiting_is_non_expansive(pair: tuple[list[float], list[float]], budget: float) -> None:
+    u, v = (of(lambda part: Limit(part, budget), rows(values)) for values in pair)
+    assert hilbert(u, v) <= hilbert(rows(pair[0]), rows(pair[1])) + 1e-10
+
+
+@pytest.mark.parametrize("tau", [1.0, 1e-6, 1e-7])
+@pytest.mark.parametrize("budget", [0.0, 0.5, 2.0, 9.0])
+def test_a_posterior_with_a_prior_limits_as_the_wrapper_does(tau: float, budget: float) -> None:
+    # Its constants are written out, since rules stand below compositions; at 1e-7 the prior outweighs all evidence.
+    prior = (0.7, 0.2, 0.1)
+    inside = PrefixPosterior(tau, budget, prior).constants(3)
+    around = Limit(Entropy(), budget).constants(PrefixPosterior(tau, None, prior).constants(3))
+    assert torch.equal(inside.gap, around.gap)
+    assert inside.regularity == around.regularity
+    assert (inside.known_floor, inside.known_cap) == (around.known_floor, around.known_cap)
+    assert torch.equal(
+        PrefixPosterior(tau, math.inf, prior).constants(3).gap, PrefixPosterior(tau, None, prior).constants(3).gap
+    )
