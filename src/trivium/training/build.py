@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from trivium.errors import InputError, TriviumError, nearest, require
-from trivium.scheme import Limit, Mix, Scheme, Squash, compose
+from trivium.scheme import Scheme, compose
 from trivium.scheme.scheme import Term
 from trivium.training.names import every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.tasks import task_of
-from trivium.weighting import RULES, Learned, Operator, Rule
+from trivium.weighting import RULES, Learned, Rule
 from trivium.weighting.features import Scale
 from trivium.weighting.loading import load_rule
 
@@ -30,9 +30,7 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
     section = recipe.scheme
 
     def terms(scale: Scale) -> list[Term]:
-        return [
-            (_wrapped(_rule(entry, scale, recipe, base), entry), entry.strength) for entry in getattr(section, scale)
-        ]
+        return [entry.around(_rule(entry, scale, recipe, base)) for entry in getattr(section, scale)]
 
     scheme = compose(
         recipe.teacher_names,
@@ -69,15 +67,6 @@ def cap_note(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> str | None:
     cap = 1.0 if scheme.conforming is None else scheme.conforming.cap
     raised = restricted_cap(recipe, scheme, base)
     return None if raised == cap else f"cap {cap:g} is {raised:.4g} on rows that not all teachers serve"
-
-
-def _wrapped(operator: Operator, entry: RuleSection) -> Operator:
-    """What the keys beside a rule make of it, in the order squash, budget, mix."""
-    if entry.squash is not None:
-        operator = Squash(operator, entry.squash)
-    if entry.budget is not None:
-        operator = Limit(operator, entry.budget)
-    return operator if entry.mix is None else Mix(operator, entry.mix)
 
 
 def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:

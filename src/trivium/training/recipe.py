@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, nearest
+from trivium.scheme import WRAPPERS
+from trivium.scheme.composition import Key
+from trivium.weighting.base import Operator
+from trivium.weighting.features import SCALES
 
 #: The schedules of transformers that need no arguments of their own.
 Schedule = Literal[
     "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial", "inverse_sqrt"
 ]
+
+
+#: The wrappers that have a key beside a rule.
+KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 
 
 class Section(BaseModel):
@@ -85,15 +93,33 @@ class DataSection(Section):
         return value
 
 
-class RuleSection(Section):
+def _field(key: Key) -> Any:
+    limits: dict[str, Any] = dict(key.limits)
+    kind = key.kind if key.default is not None else key.kind | None
+    return kind, Field(key.default, description=key.description, **limits)
+
+
+class _Named(Section):
+    rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
+
+
+#: With the key of every wrapper that declares one.
+_FIELDS: dict[str, Any] = {kind.key.name: _field(kind.key) for kind in KEYED}
+_Keyed: Any = create_model("_Keyed", __base__=_Named, **_FIELDS)
+
+
+class RuleSection(_Keyed):
     """One rule of a scheme."""
 
-    rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
-    strength: float = Field(1.0, ge=0, description="exponent α of the rule's weights in the product")
-    squash: float | None = Field(None, gt=0, description="influence in nats that its weights approach, smoothly")
-    budget: float | None = Field(None, ge=0, description="influence in nats at which its weights are cut off")
-    mix: float | None = Field(None, ge=0, le=1, description="share of uniform mixed in, after squash and budget")
     options: dict[str, Any] = Field(default_factory=dict, description="the rule's own arguments")
+
+    def around(self, rule: Operator) -> Operator:
+        """The rule in the wrappers whose keys stand beside it, each in its turn."""
+        values = dict(self)
+        for kind in sorted(KEYED, key=lambda kind: kind.key.turn):
+            if values[kind.key.name] != kind.key.default:
+                rule = kind(rule, values[kind.key.name])
+        return rule
 
 
 class SchemeSection(Section):
@@ -191,8 +217,16 @@ class Recipe(Section):
         return [teacher.name for teacher in self.teachers]
 
     def digest(self) -> str:
-        """SHA-256 of the recipe with every default filled in, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
+        """SHA-256 of the recipe with every default filled in, 16 hex digits.
+
+        The key of a wrapper counts where it is used, so that a recipe keeps its digest when a wrapper is added.
+        """
+        content = self.model_dump()
+        for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
+            for key in (kind.key for kind in KEYED):
+                if entry[key.name] == key.default and not key.always:
+                    del entry[key.name]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)

@@ -85,7 +85,7 @@ class Candidate:
             else:
                 options[option] = value
         alpha = EXPONENT.take(f"{self.scale}.{self.rule}.α", choose) if self.exponent else 1.0
-        return RuleSection(rule=self.rule, strength=alpha, options=options)
+        return RuleSection.model_validate({"rule": self.rule, "strength": alpha, "options": options})
 
 
 def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
