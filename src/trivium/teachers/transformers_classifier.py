@@ -22,7 +22,7 @@ from trivium.teachers.huggingface import load_from_folder, load_tokenizer
 Texts = str | tuple[str, str]
 
 #: By the ending of the architecture that a config names.
-_FACTORIES = {
+FACTORIES = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForImageClassification": "AutoModelForImageClassification",
 }
@@ -228,7 +228,7 @@ def load_classifier(folder: str | Path, classes: Sequence[str], who: str, window
 
     config = load_from_folder(transformers.AutoConfig, folder, "model")
     named = (getattr(config, "architectures", None) or ["none"])[0]
-    factory = next((made for ending, made in _FACTORIES.items() if named.endswith(ending)), None)
+    factory = next((made for ending, made in FACTORIES.items() if named.endswith(ending)), None)
     if factory is None:
         raise InputError(f"{folder} must hold a sequence or image classifier", named, "Save it with its architecture.")
     require_one_distribution(config, classes, who)

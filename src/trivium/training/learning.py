@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trivium.data.table import Table
 from trivium.errors import calling, require
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
-from trivium.teachers.live import LogitSource
+from trivium.training.memory import Entries, Memory, Recall, gathered, padded_labels
 from trivium.weighting.learned import Learned, Lesson
-
-_FILE = "rules.pt"
 
 
 class Teaching:
     """The learned rules of a scheme, and what they need to learn from a run.
 
     Args:
-        model: the student. Lessons run copies of its buffers and leave its random state alone, so that a student whose
-            rules learn sees the same batches and the same dropout as one whose rules do not.
-        rows, source: the training rows and the teachers' logits on them.
-
-    Raises:
-        InputError: with several processes, where each would learn from batches of its own.
+        recall: where rows are found again; None: the rows of past batches are kept as long as a rule holds on to them.
     """
 
-    def __init__(self, scheme: Scheme, model: torch.nn.Module, rows: Table, source: LogitSource, processes: int = 1):
+    def __init__(self, scheme: Scheme, recall: Recall | None = None) -> None:
         self.rules = [rule for rule in leaves(scheme) if isinstance(rule, Learned)]
-        self.model, self.rows, self.source = model, rows, source
+        self.recall: Recall = recall or Memory()
+        self.last = torch.arange(0)  # rows of the last batch
+        self.steps = 0
+
+    def require_one_process(self, processes: int) -> None:
+        """Raises InputError with several, where each would learn from batches of its own."""
         require(
             processes == 1 or not self.rules,
             "rules that learn must be trained by one process",
@@ -41,43 +37,74 @@ class Teaching:
             "Launch one, with larger batches.",
         )
 
-    def lesson(self, step: int, index: Tensor, learning_rate: float) -> None:
-        """Teach every rule after optimizer step ``step``; ``index``: the rows of its last batch."""
+    def see(self, batch: Entries, rows: int) -> None:
+        """Take in a batch that the student trains on."""
+        if self.rules:
+            self.last = self.recall.keep(batch, rows)
+            # Of an accumulated step the last batch is the lesson's.
+            self.recall.forget({*self.last.tolist(), *(number for rule in self.rules for number in rule.kept())})
+
+    def lesson(
+        self,
+        model: torch.nn.Module,
+        learning_rate: float,
+        student: Callable[[Mapping[str, Tensor], Entries], Tensor],
+        teachers: Callable[[Entries], Sequence[Tensor]],
+        labels: Callable[[Entries], Tensor],
+        task: Callable[[Entries], Tensor],
+        step: int | None = None,
+    ) -> None:
+        """Teach every rule after an optimizer step, on the rows of its last batch.
+
+        Lessons run copies of the student's buffers and leave its random state alone, so that a student whose rules
+        learn sees the same batches and the same dropout as one whose rules do not.
+
+        Args:
+            student: (parameters and buffers, batch) ↦ logits [n, T, V].
+            teachers: batch ↦ K tensors of that shape.
+            labels, task: batch ↦ [n, T] and [n].
+            step: optimizer steps so far; None counts the lessons.
+        """
         if not self.rules:
             return
-        device = next(self.model.parameters()).device
-        vocabulary = self.source.logits(index[:1])[0].shape[-1]
-        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        self.steps = self.steps + 1 if step is None else step
+        device = next(model.parameters()).device
+        buffers = {name: value.clone() for name, value in model.named_buffers()}
 
         def student_logits(parameters: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
-            arguments = self.rows.arguments(numbers, device)
             with calling("the student must take part in a lesson", "Use rules that do not learn."):
-                output = torch.func.functional_call(self.model, {**buffers, **parameters}, (), arguments)
-                logits: Tensor = output.logits[..., :vocabulary]
-            return logits
+                return gathered(self.recall.groups(numbers), lambda batch: student({**buffers, **parameters}, batch))
+
+        def teacher_logits(numbers: Tensor) -> list[Tensor]:
+            found = [(places, teachers(batch)) for places, batch in self.recall.groups(numbers)]
+            count = len(found[0][1])
+            return [
+                gathered([(places, {"z": z[k]}) for places, z in found], lambda part: part["z"]) for k in range(count)
+            ]
 
         given = Lesson(
-            step=step,
-            rows=index,
+            step=self.steps,
+            rows=self.last,
             learning_rate=learning_rate,
-            parameters={name: p for name, p in self.model.named_parameters() if p.requires_grad},
+            parameters={name: p for name, p in model.named_parameters() if p.requires_grad},
             student_logits=student_logits,
-            teacher_logits=lambda numbers: [logits.to(device) for logits in self.source.logits(numbers)],
-            labels=lambda numbers: self.rows.labels[numbers].to(device),
-            task=lambda numbers: self.rows.task[numbers].to(device),
+            teacher_logits=teacher_logits,
+            labels=lambda numbers: padded_labels(self.recall.groups(numbers), labels),
+            task=lambda numbers: gathered(self.recall.groups(numbers), task),
         )
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for rule in self.rules:
                 rule.learn(given)
 
-    def save(self, folder: Path) -> None:
-        """Write the state of every learned rule beside a checkpoint, nothing where there is none."""
-        if self.rules:
-            torch.save([rule.state() for rule in self.rules], folder / _FILE)
+    def state(self) -> dict[str, Any]:
+        """Everything that lessons have changed."""
+        rows = self.recall.state() if isinstance(self.recall, Memory) else {}
+        return {"rules": [rule.state() for rule in self.rules], "rows": rows, "last": self.last, "steps": self.steps}
 
-    def restore(self, folder: Path) -> None:
-        """The inverse of :meth:`save`."""
-        if self.rules:
-            states: list[dict[str, Any]] = torch.load(folder / _FILE, weights_only=True)
-            for rule, state in zip(self.rules, states, strict=True):
-                rule.restore(state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        for rule, known in zip(self.rules, state["rules"], strict=True):
+            rule.restore(known)
+        if isinstance(self.recall, Memory) and state["rows"]:
+            self.recall.restore(state["rows"])
+        self.last, self.steps = state["last"], int(state["steps"])

@@ -191,3 +191,11 @@ class Monitor:
         """Violations since the last call, in the shape of trace lines."""
         violations, self.violations = self.violations, []
         return violations
+
+    def state(self) -> dict[str, Any]:
+        """What has been seen and not been taken yet, for a checkpoint."""
+        return {"worst": dict(self.worst), "violations": list(self.violations)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        self.worst, self.violations = dict(state["worst"]), list(state["violations"])

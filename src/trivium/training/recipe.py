@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -261,6 +262,15 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
         raise InputError(
             f"{where} must be a valid recipe", "; ".join(problems), "`trivium recipe` shows every key."
         ) from None
+
+
+def parse_loss(content: Mapping[str, Any]) -> LossSection:
+    """The settings of a loss from plain data, as ``loss`` of a recipe has them; raises InputError."""
+    try:
+        return LossSection.model_validate(dict(content))
+    except ValidationError as error:
+        problems = [_explain({**problem, "loc": ("loss", *problem["loc"])}) for problem in error.errors()]
+        raise InputError("the loss must have valid settings", "; ".join(problems), "See `trivium recipe`.") from None
 
 
 def _explain(problem: Any) -> str:

@@ -26,7 +26,7 @@ from trivium.training.checkpoints import alone, claim, latest_complete, require_
 from trivium.training.data_table import data_table
 from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nats, teacher_nats
 from trivium.training.identity import run_identity
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Bounds
 from trivium.training.processes import (
     is_main,
     main_first,
@@ -222,7 +222,7 @@ def _distilled(
     # Late, so that a recipe can be read and certified without the Trainer.
     from transformers.trainer_callback import PrinterCallback
 
-    from trivium.training.trainer import DistillationTrainer, Recorder
+    from trivium.training.recorded import Recorder, recorded_trainer, save_rules
 
     scheme, student = workshop.begin(recipe, lambda line: progress(line, 1, 1))
     if (capped := cap_note(recipe, scheme, workshop.base)) is not None:
@@ -233,29 +233,18 @@ def _distilled(
             if (moved := claim(folder, recipe, identity, resume)) is not None:
                 progress(moved, 1, 1)
         checkpoint = latest_complete(folder) if resume else None
-    monitor = Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation, recipe.monitor.pareto)
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
-    trainer = DistillationTrainer(
-        student,
-        recipe,
-        scheme,
-        workshop.tables.train,
-        workshop.sources["train"],
-        workshop.validation_loss,
-        folder,
-        trace,
-        monitor,
-    )
+    rows, source = workshop.tables.train, workshop.sources["train"]
+    trainer = recorded_trainer(recipe, scheme, student, rows, source, workshop.validation_loss, folder)
     label = f"distilling {recipe.name}"
+    validation = workshop.tables.validation
     recorder = Recorder(
-        trainer, workshop.task, workshop.tables.validation, lambda n, total, loss: progress(label, n, total), watch
+        trainer, workshop.task, recipe, trace, validation, lambda n, total, loss: progress(label, n, total), watch
     )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
     if checkpoint is None:
         recorder.evaluate(0)
-    else:
-        trainer.teaching.restore(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     taken = trainer.state.global_step
     if taken < recipe.train.steps:  # the Trainer ends without a word where its data give no batch
@@ -264,7 +253,7 @@ def _distilled(
     nats = _final_nats(recipe, scheme, workshop, student)
     if is_main():
         student.save_pretrained(folder / "student")
-        trainer.teaching.save(folder)
+        save_rules(trainer.distiller, folder)
         if workshop.tokenizer is not None:
             workshop.tokenizer.save_pretrained(folder / "student")
         for name, content in workshop.task.results(nats, workshop.held_out[0], scheme.teachers).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,6 +63,22 @@ class Shares:
         record["influence"] = dict(self.influence)
         self._clear()
         return record
+
+    def state(self) -> dict[str, Any]:
+        """What has been added and not been taken yet, for a checkpoint."""
+        return {
+            "batches": self.batches,
+            "sums": dict(self.sums),
+            "weights": dict(self.weights),
+            "influence": dict(self.influence),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        self._clear()
+        self.batches, self.influence = int(state["batches"]), dict(state["influence"])
+        self.sums.update(state["sums"])
+        self.weights.update(state["weights"])
 
 
 def combined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,19 +14,44 @@ from trivium.data.rows import IGNORE
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
 from trivium.training.collect import Batch, batch_gram, collect_features, weigh
-from trivium.training.monitor import Monitor
 from trivium.training.recipe import LossSection
+
+
+class Watcher(Protocol):
+    """Who looks at weights before they are used, as :class:`trivium.training.monitor.Monitor` does."""
+
+    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor: ...
+    def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
 
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What one batch gave. ``loss`` has a gradient, everything else is for the record."""
+    """What one batch gave. ``loss`` has a gradient, everything else is for the record.
+
+    Attributes:
+        loss: distillation mass · ``distillation`` + label mass · ``label``.
+        distillation: T²·D(target, student) a predicted token.
+        label: cross-entropy a predicted token; 0 where it does not count.
+        log_weights: natural logs of the teachers' weights, [B, T, K].
+        features: what the rules looked at, each [B, T, K] or broadcastable to it.
+        mask: which positions count, [B, T].
+        teachers: their names.
+    """
 
     loss: Tensor
     distillation: Tensor
     label: Tensor
     log_weights: Tensor
     features: dict[str, Tensor]
+    mask: Tensor
+    teachers: tuple[str, ...]
+
+    @cached_property
+    def shares(self) -> Mapping[str, float]:
+        """Each teacher's mean weight over the positions that count."""
+        chosen = self.log_weights[self.mask]
+        means = chosen.double().exp().mean(0) if len(chosen) else self.log_weights.new_zeros(len(self.teachers))
+        return dict(zip(self.teachers, means.tolist(), strict=True))
 
 
 def distillation_step(
@@ -32,7 +60,7 @@ def distillation_step(
     scheme: Scheme,
     loss: LossSection,
     validation_loss: Tensor,
-    monitor: Monitor,
+    monitor: Watcher,
     normalizer: Tensor | float | None = None,
 ) -> StepOutput:
     """distillation · T²·D(target, student) + label · CE(text, student), summed over tokens / ``normalizer``.
@@ -40,6 +68,7 @@ def distillation_step(
     Args:
         student_logits: [B, T, V] with gradient.
         validation_loss: teachers' losses a task, [tasks, K].
+        monitor: sees the weights first, and may repair or refuse them.
         normalizer: number of predicted tokens in the whole optimizer step; None counts those of this batch.
 
     Raises:
@@ -77,4 +106,4 @@ def distillation_step(
         )
         label = summed / count
     total = loss.distillation * distilled + loss.label * label
-    return StepOutput(total, distilled.detach(), label.detach(), weights, features)
+    return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)

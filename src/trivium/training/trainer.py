@@ -2,92 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import PushToHubMixin
 
-from trivium.data.rows import Rows
-from trivium.data.table import Table
-from trivium.errors import TriviumError, calling
+from trivium.errors import InputError, calling, require
 from trivium.scheme import Scheme
-from trivium.teachers.huggingface import check_logits
-from trivium.teachers.live import LogitSource
-from trivium.training.checkpoints import mark_complete
-from trivium.training.evaluate import batch_of, bits_per_byte, student_nats
-from trivium.training.learner import Learner
-from trivium.training.learning import Teaching
-from trivium.training.monitor import Monitor
-from trivium.training.processes import in_bfloat16, is_main, on_cpu, require_precision, require_rows
-from trivium.training.recipe import Recipe
-from trivium.training.shares import Shares, combined
-from trivium.training.step import distillation_step
-from trivium.training.tasks import Task
-from trivium.training.trace import Trace
+from trivium.teachers.handing import Intake
+from trivium.teachers.panel import Answering, Given
+from trivium.training.batches import predicted
+from trivium.training.distiller import Distiller
+from trivium.training.monitor import Action
+from trivium.training.recipe import LossSection
+from trivium.training.shares import combined
+from trivium.training.step import Watcher
 
-
-class RowNumbers(Dataset[dict[str, Tensor]]):
-    """The rows by number: logits are looked up by row, so the order of steps cannot mix them up."""
-
-    def __init__(self, rows: Table) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        labels = self.rows.labels[number]
-        # ``shift_labels`` tells the Trainer that labels stand at the position that predicts them, so that
-        # it counts all of them when it adds up the tokens of an accumulated batch.
-        item = {"row": torch.tensor(number), "labels": labels, "shift_labels": labels}
-        if isinstance(self.rows, Rows):  # the Trainer counts the operations of text from them
-            item["input_ids"] = self.rows.input_ids[number]
-        return item
+#: Entries of a batch that the step reads, whatever the student's forward takes.
+_READ = ("labels", "shift_labels", "domain", "task", "serving")
 
 
 class DistillationTrainer(Trainer):
-    """``Trainer`` with several weighted teachers.
+    """``Trainer`` with several weighted teachers: everything that a ``Trainer`` takes, and who teaches.
+
+    The loss is averaged over all predicted tokens of an optimizer step, so accumulation and several processes give what
+    one large batch gives. Evaluation gives the same loss as ``eval_loss``. Logs hold each teacher's share, checkpoints
+    what the distiller changes, so that a run that goes on is the run that was not interrupted.
 
     Args:
-        model: the student.
-        recipe, scheme: what to do and how to weigh; ``scheme`` must be the recipe's own.
-        rows, source: the training rows and the teachers' logits on them.
-        validation_loss: teachers' losses a task, [tasks, K].
-        folder: checkpoints go here.
-        trace, monitor: where the record goes and who watches the axioms.
+        model, args, data_collator, train_dataset, eval_dataset, processing_class, model_init, compute_metrics,
+            callbacks, optimizers, preprocess_logits_for_metrics: as for ``Trainer``. A tokenizer as
+            ``processing_class`` tells how many columns of a causal student's logits are real.
+        teachers, scheme, loss, on_violation, validation_loss: see :class:`trivium.training.distiller.Distiller`.
+        distiller: a ready one in their place.
 
-    The loss is averaged over all predicted tokens of an optimizer step, so accumulation and several processes
-    give what one large batch gives.
+    Raises:
+        InputError: neither or both of ``scheme`` and ``distiller``; what the distiller refuses; rules that learn in
+            several processes.
     """
+
+    _signature_columns: list[str] | None
 
     def __init__(
         self,
-        model: Any,
-        recipe: Recipe,
-        scheme: Scheme,
-        rows: Table,
-        source: LogitSource,
-        validation_loss: Tensor,
-        folder: Path,
-        trace: Trace,
-        monitor: Monitor,
+        model: torch.nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        teachers: Mapping[str, Given] | Answering | None = None,
+        scheme: Scheme | None = None,
+        loss: LossSection | Mapping[str, Any] | None = None,
+        on_violation: Action | Watcher = "raise",
+        validation_loss: Tensor | None = None,
+        distiller: Distiller | None = None,
+        model_init: Any = None,
+        compute_metrics: Any = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: Any = (None, None),
+        preprocess_logits_for_metrics: Any = None,
     ) -> None:
-        self.recipe, self.scheme, self.rows, self.source = recipe, scheme, rows, source
-        self.trace, self.monitor = trace, monitor
-        self.shares = Shares(scheme, recipe.train.accumulation)
+        require(
+            (scheme is None) != (distiller is None),
+            "a trainer must have a scheme or a ready distiller",
+            "neither" if scheme is None else "both",
+            "Give scheme and teachers, or distiller.",
+        )
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            model_init=model_init,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        if distiller is None:
+            assert scheme is not None
+            distiller = Distiller(
+                scheme,
+                teachers,
+                loss=loss,
+                on_violation=on_violation,
+                validation_loss=validation_loss,
+                tokenizer=_tokenizer(processing_class, self.model),
+                student=self.model,
+                device=self.args.device,
+            )
+        self.distiller = distiller
+        distiller.teaching.require_one_process(self.args.world_size)
+        distiller.shares.accumulation = self.args.gradient_accumulation_steps
         self.scalars: dict[str, float] = {}
-        super().__init__(model=model, args=training_arguments(recipe, folder), train_dataset=RowNumbers(rows))
-        require_rows(len(rows), recipe.train.batch_size, self.args.world_size)
-        self.validation_loss = validation_loss.to(self.args.device)
-        self.teaching = Teaching(scheme, model, rows, source, self.args.world_size)
-        self.index = torch.arange(0)  # rows of the last batch
+        self._intake = Intake.of(self.model)
         # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
         self.model_accepts_loss_kwargs = True
+        self.label_names: list[str] = list(self.label_names) or ["labels"]
+        self.add_callback(_Lessons(self))
 
     def compute_loss(
         self,
@@ -97,39 +118,33 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
-        index = self.index = inputs["row"].cpu()
+        given = self._intake.arguments(self.distiller.inputs(inputs), "the student")
         with calling("the student must read a batch", "Run its forward by itself to see."):
-            outputs = model(**self.rows.arguments(index, self.args.device))
-            logits = outputs.logits
-        batch = batch_of(self.rows, index, self.source, self.args.device)
-        vocabulary = batch.teacher_logits[0].shape[-1]
-        step = distillation_step(
-            logits[..., :vocabulary],
-            batch,
-            self.scheme,
-            self.recipe.loss,
-            self.validation_loss,
-            self.monitor,
-            num_items_in_batch,
-        )
-        if not bool(torch.isfinite(step.loss)):
-            for name, logits in zip(self.scheme.teachers, batch.teacher_logits, strict=True):
-                check_logits(logits.float(), name)  # the teacher's fault, if it is one
-            raise TriviumError(
-                "the loss must be finite",
-                f"{step.loss.item()} at step {self.state.global_step + 1}",
-                "Lower the learning rate; the last checkpoint is intact.",
-            )
-        self.shares.add(step, batch.mask, batch.serving)
-        loss = step.loss
-        if num_items_in_batch is not None:  # gradients are averaged over processes, tokens were summed over them
-            loss = loss * self.accelerator.num_processes
+            outputs = model(**given)
+        if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:
+            num_items_in_batch = num_items_in_batch.flatten()[0]  # one a device of DataParallel, all the same
+        loss = self.distiller(outputs, inputs, num_items_in_batch).loss
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            # Gradients are averaged over processes, tokens were summed over them.
+            loss = loss * (self.accelerator.num_processes // self.get_tp_size())
         return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """The positions that the distiller counts, whatever the student's own loss would shift."""
+        labels = [predicted(batch, self.distiller.shifts) for batch in batch_samples]
+        counted = [{"labels": found, "shift_labels": found} for found in labels if found is not None]
+        return super()._get_num_items_in_batch(counted, device)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """Keep the columns of a dataset that teachers and rules read."""
+        super()._set_signature_columns_if_needed()
+        found: list[str] = self._signature_columns or []
+        self._signature_columns = sorted({*_READ, *self.distiller.reads(), *found})
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A checkpoint of a student that is no model of transformers, tied weights included: the file format refuses
         tensors that share memory, so those that do are copied."""
-        if isinstance(self.model, Learner) and state_dict is None:
+        if not isinstance(self.model, PushToHubMixin) and state_dict is None:
             seen: set[int] = set()
             state_dict = {}
             for name, value in self.model.state_dict().items():
@@ -137,107 +152,55 @@ class DistillationTrainer(Trainer):
                 seen.add(value.data_ptr())
         super()._save(output_dir, state_dict)
 
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)  # of several machines each may have a disk of its own
+        torch.save(self.distiller.state_dict(), folder / self._file(self.args.process_index))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        found = [Path(resume_from_checkpoint) / self._file(number) for number in (self.args.process_index, 0)]
+        path = next((path for path in found if path.is_file()), None)
+        if path is not None:
+            self.distiller.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        elif self.distiller.teaching.rules:
+            raise InputError(
+                "a checkpoint must hold what the rules have learned", f"no {found[0]}", "Resume one of this trainer's."
+            )
+
+    def _file(self, process: int) -> str:
+        return "distiller.pt" if self.args.world_size == 1 else f"distiller_{process}.pt"
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trackers get each teacher's share with the rest. Not by a callback: the trackers' own come before it."""
-        super().log({**logs, **self.scalars}, start_time)
+        if "loss" in logs and self.distiller.shares.batches:
+            self.take_record()
+        super().log({**logs, **self.scalars} if "loss" in logs else logs, start_time)
 
     def take_record(self) -> dict[str, Any]:
         """What all processes saw since the last call, in the shape of a trace line; all must call it at one step."""
-        taken = gather_object([(self.shares.take(), self.monitor.take_worst())])
-        record = combined([shares for shares, _ in taken])
+        own = self.distiller.record()
+        taken = gather_object([(own.pop("axioms"), len(own.pop("violations")), own)])
+        record = combined([shares for _, _, shares in taken])
         self.scalars = {f"share/{s}/{n}": v for s, of in record["share"].items() for n, v in of.items()}
-        worst = {axiom: max(residuals[axiom] for _, residuals in taken) for axiom in taken[0][1]}
-        return record | {"axioms": worst}
+        if broken := sum(count for _, count, _ in taken):
+            self.scalars["violations"] = broken
+        return record | {"axioms": {axiom: max(worst[axiom] for worst, _, _ in taken) for axiom in taken[0][0]}}
 
 
-def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
-    """The recipe's ``train`` section in the words of transformers.
+class _Lessons(TrainerCallback):
+    """Rules that learn are taught after every optimizer step."""
 
-    Raises:
-        InputError: a precision that this machine does not have.
-    """
-    train = recipe.train
-    require_precision(train.precision)
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=train.steps,
-        per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.accumulation,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type=train.schedule,
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.clip,
-        seed=train.seed,
-        data_seed=train.seed,
-        bf16=in_bfloat16(train.precision),
-        # Without it several processes on CPUs would not find each other, and each would train alone.
-        use_cpu=on_cpu(),
-        save_strategy="steps",
-        save_steps=train.save_every,
-        # Two, so that a checkpoint cut off while it is written leaves the one before it.
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=train.log_every,
-        report_to=[] if train.tracker == "none" else [train.tracker],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        dataloader_drop_last=True,
-    )
-
-
-class Recorder(TrainerCallback):
-    """Writes the trace, evaluates on validation rows, marks checkpoints and reports progress.
-
-    Of several processes one writes; of violations each writes its own.
-
-    Args:
-        task: what a validation measures.
-        watch: called with (step, mean of its first measure) after every validation; it may raise to end the training.
-    """
-
-    def __init__(
-        self,
-        trainer: DistillationTrainer,
-        task: Task,
-        validation: Table,
-        progress: Callable[[int, int, float], None],
-        watch: Callable[[int, float], None],
-    ) -> None:
-        self.trainer, self.task, self.validation, self.progress, self.watch = trainer, task, validation, progress, watch
+    def __init__(self, trainer: DistillationTrainer) -> None:
+        self.trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        trainer, train, step = self.trainer, self.trainer.recipe.train, state.global_step
-        trainer.teaching.lesson(step, trainer.index, float(kwargs["lr_scheduler"].get_last_lr()[0]))
-        for violation in trainer.monitor.take_violations():
-            trainer.trace.write("violation", step, **violation)
-        if step % train.log_every == 0 or step % train.save_every == 0 or step == train.steps:
-            record = trainer.take_record()
-            rate = float(kwargs["lr_scheduler"].get_last_lr()[0])
-            if is_main():
-                trainer.trace.write("step", step, **record, learning_rate=rate)
-                self.progress(step, train.steps, record["loss"])
-        if step % train.evaluate_every == 0 or step == train.steps:
-            self.evaluate(step)
+        rate = float(kwargs["lr_scheduler"].get_last_lr()[0])
+        self.trainer.distiller.learn(self.trainer.model, rate, state.global_step)
 
-    def evaluate(self, step: int) -> None:
-        if not is_main():
-            return
-        rows = self.validation
-        scores = student_nats(self.trainer.model, rows, self.task.score)
-        found = {
-            name: bits_per_byte(column, rows)
-            for name, column in zip(self.task.measures, scores.unbind(-1), strict=True)
-        }
-        values = next(iter(found.values()))
-        mean = sum(values.values()) / len(values)
-        self.trainer.trace.write("eval", step, **found, mean=mean)
-        self.watch(step, mean)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own
-        if is_main():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self.trainer.teaching.save(folder)
-            mark_complete(folder)
+def _tokenizer(processing_class: Any, student: Any) -> Any:
+    """The tokenizer whose tokens the student's logits are about; None for a student that writes none."""
+    writes = isinstance(student, PreTrainedModel) and student.get_output_embeddings() is not None
+    return processing_class if writes and isinstance(processing_class, PreTrainedTokenizerBase) else None

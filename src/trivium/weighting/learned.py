@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,10 @@ class Learned(Rule):
     @abstractmethod
     def learn(self, lesson: Lesson) -> None:
         """Change the state after an optimizer step. The student is left as it is."""
+
+    def kept(self) -> Collection[int]:
+        """Numbers of earlier rows that a later lesson may ask about; all others but the last batch's are let go."""
+        return ()
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -85,12 +85,12 @@ def test_a_run_leaves_what_a_run_on_text_leaves(finished: Path, shop: Workshop) 
 def test_resumed_equals_uninterrupted(
     two_tasks: Recipe, shop: Workshop, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trivium.training import trainer
+    from trivium.training import distiller
 
     class Cut(Exception):
         pass
 
-    whole = trainer.distillation_step
+    whole = distiller.distillation_step
     calls = 0
 
     def cut(*args: Any, **kwargs: Any) -> Any:
@@ -100,10 +100,10 @@ def test_resumed_equals_uninterrupted(
             raise Cut
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(trainer, "distillation_step", cut)
+    monkeypatch.setattr(distiller, "distillation_step", cut)
     with pytest.raises(Cut):
         distill(two_tasks, shop, tmp_path / "run")
-    monkeypatch.setattr(trainer, "distillation_step", whole)
+    monkeypatch.setattr(distiller, "distillation_step", whole)
     assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
     distill(two_tasks, shop, tmp_path / "run", resume=True)
     assert same(tmp_path / "run", finished)

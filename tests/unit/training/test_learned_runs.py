@@ -12,8 +12,12 @@ from torch import Tensor
 from tiny_examples import ExamplesWorld
 from tiny_world import World
 from trivium.errors import InputError
+from trivium.teachers.panel import Bank
+from trivium.training.distiller import Distiller
 from trivium.training.learning import Teaching
+from trivium.training.memory import TableRecall
 from trivium.training.recipe import Recipe
+from trivium.training.recorded import RowNumbers
 from trivium.training.run import Workshop, distill
 from trivium.training.trace import read_trace
 from trivium.weighting import AMTSS
@@ -62,9 +66,9 @@ def same_state(a: Path, b: Path) -> bool:
 
 def interrupted(recipe: Recipe, shop: Workshop, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """A run that is cut off in its ``at``-th step, then resumed."""
-    from trivium.training import trainer
+    from trivium.training import distiller
 
-    whole, calls = trainer.distillation_step, 0
+    whole, calls = distiller.distillation_step, 0
 
     def cut(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
@@ -73,10 +77,10 @@ def interrupted(recipe: Recipe, shop: Workshop, folder: Path, monkeypatch: pytes
             raise Cut
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(trainer, "distillation_step", cut)
+    monkeypatch.setattr(distiller, "distillation_step", cut)
     with pytest.raises(Cut):
         distill(recipe, shop, folder)
-    monkeypatch.setattr(trainer, "distillation_step", whole)
+    monkeypatch.setattr(distiller, "distillation_step", whole)
     distill(recipe, shop, folder, resume=True)
 
 
@@ -111,8 +115,15 @@ def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesW
     noisy = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
     student.add_module("noise", noisy)  # not called, but copied with the rest
     before = {name: value.clone() for name, value in student.state_dict().items()}
+    table = RowNumbers(shop.tables.train)
+    recall = TableRecall(table.batch)
+    distiller = Distiller(scheme, Bank(shop.sources["train"]), shift=False, recall=recall)
+    batch = table.batch(torch.arange(8))
+    logits = student(batch["inputs"]).logits
     generator = torch.get_rng_state()
-    Teaching(scheme, student, shop.tables.train, shop.sources["train"]).lesson(1, torch.arange(8), 0.1)
+    distiller(logits, batch)
+    distiller.learn(student, 0.1)
+    assert distiller.teaching.rules[0].kept()
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
     assert torch.equal(generator, torch.get_rng_state())
     assert all(p.grad is None for p in student.parameters())
@@ -135,12 +146,12 @@ def test_text_is_weighed_by_a_network_too(
     assert same_state(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_several_processes_are_refused(small: ExamplesWorld, shop: Workshop) -> None:
+def test_several_processes_are_refused() -> None:
     from trivium.scheme import compose
 
     scheme = compose(["a", "b", "c"], task=[AMTSS(3)])
     with pytest.raises(InputError, match="one process"):
-        Teaching(scheme, torch.nn.Linear(1, 1), shop.tables.train, shop.sources["train"], processes=2)
+        Teaching(scheme).require_one_process(2)
 
 
 def test_sizes_are_those_of_the_recipe(small: ExamplesWorld) -> None:

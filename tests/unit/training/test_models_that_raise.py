@@ -210,7 +210,7 @@ def test_a_run_that_took_no_step_saves_no_student(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the reason: here a callback that ends the training."""
-    from trivium.training.trainer import Recorder
+    from trivium.training.recorded import Recorder
 
     def enough(self: object, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = True

@@ -19,7 +19,7 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.geometry import hilbert
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
-from trivium.training import trainer
+from trivium.training import distiller
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.recipe import Recipe
 from trivium.training.run import distill
@@ -98,14 +98,14 @@ def recipe(world: World, action: str) -> Recipe:
 def run(world: World, folder: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Any]]:
     """The weights [N, K] of every batch that counted in the loss, and the trace."""
     used: list[Tensor] = []
-    step = trainer.distillation_step
+    step = distiller.distillation_step
 
     def spied(logits: Tensor, batch: Any, *rest: Any) -> StepOutput:
         output = step(logits, batch, *rest)
         used.append(output.log_weights[batch.mask].clone())
         return output
 
-    monkeypatch.setattr(trainer, "distillation_step", spied)
+    monkeypatch.setattr(distiller, "distillation_step", spied)
     asked = recipe(world, action)
     distill(asked, world.workshop(asked), folder)
     return used, read_trace(folder / "metrics.jsonl")

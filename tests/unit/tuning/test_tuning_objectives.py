@@ -145,14 +145,14 @@ def test_no_trial_of_a_student_sees_the_test_rows(
     student_space: Space, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    from trivium.training import run, trainer
+    from trivium.training import recorded, run
 
     def counted(model: Any, rows: Any, *score: Any) -> torch.Tensor:
         asked.append(len(rows))
         return student_nats(model, rows, *score)
 
     monkeypatch.setattr(run, "student_nats", counted)
-    monkeypatch.setattr(trainer, "student_nats", counted)
+    monkeypatch.setattr(recorded, "student_nats", counted)
     StudentObjective(student_space, workshop, 4, tmp_path).value(student_space.bare)
     assert asked
     assert workshop.tables.test is not None
@@ -164,7 +164,7 @@ def test_students_that_lag_are_stopped_and_removed(
     student_space: Space, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the sixth student on, every validation is reported one bit worse than it is."""
-    from trivium.training.trainer import Recorder
+    from trivium.training.recorded import Recorder
 
     proper, trained = Recorder.evaluate, [0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -138,6 +138,9 @@ class MMKD(Learned):
         if steep > self.lipschitz:
             # A little more than needed, so that rounding in float32 stays below the bound.
             last.weight.mul_(self.lipschitz / steep * (1 - 1e-5))
+
+    def kept(self) -> Collection[int]:
+        return self.buffer.loss
 
     def state(self) -> dict[str, Any]:
         network = {name: value.clone() for name, value in self.network.state_dict().items()}

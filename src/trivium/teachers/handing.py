@@ -1,0 +1,180 @@
+"""What a model is handed of a batch, and in which state it answers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from trivium.errors import InputError, nearest
+
+#: What is known of a row besides what a model reads: handed over only to a model that names it.
+MARKS = frozenset({"domain", "task", "serving", "row"})
+#: The answers, handed to nobody: a model that gets them computes a loss that nobody asked for.
+ANSWERS = frozenset({"labels", "label", "label_ids", "shift_labels"})
+
+
+@runtime_checkable
+class HasLogits(Protocol):
+    """The outputs of transformers' models."""
+
+    @property
+    def logits(self) -> Tensor: ...
+
+
+def of_transformers(model: object) -> bool:
+    """Whether a model is one of transformers', which is not imported to tell."""
+    module = sys.modules.get("transformers")
+    return module is not None and isinstance(model, module.PreTrainedModel)
+
+
+def modules_of(model: object) -> list[torch.nn.Module]:
+    """The modules that a callable is known to run: itself, the object whose method it is, what a partial or a function
+    defined around a module holds on to. A function that reaches a module by other ways has to see to its mode."""
+    if isinstance(model, torch.nn.Module):
+        return [model]
+    if isinstance(model, functools.partial):
+        return [module for part in (model.func, *model.args, *model.keywords.values()) for module in modules_of(part)]
+    if inspect.ismethod(model):
+        return modules_of(model.__self__)
+    if inspect.isfunction(model):
+        seen = inspect.getclosurevars(model)
+        return [v for v in (*seen.nonlocals.values(), *seen.globals.values()) if isinstance(v, torch.nn.Module)]
+    return []
+
+
+@contextmanager
+def at_rest(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """Evaluation mode and no gradients, whatever the caller has set; afterwards every mode is what it was."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    if training:
+        for module in modules:
+            module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What a model takes, as its forward says.
+
+    Attributes:
+        names: the parameters that it names.
+        required: those without a default.
+        keywords: whether it takes any keyword.
+        settings: given with every batch.
+        nameless: whether its arguments are handed over by their place.
+    """
+
+    names: frozenset[str]
+    required: tuple[str, ...]
+    keywords: bool
+    settings: Mapping[str, Any]
+    nameless: bool = False
+
+    @classmethod
+    def of(cls, model: Callable[..., Any]) -> Intake:
+        """Of a module its forward; a callable that does not tell what it takes is taken for one of one argument."""
+        try:
+            found = inspect.signature(_forward(model)).parameters.values()
+        except (TypeError, ValueError):
+            return cls(frozenset(), ("input",), False, {}, nameless=True)
+        by_name = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        names = frozenset(p.name for p in by_name)
+        known = of_transformers(model)
+        return cls(
+            names,
+            tuple(p.name for p in by_name if p.default is p.empty),
+            # Models of transformers name what they read; their other keywords are settings of kernels.
+            any(p.kind == p.VAR_KEYWORD for p in found) and not (known and names),
+            {"use_cache": False} if known and "use_cache" in names else {},
+            any(p.kind == p.POSITIONAL_ONLY for p in by_name),
+        )
+
+    def call(self, model: Callable[..., Any], entries: Mapping[str, Any], who: str) -> Any:
+        """What the model makes of a batch; see :meth:`arguments`."""
+        given = self.arguments(entries, who)
+        return model(*given.values()) if self.nameless else model(**given)
+
+    def arguments(self, entries: Mapping[str, Any], who: str) -> dict[str, Any]:
+        """The entries of a batch that the model gets, by name.
+
+        Those that it names; all inputs if it takes any keyword; and if it takes one argument of another name, the sole
+        input (beside an attention mask). Answers are left out already, marks only if they are not named.
+
+        Raises:
+            InputError: an argument without a default that the batch does not hold.
+        """
+        found = {name: value for name, value in entries.items() if name in self.names}
+        if self.keywords:
+            found |= {name: value for name, value in entries.items() if name not in MARKS}
+        lacking = [name for name in self.required if name not in found]
+        if not lacking:
+            return {**self.settings, **found}
+        inputs = [name for name in entries if name not in MARKS and name not in found]
+        if len(inputs) > 1:
+            inputs = [name for name in inputs if name != "attention_mask"]
+        if len(lacking) > 1 or len(inputs) != 1:
+            raise InputError(
+                f"{who} must find what it takes in the batch",
+                f"no {lacking[0]!r} among {sorted(entries)}",
+                nearest(lacking[0], entries) if entries else "Put its inputs into the batch.",
+            )
+        return {**self.settings, **found, lacking[0]: entries[inputs[0]]}
+
+
+def _forward(model: Callable[..., Any]) -> Callable[..., Any]:
+    """What says which arguments a model takes: a module's call takes any."""
+    if isinstance(model, torch.nn.Module):
+        return model.forward
+    if isinstance(model, functools.partial):
+        return functools.partial(_forward(model.func), *model.args, **model.keywords)
+    return model
+
+
+def inputs_of(batch: Mapping[str, Any], others: Collection[str] = ()) -> dict[str, Any]:
+    """The entries of a batch less the answers and ``others``, columns that rules or stored teachers read."""
+    return {name: value for name, value in batch.items() if name not in ANSWERS and name not in others}
+
+
+def moved(entries: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The entries with their tensors on ``device``."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in entries.items()}
+
+
+def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputError) -> Tensor:
+    """The logits of a model's output: a tensor, an object with ``logits``, or a mapping that holds them."""
+    found = output
+    if isinstance(output, Mapping) and "logits" in output:
+        found = output["logits"]
+    elif isinstance(output, HasLogits):
+        found = output.logits
+    if not isinstance(found, Tensor):
+        raise fault(f"{who} must return logits", type(output).__name__, "Return a tensor, or an object with `logits`.")
+    return found
+
+
+def parameters_behind(logits: Tensor) -> list[Tensor]:
+    """The tensors that a backward pass from ``logits`` reaches: what trains."""
+    found: list[Tensor] = []
+    seen, open_ = set(), [logits.grad_fn]
+    while open_:
+        node: Any = open_.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::AccumulateGrad":
+            found.append(node.variable)
+        open_ += [before for before, _ in node.next_functions]
+    return found

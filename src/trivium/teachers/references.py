@@ -1,0 +1,67 @@
+"""Teachers by name: a folder, or a model of the hub, found as transformers finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trivium.errors import InputError, said_by
+from trivium.teachers.transformers_classifier import FACTORIES
+from trivium.teachers.vocabulary import HasVocabulary, require_same_vocabulary
+
+
+def load_reference(
+    reference: str | Path, name: str, device: torch.device, tokenizer: HasVocabulary | None = None
+) -> torch.nn.Module:
+    """The model that a folder or the id of a hub names, in evaluation mode, its parameters without gradients.
+
+    A sequence or image classifier where its config says so, else a causal language model; in bfloat16 on a GPU that has
+    it, else in float32. ``HF_HUB_OFFLINE`` and the hub's cache count as they do in transformers; no code of a hub runs.
+
+    Args:
+        name: the teacher's, in errors.
+        tokenizer: the student's; a teacher that brings a tokenizer must give its ids the same meaning.
+
+    Raises:
+        InputError: nothing there, or no model. VocabularyError: ids that mean other strings.
+    """
+    import transformers
+
+    where = str(reference)
+    try:
+        config = transformers.AutoConfig.from_pretrained(where)
+        named = (config.architectures or ["none"])[0]
+        factory: Any = transformers.AutoModelForCausalLM
+        for ending, made in FACTORIES.items():
+            if named.endswith(ending):
+                factory = getattr(transformers, made)
+        if factory is transformers.AutoModelForCausalLM and tokenizer is not None:
+            _same_vocabulary(where, name, tokenizer)
+        wide = device.type != "cuda" or not torch.cuda.is_bf16_supported()
+        dtype = torch.float32 if wide else torch.bfloat16
+        model, found = factory.from_pretrained(where, dtype=dtype, output_loading_info=True)
+    except InputError:
+        raise
+    except Exception as error:  # what a hub or a broken file raises is its reader's choice
+        raise InputError(
+            f"teacher {name!r} must be a folder, or a model of the hub",
+            f"{where!r}, of which transformers says: {said_by(error, 160)}",
+            "Check its name; offline it must be in the hub's cache.",
+        ) from error
+    missing = ", ".join(sorted(found["missing_keys"]))[:160]
+    if missing:  # transformers would go on with random ones
+        raise InputError(f"{where} must hold all weights of its model", f"none for {missing}", "Save it anew.")
+    loaded: torch.nn.Module = model.eval().requires_grad_(False).to(device)
+    return loaded
+
+
+def _same_vocabulary(where: str, name: str, tokenizer: HasVocabulary) -> None:
+    from transformers import AutoTokenizer
+
+    try:
+        own = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError):  # it brings none
+        return
+    require_same_vocabulary(own, tokenizer, name)

@@ -1,0 +1,158 @@
+"""From a batch as loaders make them, a mapping of tensors, to what a step reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trivium.data.rows import IGNORE
+from trivium.errors import InputError, nearest, require
+from trivium.scheme import Scheme
+from trivium.training.collect import Batch
+from trivium.weighting.features import BUILT_IN, NEEDS_LABEL
+
+
+def predicted(batch: Mapping[str, Any], shifts: bool) -> Tensor | None:
+    """What each position of the student's logits predicts, [B, T] or [B]; None where the batch does not say.
+
+    The one place where labels are shifted. ``labels`` are as transformers has them: the label of a position of a text
+    is the token that stands there, so what position t predicts is the label of t + 1, and the last position predicts
+    nothing. Labels that stand where they are predicted already are given as ``shift_labels``; those of examples, [B],
+    are never moved.
+
+    >>> predicted({"labels": torch.tensor([[5, 6, 7]])}, shifts=True)
+    tensor([[   6,    7, -100]])
+    """
+    if batch.get("shift_labels") is not None:
+        return torch.as_tensor(batch["shift_labels"])
+    found = batch.get("labels")
+    if found is None and shifts and isinstance(batch.get("input_ids"), Tensor):
+        found = batch["input_ids"]  # a text is its own labels
+        if isinstance(mask := batch.get("attention_mask"), Tensor):
+            found = found.masked_fill(mask == 0, IGNORE)
+    if found is None:
+        return None
+    labels = torch.as_tensor(found)
+    if labels.ndim < 2 or not shifts:
+        return labels
+    return torch.nn.functional.pad(labels, (0, 1), value=IGNORE)[..., 1:]
+
+
+@dataclass(frozen=True)
+class BatchReader:
+    """Reads batches for a scheme.
+
+    Attributes:
+        labelled: whether the loss reads labels.
+        tasks, domains: their names, where batches name them; else batches hold their indices.
+    """
+
+    scheme: Scheme
+    labelled: bool
+    tasks: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """The columns that the scheme's rules read, with the numbers a row of each."""
+        teachers = len(self.scheme.teachers)
+        ranges = self.scheme.ranges
+        return {name: interval.width(teachers) for name, interval in ranges.items() if name not in BUILT_IN}
+
+    def read(self, batch: Mapping[str, Any], shifts: bool, logits: Tensor, teachers: Sequence[Tensor]) -> Batch:
+        """The batch of a step.
+
+        Args:
+            shifts: whether labels are moved; see :func:`predicted`.
+            logits: the student's, [B, T, V], columns cut.
+            teachers: K tensors of that shape.
+
+        Raises:
+            InputError: something that the scheme or the loss reads and the batch does not hold, or holds in another
+                shape, or a label that no column of the logits stands for.
+        """
+        rows, positions, classes = logits.shape
+        return Batch(
+            labels=self._labels(batch, shifts, rows, positions, classes, logits.device),
+            teacher_logits=teachers,
+            domain=self.index(batch, "domain", rows).to(logits.device),
+            task=self.index(batch, "task", rows).to(logits.device),
+            columns={name: self._column(batch, name, rows, width, logits) for name, width in self.columns.items()},
+            serving=self._serving(batch, rows, logits.device),
+        )
+
+    def _labels(
+        self, batch: Mapping[str, Any], shifts: bool, rows: int, positions: int, classes: int, device: torch.device
+    ) -> Tensor:
+        found = predicted(batch, shifts and batch.get("shift_labels") is None)
+        if found is None:
+            read = sorted(set(self.scheme.ranges) & (NEEDS_LABEL | {"prefix_log_prob"}))
+            needed = "the loss" if self.labelled else f"the feature {read[0]!r}" if read else ""
+            if needed or positions > 1:
+                raise InputError(
+                    f"a batch must hold labels for {needed or 'its positions'}", f"{sorted(batch)}", "Add 'labels'."
+                )
+            return torch.zeros(rows, positions, dtype=torch.long, device=device)
+        labels = found.to(device)
+        labels = labels.unsqueeze(-1) if labels.ndim == 1 else labels
+        require(
+            labels.shape == (rows, positions) and not labels.is_floating_point(),
+            f"labels must be whole numbers, one for each of the logits' {[rows, positions]} positions",
+            f"{labels.dtype} {list(labels.shape)}",
+            "−100 says that a position predicts nothing.",
+        )
+        bad = ((labels < 0) & (labels != IGNORE)) | (labels >= classes)
+        if bool(bad.any()):
+            raise InputError(
+                f"a label must be one of {classes} tokens or classes, or {IGNORE} for none",
+                int(labels[bad][0]),
+                "Is the vocabulary cut, or the padding's label not −100?",
+            )
+        return labels.long()
+
+    def index(self, batch: Mapping[str, Any], name: Literal["domain", "task"], rows: int) -> Tensor:
+        """The rows' domains or tasks by number, [B]; all 0 where the batch has none and nothing reads them."""
+        found, names = batch.get(name), self.tasks if name == "task" else self.domains
+        if found is None:
+            needed = name in self.scheme.ranges and len(names) != 1
+            given = f"Add {name!r}: one index a row, or names with Distiller({name}s=[...])."
+            require(not needed, f"a batch must hold each row's {name}, which the scheme reads", sorted(batch), given)
+            return torch.zeros(rows, dtype=torch.long)
+        values = [found] * rows if isinstance(found, str) else found
+        if not isinstance(values, Tensor) and any(isinstance(value, str) for value in values):
+            for value in values:
+                if value not in names:
+                    fix = nearest(str(value), names) if names else f"Name them all: Distiller({name}s=[...])."
+                    raise InputError(f"the {name} of a row must be known", repr(value), fix)
+            values = [names.index(value) for value in values]
+        index = torch.as_tensor(values).flatten().long()
+        require(len(index) == rows, f"{name!r} must be one a row", f"{len(index)} for {rows} rows", "Give [B].")
+        low, high = (int(end) for end in index.aminmax()) if rows else (0, 0)
+        limit = len(names) or 256
+        require(low >= 0 and high < limit, f"{name!r} must be indices from 0 to {limit - 1}", [low, high], "Name them.")
+        return index
+
+    def _column(self, batch: Mapping[str, Any], name: str, rows: int, width: int, logits: Tensor) -> Tensor:
+        if name not in batch:
+            fix = nearest(name, batch) if batch else "Add it."
+            raise InputError(f"a batch must hold the column {name!r}, which a rule reads", sorted(batch), fix)
+        column = torch.as_tensor(batch[name], dtype=torch.float32, device=logits.device)
+        column = column.unsqueeze(-1) if column.ndim == 1 and width == 1 else column
+        shape = [rows, width]
+        require(list(column.shape) == shape, f"column {name!r} must be shaped {shape}", list(column.shape), "[B, K].")
+        return column
+
+    def _serving(self, batch: Mapping[str, Any], rows: int, device: torch.device) -> Tensor | None:
+        if batch.get("serving") is None:
+            return None
+        serving = torch.as_tensor(batch["serving"], device=device)
+        shape = (rows, len(self.scheme.teachers))
+        fits = serving.dtype == torch.bool and serving.shape == shape
+        said = f"{serving.dtype} {list(serving.shape)}"
+        require(fits, f"'serving' must say which teacher serves which row, bool {list(shape)}", said, "[B, K].")
+        require(bool(serving.any(-1).all()), "every row must have a teacher that serves it", "a row without", "")
+        return serving
