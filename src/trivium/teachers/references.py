@@ -31,7 +31,7 @@ def load_reference(
 
     where = str(reference)
     try:
-        config = transformers.AutoConfig.from_pretrained(where)
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         named = (config.architectures or ["none"])[0]
         factory: Any = transformers.AutoModelForCausalLM
         for ending, made in FACTORIES.items():
@@ -41,7 +41,7 @@ def load_reference(
             _same_vocabulary(where, name, tokenizer)
         wide = device.type != "cuda" or not torch.cuda.is_bf16_supported()
         dtype = torch.float32 if wide else torch.bfloat16
-        model, found = factory.from_pretrained(where, dtype=dtype, output_loading_info=True)
+        model, found = factory.from_pretrained(where, trust_remote_code=False, dtype=dtype, output_loading_info=True)
     except InputError:
         raise
     except Exception as error:  # what a hub or a broken file raises is its reader's choice
@@ -61,7 +61,7 @@ def _same_vocabulary(where: str, name: str, tokenizer: HasVocabulary) -> None:
     from transformers import AutoTokenizer
 
     try:
-        own = AutoTokenizer.from_pretrained(where)
+        own = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError):  # it brings none
         return
     require_same_vocabulary(own, tokenizer, name)
