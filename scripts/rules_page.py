@@ -7,25 +7,46 @@ others; ``--page`` writes the page alone, from the record.
 from __future__ import annotations
 
 import argparse
+import html
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.aggregation.claims import claims
+from trivium.axioms import AXIOMS
 from trivium.catalogue import table
 from trivium.cli.rules import explained, sign_of
 from trivium.errors import TriviumError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "rules.md"
+#: A row of the grid: what it is called there, the key that its anchors are made from, its cells by axiom.
+Row = tuple[str, str, Mapping[str, Mapping[str, Any]]]
 INTRO = """\
+---
+hide: [navigation, toc]
+---
+
 # The catalogue of rules
 
+Each rule as published, flaws included, and *conforming*: under an influence budget or a projection. A mark leads to its
+reason.
+
+"""
+#: The report's signs, told apart without colour.
+SIGNS = {"proved": "■", "holds": "■", "verified": "●", "searched": "○", "broken": "✕"}
+LEGEND = {
+    "proved": "proved",
+    "verified": "verified over the whole box",
+    "searched": "searched: nothing found",
+    "broken": "broken by an input that replays",
+}
+RECORD = """\
 Written by `scripts/rules_page.py` from what the certifier finds; `trivium rules` prints the same rows, and
-`trivium rules --check` asks everything again. A rule stands here *as published*, flaws included, and *conforming*:
-under an influence budget or a projection. *proved* and *verified* hold at every point of the feature box, *searched*
-means that a stated search found nothing, and every *broken* has an input that replays.
+`trivium rules --check` asks everything again. What was asked of W-F, W-N and W-P is in [the framework](framework.md).
 """
 POOLS = """\
 ## Aggregators and softening operators
@@ -36,34 +57,111 @@ axiom's residual judges. The axioms are stated in `trivium.axioms.aggregation` a
 
 
 def page(rows: list[dict[str, Any]]) -> str:
-    """The whole page."""
-    lines = [INTRO, table.markdown(rows, ("formula", "cost", "source")), "", explained(), ""]
+    """The whole page: the grid, then each rule with its reasons, then pools and softening."""
+    scales = {scale: [row for row in rows if row["scale"] == scale] for scale in ("token", "task", "context")}
+    whole = {f"{scale} scale": named(found) for scale, found in scales.items()}
+    lines = [INTRO + legend(), grid(whole, names()), ""]
+    lines += [explained(), "", RECORD]
     for row in rows:
         lines += [f"## {row['key']}", "", f"`{row['formula']}`", ""]
         lines += [f"- {row['form']}, {row['scale']} scale. Source: {row['source']}. Cost: {row['cost']}."]
-        for axiom, cell in row["cells"].items():
-            note = f": {escape(cell['note'])}" if cell["note"] else ""
-            lines.append(f"- {axiom} {cell['verdict']}{note}")
-        lines.append("")
-    lines += [POOLS]
-    for title, claimed in zip(("aggregator", "softening"), claims(), strict=True):
-        lines += [*pooled(title, claimed.to_json()), ""]
+        lines += [*reasons(row["key"], row["cells"]), ""]
+    tables = {title: claimed.to_json() for title, claimed in zip(("aggregator", "softening"), claims(), strict=True)}
+    pools = {
+        title: [(row["name"], heading(title, row["name"]), row["cells"]) for row in found]
+        for title, found in tables.items()
+    }
+    lines += [POOLS, grid(pools), ""]
+    for title, found in tables.items():
+        for row in found:
+            lines += [
+                f"### {heading(title, row['name'])}",
+                "",
+                f"`{row['formula']}`. Source: {escape(row['source'])}.",
+                "",
+            ]
+            lines += [*reasons(heading(title, row["name"]), row["cells"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def pooled(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The table of aggregators or of softening operators, then each with its reasons."""
-    axioms = list(rows[0]["cells"])
-    lines = [f"| {title} | {' | '.join(axioms)} |", "|---|" + "---|" * len(axioms)]
-    for row in rows:
-        signs = [sign_of(row["cells"][axiom]["verdict"]) for axiom in axioms]
-        lines.append(f"| `{row['name']}` | " + " | ".join(f"**{s}**" if s == "broken" else s for s in signs) + " |")
-    for row in rows:
-        lines += ["", f"### {title}: {row['name']}", "", f"`{row['formula']}`. Source: {escape(row['source'])}.", ""]
-        for axiom, cell in row["cells"].items():
-            domain = f" ({escape(cell['domain'])})" if cell["domain"] else ""
-            lines.append(f"- {axiom} {sign_of(cell['verdict'])}{domain}: {escape(cell['note'])}")
-    return lines
+def named(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """What the grid calls each row: its rule, or an indented "conforming" below the rule as published."""
+    published = {row["name"] for row in rows if row["form"] == "published"}
+    return [
+        (
+            "conforming" if row["form"] == "conforming" and row["name"] in published else row["name"],
+            row["key"],
+            row["cells"],
+        )
+        for row in rows
+    ]
+
+
+def grid(panels: Mapping[str, Sequence[Row]], beside: str = "") -> str:
+    """Tables of operator × axiom side by side, in HTML: a mark a cell, which leads to the reason below.
+
+    ``beside`` stands below the last table, where there is room.
+    """
+    lines = ['<div class="catalogue">']
+    for title, rows in panels.items():
+        heads = "".join(f"<th>{axiom}</th>" for axiom in rows[0][2])
+        lines += [f'<div><table class="asked"><thead><tr><th>{title}</th>{heads}</tr></thead><tbody>']
+        for name, key, cells in rows:
+            marks = "".join(mark(key, axiom, sign_of(cell["verdict"])) for axiom, cell in cells.items())
+            indented = ' class="form"' if name == "conforming" else ""
+            lines += [f'<tr><th{indented}><a href="#{slug(key)}">{html.escape(name)}</a></th>{marks}</tr>']
+        lines += ["</tbody></table></div>"]
+    return "\n".join([*lines[:-1], f"</tbody></table>{beside}</div>", "</div>"])
+
+
+def names() -> str:
+    """What each axiom is called."""
+    told = "".join(f"<dt>{axiom}</dt><dd>{html.escape(found.name)}</dd>" for axiom, found in AXIOMS.items())
+    return f'<dl class="axioms">{told}</dl>'
+
+
+def mark(key: str, axiom: str, word: str) -> str:
+    """One cell: a sign, its word for who hovers or listens, and the way to the reason."""
+    said = f'title="{axiom} {word}" aria-label="{axiom} {word}"'
+    return f'<td><a class="{word}" href="#{place(key, axiom)}" {said}>{SIGNS[word]}</a></td>'
+
+
+def legend() -> str:
+    """What the signs mean, in a line."""
+    return (
+        '<p class="legend">'
+        + " ".join(f'<span class="{word}">{SIGNS[word]}</span> {meaning}' for word, meaning in LEGEND.items())
+        + "</p>\n"
+    )
+
+
+def heading(title: str, name: str) -> str:
+    """What an operator's section is called; without signs that anchors drop, so that no two have one anchor."""
+    return f"{title}: {name.replace('>', 'above').replace('<', 'below')}"
+
+
+def reasons(key: str, cells: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each axiom: the word, where it holds, and why or what breaks it."""
+    for axiom, cell in cells.items():
+        word, anchor = cell["verdict"], f'<span class="reason" id="{place(key, axiom)}">{axiom}</span>'
+        domain = f" ({escape(cell['domain'])})" if cell.get("domain") else ""
+        note = f": {escape(cell['note'])}" if cell["note"] else ""
+        yield f"- {anchor} {SIGNS[sign_of(word)]} {word}{domain}{note}"
+
+
+def place(key: str, axiom: str) -> str:
+    """The anchor of a reason."""
+    return f"{slug(key)}-{slug(axiom)}"
+
+
+def slug(text: str) -> str:
+    """The anchor that a heading gets, in the docs and where the page is shown as Markdown.
+
+    >>> slug("three scales, conforming")
+    'three-scales-conforming'
+    """
+    kept = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", kept).strip().lower())
 
 
 def told(row: dict[str, Any]) -> str:

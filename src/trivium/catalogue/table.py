@@ -78,18 +78,3 @@ def cell_of(row: Mapping[str, Any], axiom: str) -> Cell:
     data = row["cells"][axiom]
     witness = None if data["witness"] is None else Witness.from_json(data["witness"])
     return Cell(data["verdict"], data["note"], witness)
-
-
-def markdown(rows: list[dict[str, Any]], more: tuple[str, ...] = ()) -> str:
-    """The table of rule × axiom: what is kept, what is broken. ``more``: columns to follow, such as ``cost``."""
-    axioms = list(rows[0]["cells"])
-    lines = [
-        "| rule | form | scale | " + " | ".join((*axioms, *more)) + " |",
-        "|---|---|---|" + "---|" * (len(axioms) + len(more)),
-    ]
-    for row in rows:
-        signs = [SIGNS[row["cells"][axiom]["verdict"]] for axiom in axioms]
-        shown = [f"**{sign}**" if sign == "broken" else sign for sign in signs]
-        shown += [f"`{row[name]}`".replace("|", "\\|") if name == "formula" else row[name] for name in more]
-        lines.append(f"| `{row['name']}` | {row['form']} | {row['scale']} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from by_path import load
 from trivium.catalogue import ENTRIES, Entry
 from trivium.catalogue.cells import cells
 from trivium.catalogue.check import reproduces, stale
-from trivium.catalogue.table import cell_of, markdown, read
+from trivium.catalogue.table import cell_of, read
 from trivium.certification.calculus import derive
 from trivium.certification.decisions import decide
 from trivium.certification.question import VERDICTS
@@ -86,7 +87,21 @@ def test_asking_again_finds_the_recorded_verdicts() -> None:
 def test_the_page_is_fresh() -> None:
     page = load("scripts/rules_page.py").page(read())
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == page, "run `make index`"
-    assert markdown(read(), ("formula", "cost", "source")) in page
+
+
+def test_every_mark_of_the_page_is_the_verdict_and_leads_to_its_reason() -> None:
+    script = load("scripts/rules_page.py")
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    for key, row in RECORD.items():
+        assert f'href="#{script.slug(key)}"' in page
+        for axiom, cell in row["cells"].items():
+            assert script.mark(key, axiom, script.sign_of(cell["verdict"])) in page
+    headings = {script.slug(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")}
+    places = headings | set(re.findall(r'id="([^"]+)"', page))
+    links = re.findall(r'href="#([^"]+)"', page)
+    assert len(links) > 7 * len(RECORD)
+    assert set(links) <= places
+    assert len(places) == len(headings) + page.count('id="')
 
 
 def test_an_entry_without_a_source_is_refused() -> None:
