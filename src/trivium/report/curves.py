@@ -17,14 +17,15 @@ _DASHES: Final = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,4px")
 
 
 def learning(folder: RunFolder) -> Section:
-    """Validation curves of every run: the mean and each domain, of examples also accuracy, and the training loss."""
+    """Validation curves of every run: the mean and each domain, of every measure, and the training loss."""
     evals = [record for run in folder.runs for record in run.evals]
-    key, unit = ("bits_per_byte", "bits per byte") if not keys_of(evals, "nats") else ("nats", "nats an example")
-    charts = [_runs_chart(folder, "mean", "Mean of the domains", "evals", ("mean",), unit)]
-    for id_, measured, of in (("domain", key, unit), ("accuracy", "accuracy", "accuracy")):
-        for index, domain in enumerate(keys_of(evals, measured)):
-            title = f"{domain}, accuracy" if id_ == "accuracy" else domain
-            charts.append(_runs_chart(folder, f"{id_}-{index}", title, "evals", (measured, domain), of))
+    measures = dict.fromkeys(name for record in evals for name, value in record.items() if isinstance(value, Mapping))
+    names = [name for name in measures if keys_of(evals, name)]
+    charts = [_runs_chart(folder, "mean", "Mean of the domains", "evals", ("mean",), _unit((names or ["nats"])[0]))]
+    for place, name in enumerate(names):
+        for index, domain in enumerate(keys_of(evals, name)):
+            id_, title = (f"{name}-{index}", f"{domain}, {name}") if place else (f"domain-{index}", domain)
+            charts.append(_runs_chart(folder, id_, title, "evals", (name, domain), _unit(name)))
     title = "Distillation loss on the training batches"
     charts.append(_runs_chart(folder, "loss", title, "steps", ("distillation",), "nats"))
     drawn = tuple(chart for chart in charts if chart.data)
@@ -36,6 +37,10 @@ def learning(folder: RunFolder) -> Section:
         "skipped": sum(run.skipped for run in folder.runs),
     }
     return Section("learning", "Learning curves", "_learning.html", data, drawn, _no_metrics(folder, bool(drawn)))
+
+
+def _unit(measure: str) -> str:
+    return {"bits_per_byte": "bits per byte", "nats": "nats an example"}.get(measure, measure)
 
 
 def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[str, ...], unit: str) -> Chart:

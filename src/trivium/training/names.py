@@ -18,12 +18,6 @@ def resolve(reference: str, base: Path) -> str:
     return str(base / reference)
 
 
-def require_teachers_differ(recipe: Recipe) -> None:
-    """Raises InputError where two teachers have one name."""
-    names = recipe.teacher_names
-    require(len(set(names)) == len(names), "teachers' names must differ", names, "Rename one of them.")
-
-
 def require_model_or_config(section: StudentSection, fix: str) -> None:
     """Raises InputError unless the student has a model to start from or a config for a fresh one."""
     given = "both" if section.model else "neither"

@@ -37,7 +37,7 @@ from trivium.training.processes import (
     wait,
 )
 from trivium.training.recipe import Recipe
-from trivium.training.tasks import Tables, Task, task_of
+from trivium.training.tasks import Materials, Tables, Task, task_of
 from trivium.training.trace import Trace
 
 #: Called with (stage, done, total).
@@ -59,22 +59,11 @@ def unwatched(step: int, value: float) -> None:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """The scheme and student that :func:`prepare` made to look at, for the run that they were made for."""
-
-    recipe: Recipe
-    scheme: Scheme
-    student: Any
-    notes: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Workshop:
     """What runs on the same teachers and data share: computed once, read by all of them.
 
     ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
-    holds what the first run takes with it, if it is the one that was prepared: students and rules that learn are not
-    shared.
+    holds the scheme and student that were made to be looked at, with their recipe, until the first run takes them.
     """
 
     task: Task
@@ -85,17 +74,18 @@ class Workshop:
     sources: dict[str, LogitSource]
     validation_loss: Tensor
     data: Mapping[str, Any] = field(default_factory=dict)
-    begun: list[Begun] = field(default_factory=list, repr=False)
+    begun: list[tuple[Recipe, Scheme, Materials]] = field(default_factory=list, repr=False)
 
     def begin(self, recipe: Recipe, say: Say) -> tuple[Scheme, Any]:
-        """The scheme and a new student of a run, said of the latter what there is to say."""
+        """The scheme and student of a run, which no other run shares, after what there is to say of the student."""
         begun = self.begun.pop() if self.begun else None
-        if begun is None or begun.recipe != recipe:
+        if begun is None or begun[0] != recipe:
             scheme = build_scheme(recipe, self.base)
             return scheme, self.task.student(recipe, self.base, self.tables.validation, say)
-        for line in begun.notes:
+        _, scheme, made = begun
+        for line in made.notes:
             say(line)
-        return begun.scheme, begun.student
+        return scheme, made.student
 
     @property
     def held_out(self) -> tuple[Table, LogitSource]:
@@ -168,7 +158,7 @@ def prepare(
     losses, lines = task.judge(sources["validation"], tables.validation, recipe.teacher_names, classes)
     for line in lines:
         say(line)
-    begun = [Begun(recipe, scheme, made.student, made.notes)] if trains else []
+    begun = [(recipe, scheme, made)] if trains else []
     return Workshop(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun)
 
 

@@ -15,8 +15,7 @@ from trivium.errors import InputError, TriviumError, VocabularyError
 from trivium.training.arms import baselines
 from trivium.training.build import build_scheme
 from trivium.training.recipe import parse_recipe
-from trivium.training.tasks.classifiers import build_classifiers, build_learner
-from trivium.training.tasks.label_spaces import label_space, serves
+from trivium.training.tasks.classifiers import build_classifiers, build_learner, label_space, serves
 from trivium.training.tasks.text import refuse_for_text
 from trivium.training.template import EXAMPLES, template
 from trivium.weighting.loading import load_object

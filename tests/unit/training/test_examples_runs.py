@@ -22,8 +22,7 @@ from trivium.training.compare import bootstrap, comparison
 from trivium.training.evaluate import batch_of, mixture_nats, nats_and_correct, student_nats, teacher_nats
 from trivium.training.recipe import Recipe, parse_recipe
 from trivium.training.run import Workshop, distill, prepare
-from trivium.training.tasks.classifiers import build_learner
-from trivium.training.tasks.label_spaces import label_space
+from trivium.training.tasks.classifiers import build_learner, label_space
 from trivium.training.trace import read_trace
 from trivium.weighting import Disagreement, Entropy, Skill, Static, rule
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trivium.data.examples import Inputs
 from trivium.data.labels import LabelSpace
-from trivium.errors import InputError, calling, require
+from trivium.errors import InputError, calling, nearest, require
 from trivium.store.code import source_files
 from trivium.store.identity import Identity
 from trivium.teachers.admission import PROBED, Say, asked, require_meaning, require_own_answers, unsaid
@@ -25,10 +25,38 @@ from trivium.teachers.transformers_classifier import TransformersClassifier, loa
 from trivium.teachers.vocabulary import vocabulary_size
 from trivium.training.configs import fresh_config
 from trivium.training.learner import Learner
-from trivium.training.names import require_model_or_config, require_teachers_differ, resolve
+from trivium.training.names import require_model_or_config, resolve
 from trivium.training.recipe import Recipe, TeacherSection
-from trivium.training.tasks.label_spaces import label_space, serves
 from trivium.weighting.loading import load_object
+
+
+def label_space(recipe: Recipe) -> LabelSpace:
+    """The classes of all tasks.
+
+    Raises:
+        InputError: no task, too few classes, a domain or teacher that names a task which does not exist.
+    """
+    space = LabelSpace.of(recipe.data.tasks)
+    named = {} if recipe.data.task_column else {f"domain {d.name!r}": [d.task] for d in recipe.data.domains}
+    named |= {f"teacher {teacher.name!r}": teacher.tasks or [] for teacher in recipe.teachers}
+    for who, tasks in named.items():
+        for task in tasks:
+            if task not in space.tasks:
+                fix = nearest(task, space.tasks)
+                raise InputError(f"the task of {who} must be one of data.tasks", repr(task), fix)
+    return space
+
+
+def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
+    """Which teacher serves which task, bool [tasks, K].
+
+    Raises:
+        InputError: a task without a teacher.
+    """
+    found = torch.tensor([[t.tasks is None or task in t.tasks for t in recipe.teachers] for task in space.tasks])
+    alone = [task for task, row in zip(space.tasks, found, strict=True) if not bool(row.any())]
+    require(not alone, "every task must have a teacher that serves it", f"none for {alone}", "Add it to `tasks`.")
+    return found
 
 
 def build_classifiers(
@@ -44,61 +72,41 @@ def build_classifiers(
         InputError: a folder or file that cannot be used, a model whose answers mean something else, or the student's
             own module. VocabularyError: classes of other names. TeacherError: answers that are no function of the row.
     """
-    require_teachers_differ(recipe)
-    space = label_space(recipe)
-    served = serves(recipe, space)
-    return [
-        _teacher(section, space, served[:, k], recipe, device, base, inputs, say)
-        for k, section in enumerate(recipe.teachers)
-    ]
+    space, found = label_space(recipe), []
+    names = [list(classes) for classes in space.classes]
+    for section, served in zip(recipe.teachers, serves(recipe, space).T, strict=True):
+        who, gives, tasks = f"teacher {section.name!r}", section.gives, tuple(served.nonzero().flatten().tolist())
+        classes = [name for task in tasks for name in names[task]]
+        model, identity, known = _teacher(section, classes, recipe, base, who)
+        columns, note = match_classes(model, classes, who, lacking=gives == "probabilities")
+        if note is not None:
+            say(note)
+        said = {"gives": gives, "smoothing": section.smoothing, "serves": served.tolist(), "columns": columns}
+        digest = Identity({**identity, **said, "classes": names}).digest()
+        heads = Heads(space.tasks, space.task_of_class, tasks, columns)
+        model = model.to(device) if isinstance(model, torch.nn.Module) else model
+        teacher = Classifier(section.name, model, heads, digest, gives == "probabilities", section.smoothing, known)
+        found.append(teacher if inputs is None else admit_classifier(teacher, inputs, say))
+    return found
 
 
 def _teacher(
-    section: TeacherSection,
-    space: LabelSpace,
-    served: Tensor,
-    recipe: Recipe,
-    device: torch.device,
-    base: Path,
-    inputs: Inputs | None,
-    say: Say,
-) -> Classifier:
-    tasks = tuple(served.nonzero().flatten().tolist())
-    classes = [name for task in tasks for name in space.classes[task]]
-    who = f"teacher {section.name!r}"
-    if ".py:" in section.model:
-        model = made(section.model, base)
-        _refuse_own_student(model, recipe, who, base)
-        if isinstance(model, Estimator) and not callable(model):
-            model = Probabilities(model)
-        require(callable(model), f"{who} must be a module or a callable", type(model).__name__, "Or a maker of one.")
-    else:
-        require(
-            section.gives == "logits", f"{who}, a model of transformers, gives logits", section.gives, "Leave it out."
-        )
-        model = load_classifier(resolve(section.model, base), classes, who, recipe.data.window)
-    if isinstance(model, torch.nn.Module):
-        model = model.eval()  # a user's module may share parameters with the student: none is frozen
-    columns, note = match_classes(model, classes, who, lacking=section.gives == "probabilities")
-    if note is not None:
-        say(note)
-    heads = Heads(space.tasks, space.task_of_class, tasks, columns)
-    if ".py:" in section.model:
-        identity, known = _identity(section.model, model, base)
-    else:
-        identity, known = {"folder": model.identity(folder_files(resolve(section.model, base)))}, True
-    settings = {"gives": section.gives, "smoothing": section.smoothing, "serves": served.tolist(), "columns": columns}
-    digest = Identity({**identity, **settings, "classes": [list(names) for names in space.classes]}).digest()
-    if isinstance(model, torch.nn.Module):
-        model = model.to(device)
-    found = Classifier(section.name, model, heads, digest, section.gives == "probabilities", section.smoothing, known)
-    if inputs is not None:
-        rows = probe(inputs, tasks)
-        _settle(model, rows, who, say)
-        _ask(lambda given: found.answers(given.to(found.device)), rows, heads, model, who, say, found.probabilities)
-        with asked(model):
-            found.logits(rows.to(found.device))  # what is no distribution is named now, not at some step
-    return found
+    section: TeacherSection, classes: list[str], recipe: Recipe, base: Path, who: str
+) -> tuple[Any, dict[str, Any], bool]:
+    """A teacher's model, what identifies it, and whether that is all that its answers depend on."""
+    if ".py:" not in section.model:
+        gives, folder = section.gives, resolve(section.model, base)
+        require(gives == "logits", f"{who}, a model of transformers, gives logits", gives, "Leave it out.")
+        loaded = load_classifier(folder, classes, who, recipe.data.window)
+        return loaded, {"folder": loaded.identity(folder_files(folder))}, True
+    model = made(section.model, base)
+    _refuse_own_student(model, recipe, who, base)
+    if isinstance(model, Estimator) and not callable(model):
+        model = Probabilities(model)
+    require(callable(model), f"{who} must be a module or a callable", type(model).__name__, "Or a maker of one.")
+    # A user's module may share parameters with the student: none is frozen.
+    model = model.eval() if isinstance(model, torch.nn.Module) else model
+    return model, *identity_of(section.model, model, base)
 
 
 def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> None:
@@ -116,6 +124,23 @@ def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> 
     )
 
 
+def admit_classifier(teacher: Classifier, inputs: Inputs, say: Say = unsaid) -> Classifier:
+    """The teacher itself, after it was asked about some of ``inputs`` what every model is asked."""
+    rows, who = probe(inputs, teacher.heads.serves), f"teacher {teacher.name!r}"
+    _ask(
+        lambda given: teacher.answers(given.to(teacher.device)),
+        teacher.model,
+        teacher.heads,
+        rows,
+        who,
+        say,
+        teacher.probabilities,
+    )
+    with asked(teacher.model):
+        teacher.logits(rows.to(teacher.device))  # what is no distribution is named now, not at some step
+    return teacher
+
+
 def probe(inputs: Inputs, tasks: tuple[int, ...]) -> Inputs:
     """Up to 32 rows of these tasks to ask a model about, spread over all; of texts the longest and the shortest first,
     so that they are in no order by length."""
@@ -130,32 +155,24 @@ def probe(inputs: Inputs, tasks: tuple[int, ...]) -> Inputs:
     return inputs[torch.tensor(chosen)]
 
 
-def _settle(model: object, rows: Inputs, who: str, say: Say) -> None:
+def _ask(
+    ask: Callable[[Inputs], Tensor],
+    model: object,
+    heads: Heads,
+    rows: Inputs,
+    who: str,
+    say: Say,
+    probabilities: bool = False,
+) -> None:
     given = [value for name, value in rows.values.items() if name in ("text", "text_pair") or len(rows.values) == 1]
     texts = [value for value in given if isinstance(value, tuple)]
     if isinstance(model, TransformersClassifier) and texts:
         with asked(model):
             model.settle(list(zip(*texts, strict=True))[:4] if len(texts) == 2 else texts[0][:4], who, say)
-
-
-def _ask(
-    ask: Callable[[Inputs], Tensor],
-    rows: Inputs,
-    heads: Heads,
-    model: object,
-    who: str,
-    say: Say,
-    probabilities: bool = False,
-) -> None:
-    fault = InputError
-    answers = require_own_answers(ask, rows, model, who, fault)
-    own = [torch.isin(rows.task, torch.tensor([task])) for task in heads.serves]
-    parts = [
-        answers[mine.to(answers.device)][:, (heads.task_of_class == task).to(answers.device)]
-        for task, mine in zip(heads.serves, own, strict=True)
-    ]
-    for part in parts:
-        require_meaning([part], probabilities, who, say, fault)
+    answers = require_own_answers(ask, rows, model, who)
+    for task in heads.serves:
+        mine, classes = (rows.task == task).to(answers.device), (heads.task_of_class == task).to(answers.device)
+        require_meaning([answers[mine][:, classes]], probabilities, who, say)
 
 
 def made(reference: str, base: Path) -> Any:
@@ -186,7 +203,7 @@ class Declared(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def _identity(reference: str, model: Any, base: Path) -> tuple[dict[str, Any], bool]:
+def identity_of(reference: str, model: Any, base: Path) -> tuple[dict[str, Any], bool]:
     """What can be told of a model of a user's file: its code, its tensors, what it declares; and whether it declares
     anything, which is then taken to cover what else it depends on."""
     path, _, name = reference.rpartition(":")
@@ -257,16 +274,13 @@ def own_student(reference: str, base: Path) -> torch.nn.Module:
 
 def admit_learner(learner: Learner, inputs: Inputs, say: Say = unsaid) -> Learner:
     """The student itself, after it was asked about some of ``inputs`` what every model is asked."""
-    inner, heads = learner.inner, learner.heads
-    rows = probe(inputs, heads.serves)
-    _settle(inner, rows, "the student", say)
 
     def answers(given: Inputs) -> Tensor:
         with calling("the student must read a batch", "Call it on one by itself to see."):
-            output = call(inner, given.values)
-        return heads.spread(output, len(given), "the student")
+            output = call(learner.inner, given.values)
+        return learner.heads.spread(output, len(given), "the student")
 
-    _ask(answers, rows, heads, learner, "the student", say)
+    _ask(answers, learner.inner, learner.heads, probe(inputs, learner.heads.serves), "the student", say)
     return learner
 
 

@@ -28,10 +28,11 @@ from trivium.training.tasks.classifiers import (
     admit_learner,
     build_classifiers,
     build_learner,
+    label_space,
     load_learner,
+    serves,
     text_readers,
 )
-from trivium.training.tasks.label_spaces import label_space, serves
 from trivium.weighting.features import NEEDS_LABEL
 from trivium.weighting.loading import load_object
 

@@ -21,7 +21,7 @@ from trivium.teachers.live import LogitSource
 from trivium.teachers.vocabulary import require_every_id, vocabulary_size
 from trivium.training.configs import fresh_config
 from trivium.training.evaluate import nats, teacher_nats, validation_losses
-from trivium.training.names import require_model_or_config, require_teachers_differ, resolve
+from trivium.training.names import require_model_or_config, resolve
 from trivium.training.recipe import Recipe
 from trivium.training.tasks.base import Materials, Tables, own_features, three
 
@@ -138,8 +138,9 @@ def build_teachers(
     recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path(), say: Say = unsaid
 ) -> list[Teacher]:
     """The recipe's teachers in its order, vocabularies checked, each asked what every model is asked."""
-    require_teachers_differ(recipe)
     folders = {teacher.name: resolve(teacher.model, base) for teacher in recipe.teachers}
+    names = recipe.teacher_names
+    require(len(folders) == len(names), "teachers' names must differ", names, "Rename one of them.")
     dtype = torch.bfloat16 if device.type == "cuda" and recipe.train.precision != "float32" else torch.float32
     return load_teachers(folders, tokenizer, device, dtype, recipe.data.window, say)
 
