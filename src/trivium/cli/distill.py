@@ -12,7 +12,7 @@ def distill(
     recipe: Annotated[Path, typer.Argument(help="RECIPE.yaml; `trivium recipe` prints one to edit.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME of the recipe.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's train.seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="In place of the recipe's train.seed.")] = None,
 ) -> None:
     """Train a student on weighted teachers; leave student, trace, certificate and report in the run's folder.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trivium.errors import InputError, nearest
+from trivium.errors import InputError, nearest, words_of
 from trivium.store.code import imported, sha256_of, source_files
 from trivium.weighting.base import Operator, Rule
 
@@ -104,7 +104,7 @@ def _run(path: Path, what: str = "a rule's file") -> ModuleType:
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         line = error.lineno if isinstance(error, SyntaxError) else next(reversed(inside), None)
-        said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        said = error.msg if isinstance(error, SyntaxError) else " ".join(words_of(error).split())
         raise InputError(
             f"{what} must run: {path}" + (f", line {line}" if line else ""),
             f"{type(error).__name__}: {said}",

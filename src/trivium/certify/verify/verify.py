@@ -15,6 +15,7 @@ from trivium.certify.verify.interpreter import Reading
 from trivium.certify.verify.rounding import FLOATS
 from trivium.certify.verify.search import Outcome, Search
 from trivium.certify.words import least, most
+from trivium.errors import words_of
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Operator, UserRule
 from trivium.weighting.program import Opaque
@@ -81,7 +82,7 @@ def verify(
     except Unsupported as refusal:
         return _refused(question, str(refusal))
     except (RuntimeError, IndexError, OverflowError, MemoryError) as error:  # shapes that no operation foresaw
-        return _refused(question, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return _refused(question, f"{type(error).__name__}: {' '.join(words_of(error).split())}")
     return {axiom: found[axiom] for axiom in question.axioms}
 
 
