@@ -20,7 +20,7 @@ from trivium.scheme.scheme import Term
 from trivium.teachers.admission import Say, admit_language_model, trim_vocabulary, unsaid
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.teachers.vocabulary import require_every_id, vocabulary_size
-from trivium.training.configs import fresh_config
+from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.names import every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.weighting import RULES, Learned, Operator, Rule
@@ -223,7 +223,7 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path(), say: Say 
         sized = {"vocab_size": vocabulary_size(tokenizer), **special}
         config = fresh_config(dict(section.config or {}), causal, "writes text", sized)
         torch.manual_seed(recipe.train.seed)
-        student = AutoModelForCausalLM.from_config(config)
+        student = fresh_model(AutoModelForCausalLM, config)
     trim_vocabulary(student, tokenizer, say)
     admit_language_model(student, tokenizer, recipe.data.window, "the student", say)
     return student.train()

@@ -26,7 +26,7 @@ from trivium.teachers.huggingface import load_tokenizer
 from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
 from trivium.teachers.vocabulary import vocabulary_size
 from trivium.training.build import Tables, own_features, resolve, three
-from trivium.training.configs import fresh_config
+from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.learner import Learner
 from trivium.training.recipe import Recipe, TeacherSection
 from trivium.weighting.features import NEEDS_LABEL
@@ -389,5 +389,5 @@ def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassi
     if config.model_type in images:
         made = transformers.AutoModelForImageClassification
     require_one_distribution(config, classes, "the student")
-    model = made.from_config(config)  # type: ignore[attr-defined]
+    model = fresh_model(made, config)
     return TransformersClassifier(model, tokenizer and padded(tokenizer, model, aligned=True), recipe.data.window)
