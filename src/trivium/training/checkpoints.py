@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,13 +71,23 @@ def step_of(checkpoint: Path) -> int:
 
 
 def refuse_overwrite(folder: Path, resume: bool) -> None:
-    """Raise InputError if ``folder`` holds a run that is not resumed; asked before anything is computed for it."""
+    """Raise InputError if ``folder`` holds a run that is not resumed, or cannot be one; asked before anything is
+    computed for it."""
+    require_place(folder)
     require(
         resume or not (folder / _IDENTITY).exists(),
         "a run must not overwrite another",
         f"{folder}, which holds one",
         "Add --resume, or name another folder.",
     )
+
+
+def require_place(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is a folder that can be written to, or could be made."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    fits = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    why = f"{place} cannot be written to" if place.is_dir() else f"{place} is no folder"
+    require(fits, "a run's folder must be one that can be written to", f"{folder}, where {why}", "Name another.")
 
 
 def require_same(folder: Path, identity: Identity) -> str | None:

@@ -19,6 +19,7 @@ from tiny_world import World, make_model
 from trivium.cli import app, tune
 from trivium.errors import InputError
 from trivium.training.checkpoints import alone
+from trivium.tuning.mixture import MixtureObjective
 from trivium.tuning.space import Space
 
 RULE = """
@@ -174,3 +175,35 @@ def test_a_search_that_goes_on_under_other_releases_says_so(
     lines: list[str] = []
     run_search(space, tmp_path, 3, resume=True, progress=lambda line, done, total: lines.append(line))
     assert any("begun with other releases (torch" in line and "0.1 now" in line for line in lines)
+
+
+@pytest.mark.parametrize("content", ["garbage\n", '{"op_code": 0}\n', "[]\n"])
+def test_a_journal_that_is_none_is_one_line(space: Space, tmp_path: Path, content: str) -> None:
+    (tmp_path / "study.journal").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"study\.journal must be as it was written"):
+        run_search(space, tmp_path, 2, resume=True)
+
+
+def test_a_file_that_is_edited_while_a_search_runs_ends_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules are loaded anew for each trial: one journal held the trials of two rules."""
+    rule = "import trivium as tv\n\n\n@tv.rule(scale='token', features=['entropy'])\ndef mine(entropy):\n    return "
+    path = world.folder / "edited.py"
+    path.write_text(rule + "(-entropy).softmax(-1)\n", encoding="utf-8")
+    recipe = world.write("edited.yaml", scheme={"token": [{"rule": "edited.py:mine", "budget": 1.0}]})
+    proper, judged = MixtureObjective.value, []
+
+    def value(self: MixtureObjective, *arguments: Any) -> float:
+        judged.append(1)
+        if len(judged) == 2:
+            path.write_text(rule + "(+entropy).softmax(-1)\n", encoding="utf-8")
+        return proper(self, *arguments)
+
+    monkeypatch.setattr(MixtureObjective, "value", value)
+    done = run(recipe, tmp_path / "out")
+    assert done.exit_code == 2, done.output
+    assert "must stay as they are while it runs; received edited.py, which changed" in done.stderr
+    assert len((tmp_path / "out" / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    path.write_text(rule + "(-entropy).softmax(-1)\n", encoding="utf-8")
+    assert run(recipe, tmp_path / "out", "--resume").exit_code == 0
