@@ -30,7 +30,7 @@ from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.learner import Learner
 from trivium.training.recipe import Recipe, TeacherSection
 from trivium.weighting.features import NEEDS_LABEL
-from trivium.weighting.loading import load_object
+from trivium.weighting.loading import load_object, undisturbed
 
 
 def refuse_for_text(recipe: Recipe) -> None:
@@ -143,8 +143,9 @@ def build_classifiers(
     served = serves(recipe, space)
     found = []
     for k, section in enumerate(recipe.teachers):
-        made = _teacher(section, space, served[:, k], recipe, device, base, inputs, say)
-        found.append(made)
+        # Its attributes too are a user's code: what it says of its classes or its fingerprint may raise anything.
+        with calling(f"teacher {section.name!r} must be such as a teacher is", "Look at it in Python."):
+            found.append(_teacher(section, space, served[:, k], recipe, device, base, inputs, say))
     return found
 
 
@@ -249,7 +250,18 @@ def _ask(
     probabilities: bool = False,
 ) -> None:
     fault = InputError
-    answers = require_own_answers(ask, rows, model, who, fault)
+
+    def watched(given: Inputs) -> Tensor:
+        before, answer = given.digest(), ask(given)
+        require(
+            given.to("cpu").digest() == before,
+            f"{who} must leave its inputs as they are",
+            "a batch that it changed in place",
+            "Let it work on a copy: others read the same rows.",
+        )
+        return answer
+
+    answers = require_own_answers(watched, rows, model, who, fault)
     own = [torch.isin(rows.task, torch.tensor([task])) for task in heads.serves]
     parts = [
         answers[mine.to(answers.device)][:, (heads.task_of_class == task).to(answers.device)]
@@ -271,7 +283,7 @@ def _made(reference: str, base: Path) -> Any:
         return found
     if needs:
         return found
-    with calling(f"{reference} must make a model", "Call it in Python to see."):
+    with calling(f"{reference} must make a model", "Call it in Python to see."), undisturbed():
         return found()
 
 
@@ -345,7 +357,8 @@ def build_learner(recipe: Recipe, base: Path = Path(), inputs: Inputs | None = N
         inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
         if inner.tokenizer is not None:
             padded(inner.tokenizer, inner.model, aligned=True)
-    columns, note = match_classes(inner, classes, "the student")
+    with calling("the student must say which classes it has, or nothing of them", "Look at it in Python."):
+        columns, note = match_classes(inner, classes, "the student")
     if note is not None:
         say(note)
     heads = Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)
