@@ -22,9 +22,13 @@ from pathlib import Path
 import torch
 
 from trivium.cli.progress import shown
+from trivium.errors import require
 from trivium.jsontext import write_json
 from trivium.training.arms import baselines, parts
+from trivium.training.build import build_student
+from trivium.training.checkpoints import require_same
 from trivium.training.compare import bootstrap
+from trivium.training.identity import run_identity
 from trivium.training.recipe import Recipe, load_recipe
 from trivium.training.run import Workshop, distill, prepare
 
@@ -56,10 +60,25 @@ def _start(recipe: Recipe, folder: Path) -> None:
     _workshop = prepare(recipe, Path(), folder / "cache")
 
 
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+
+
+def finished(recipe: Recipe, workshop: Workshop, folder: Path) -> bool:
+    """Whether ``folder`` holds the result of this run; raises InputError where it is that of another one."""
+    if not ((folder / "nats.json").exists() and (folder / "identity.json").exists()):
+        return False
+    student = build_student(recipe, workshop.tokenizer, workshop.base)
+    identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student)
+    moved = require_same(folder, identity)
+    require(moved is None, f"the result in {folder} must be of these releases", moved, "Remove it, to run it anew.")
+    return True
+
+
 def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
     assert _workshop is not None
     start = time.process_time()
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    recipe = seeded(recipe, seed)
     distill(recipe, _workshop, folder, resume=(folder / "identity.json").exists())
     return recipe.name, seed, time.process_time() - start
 
@@ -81,7 +100,7 @@ def main() -> None:
     arms = {"full": full} | baselines(full, workshop.validation_loss) | parts(full)
     todo = [(name, seed) for seed in range(options.seeds) for name in arms]
     place = {(name, seed): options.folder / f"{name}-{seed}" for name, seed in todo}
-    waiting = [key for key in todo if not (place[key] / "nats.json").exists()]
+    waiting = [key for key in todo if not finished(seeded(arms[key[0]], key[1]), workshop, place[key])]
     print(f"{len(todo)} runs, {len(todo) - len(waiting)} already done")
     # A fresh interpreter a worker: torch's thread pool does not survive a fork.
     with ProcessPoolExecutor(options.workers, get_context("spawn"), _start, (full, options.folder)) as pool:

@@ -8,22 +8,39 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.study.fetch import ROOT, environment
+from benchmarks.study.fetch import NPM, REQUIREMENTS, ROOT, environment
+from trivium.store.code import sha256_of
+from trivium.store.files import replace_text
+from trivium.store.identity import Identity, canonical
 
 SPLITS = ("train", "validation", "test")
 
 
 def built(name: str, work: Path) -> dict[str, np.ndarray]:
-    """The arrays of ``builders/NAME.py``; made where there are none, in the study's environment."""
+    """The arrays of ``builders/NAME.py``, made in the study's environment where there are none, or where what made
+    those that there are has changed since."""
     path = work / "data" / f"{name}.npz"
-    if not path.is_file():
+    wanted = canonical(origin(name).parts)
+    note = path.with_suffix(".json")
+    if not (path.is_file() and note.is_file() and note.read_text(encoding="utf-8") == wanted):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         command = [str(environment(work)), "-m", f"benchmarks.study.builders.{name}", str(part), str(work)]
         subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        note.unlink(missing_ok=True)
         part.replace(path)  # moved, so never half
+        replace_text(note, wanted)
     with np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
+
+
+def origin(name: str) -> Identity:
+    """What a setting's arrays depend on: its builder, what builders share, and the pinned packages."""
+    folder, settings = Path(__file__).parent / "builders", Path(__file__).parent / "settings"
+    others = {path.stem for path in settings.glob("*.py")} - {name, "__init__"}
+    files = [path for path in sorted(folder.glob("*.py")) if path.stem not in others]
+    pins = [REQUIREMENTS, ROOT / "constraints.txt", Path(__file__)]
+    return Identity({"files": {path.name: sha256_of(path) for path in [*files, *pins]}, "packages": NPM})
 
 
 def log_probabilities(p: np.ndarray, least: float = 1e-4) -> np.ndarray:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import trivium
 from benchmarks.study.arms import arms
 from benchmarks.study.corruption import CONDITIONS
-from benchmarks.study.loop import VERSION, run
+from benchmarks.study.loop import run
 from benchmarks.study.plan import Shape
-from benchmarks.study.setting import Setting
+from benchmarks.study.setting import Setting, Split
 from benchmarks.study.store import Cell, Store
+from trivium.store.code import sha256_of
+from trivium.store.identity import Identity, of_tensor, versions
+from trivium.store.modules import of_module
 
 #: (name, condition, corruption) → setting.
 Loader = Callable[[str, str, str], Setting]
@@ -26,16 +31,46 @@ Say = Callable[[str], None]
 EVERY = 15.0
 
 
+#: The packages of the library, and the modules of the study, whose code decides what a cell comes to.
+LIBRARY = ("simplex", "weighting", "scheme", "aggregation", "losses", "gradients", "training", "catalogue")
+STUDY = ("arms.py", "corruption.py", "loop.py", "setting.py", "settings/*.py")
+
+
+@lru_cache(maxsize=1)
+def code() -> dict[str, str]:
+    """SHA-256 of each file of the code that a cell runs."""
+    library, study = Path(trivium.__file__).parent, Path(__file__).parent
+    files = [file for package in LIBRARY for file in (library / package).rglob("*.py")]
+    files += [file for pattern in STUDY for file in study.glob(pattern)]
+    return {"/".join(file.parts[-3:]): sha256_of(file) for file in sorted(files)}
+
+
+def identity(setting: Setting) -> Identity:
+    """Everything that a cell depends on besides its key: data and teachers of all splits, student, optimizer, code."""
+
+    def tensors(split: Split) -> dict[str, Any]:
+        held = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
+        return {
+            name: of_tensor(value) if isinstance(value, torch.Tensor) else [of_tensor(one) for one in value]
+            for name, value in held.items()
+        }
+
+    return Identity(
+        {
+            "splits": {name: tensors(split) for name, split in setting.splits.items()},
+            "names": [setting.metric, setting.teachers, setting.tasks, setting.domains, setting.groups],
+            "student": of_module(setting.student(0)),
+            "optimizer": [setting.batch_size, setting.learning_rate],
+            "hard_labels": setting.hard_labels,
+            "code": code(),
+            "libraries": versions(),
+        }
+    )
+
+
 def fingerprint(setting: Setting) -> str:
-    """Of what a cell depends on besides its key: validation data, sizes, student, optimizer and loop; 12 hex digits."""
-    digest = hashlib.sha256()
-    split = setting.splits["validation"]
-    for value in (split.labels, *split.logits):
-        digest.update(value.contiguous().numpy().tobytes())
-    digest.update(str([len(s) for s in setting.splits.values()]).encode())
-    shapes = {name: list(value.shape) for name, value in setting.student(0).state_dict().items()}
-    digest.update(str([VERSION, setting.batch_size, setting.learning_rate, shapes]).encode())
-    return digest.hexdigest()[:12]
+    """The digest of :func:`identity`."""
+    return identity(setting).digest()
 
 
 def shape_of(name: str, load: Loader, corruption: str = "", probe: bool = True) -> Shape:

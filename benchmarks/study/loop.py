@@ -27,8 +27,6 @@ from trivium.weighting.features import NEEDS_STUDENT
 from trivium.weighting.learned import Learned, Lesson
 
 WARMUP, CLIP = 20, 1.0
-#: Raised when a change here changes what a cell comes to: cells on file are then run again.
-VERSION = 1
 
 
 class Watch:

@@ -16,8 +16,8 @@ from trivium.jsontext import json_text
 
 
 class Cell(NamedTuple):
-    """One run. ``data`` is the fingerprint of the setting's teachers and labels, ``formula`` the arm's scheme: a cell
-    that was run on other data or under another rule is another cell."""
+    """One run. ``data`` is the digest of all that it depends on besides (:func:`benchmarks.study.harness.identity`),
+    ``formula`` the arm's scheme: a cell that was run on other data, by other code or under another rule is another."""
 
     setting: str
     condition: str

@@ -57,7 +57,7 @@ class ForeignError(TriviumError):
         'Lower train.batch_size or data.window, or train on a machine with more memory.'
         """
         # PyTorch's class, which must not be imported here, is a RuntimeError; so is that of its CPU allocator.
-        said = str(error)
+        said = words_of(error)
         if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said:
             return "Lower train.batch_size or data.window, or train on a machine with more memory."
         return ""
@@ -86,13 +86,21 @@ def require(condition: bool, invariant: str, received: object, fix: str = "") ->
         raise InputError(invariant, received, fix)
 
 
+def words_of(error: BaseException) -> str:
+    """``str(error)``, also of a foreign class whose own text raises."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def said_by(error: BaseException, most: int = 200) -> str:
     """An exception on one line: its type, and the first line of what it says, cut to ``most`` characters.
 
     >>> said_by(KeyError("loss"))
     "KeyError: 'loss'"
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in words_of(error).splitlines() if line.strip()]
     name = type(error).__name__
     return f"{name}: {lines[0][:most].rstrip('.')}" if lines else name
 

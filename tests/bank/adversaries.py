@@ -689,3 +689,112 @@ def below_normal_numbers() -> Callable[..., Tensor]:
         return torch.softmax(tiny * 1e44 * 0.1 + (tiny == 0) * 2.0, dim=-1)
 
     return f
+
+
+# What happens on the way to a result, or to an argument. Each hides in a spike that no search meets.
+
+
+SPIKE = (3.3, 7.1, 5.57)
+HIDDEN = ask(floor=0.2, influence=1.0)
+
+
+def spike(x: Tensor) -> Tensor:
+    """One at SPIKE, nothing a hundredth beside it."""
+    return torch.exp(-(((x - torch.tensor(SPIKE)) ** 2).sum(-1, keepdim=True)) * 1e6)
+
+
+def turned(where: Tensor, x: Tensor) -> Tensor:
+    """Far from uniform where it is so."""
+    return torch.softmax(torch.where(where, torch.tensor([0.0, 0.0, 9.0]), 0.01 * x), dim=-1)
+
+
+def hidden(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Registers a function of ``entropy`` itself."""
+
+    def maker() -> Callable[..., Tensor]:
+        return lambda entropy: function(entropy)
+
+    maker.__name__ = function.__name__
+    adversary(HIDDEN, points=(SPIKE,))(maker)
+    return function
+
+
+@hidden
+def a_sum_overflows_in_a_mean(x: Tensor) -> Tensor:
+    return turned((spike(x) * torch.full_like(x, 3e38)).mean(-1, keepdim=True) > 3.1e38, x)
+
+
+@hidden
+def a_sum_overflows_in_a_mean_that_is_multiplied_by_nothing(x: Tensor) -> Tensor:
+    return torch.softmax(0.01 * x + 0 * (spike(x) * torch.full_like(x, 3e38)).mean(-1, keepdim=True), dim=-1)
+
+
+@hidden
+def a_difference_overflows_in_an_interpolation(x: Tensor) -> Tensor:
+    far = 3e38 * spike(x).expand(3)
+    return turned(torch.lerp(-far, far, 0.5) < -3.3e38, x)
+
+
+@hidden
+def a_partial_sum_overflows(x: Tensor) -> Tensor:
+    terms = torch.tensor([3e38, 3e38, -3e38]) * spike(x)
+    return turned(terms.sum(-1, keepdim=True) > 3.3e38, x)
+
+
+@hidden
+def a_partial_sum_overflows_in_a_product_of_vectors(x: Tensor) -> Tensor:
+    return turned(torch.linalg.vecdot(torch.tensor([3e38, 3e38, -3e38]), spike(x).expand(3)).unsqueeze(-1) > 3.3e38, x)
+
+
+@hidden
+def a_partial_product_overflows(x: Tensor) -> Tensor:
+    factors = torch.tensor([1e30, 1e30, 1e-30]) * (1 + spike(x))
+    return turned(factors.prod(-1, keepdim=True) > 9e30, x)
+
+
+@hidden
+def a_partial_product_overflows_in_half_precision(x: Tensor) -> Tensor:
+    factors = torch.tensor([1.0, 1.0, 1e-5]) * (600 * spike(x))
+    return turned(factors.half().prod(-1, keepdim=True).float() > 3e4, x)
+
+
+@hidden
+def a_product_inside_a_sum_overflows(x: Tensor) -> Tensor:
+    one, other = 1e25 * spike(x).expand(3), torch.full_like(x, 1e25)
+    return turned(torch.addcmul(x, one, other, value=1e-30) > 1e30, x)
+
+
+@hidden
+def a_negative_number_among_unsigned_ones(x: Tensor) -> Tensor:
+    return turned((254 * spike(x) + 0.9 + 0 * x).to(torch.uint8) == -2, x)
+
+
+@hidden
+def a_number_beyond_its_format(x: Tensor) -> Tensor:
+    return turned((100 * spike(x) + 0.9 + 0 * x).to(torch.int8) == 356, x)
+
+
+@hidden
+def a_limit_beyond_its_format(x: Tensor) -> Tensor:
+    return turned((10 * spike(x) + 0 * x).to(torch.uint8).clamp(min=-1) > 100, x)
+
+
+@hidden
+def an_exponent_that_is_rounded_in_bfloat16(x: Tensor) -> Tensor:
+    powers = torch.where(spike(x) > 0.9, 1e5, 1.0).bfloat16() ** 5.11
+    return turned(powers.float() > float(torch.tensor(1e5).bfloat16().double() ** 5.11) * 1.1, x)
+
+
+@hidden
+def an_exponent_that_is_rounded(x: Tensor) -> Tensor:
+    return turned(torch.where(spike(x) > 0.9, 70.0, 1.0) ** 20.0000029 > 70.0**20.0000029 * (1 + 1.5e-6), x)
+
+
+@hidden
+def a_base_that_is_rounded_in_bfloat16(x: Tensor) -> Tensor:
+    return turned((1.004 ** torch.where(spike(x) > 0.9, 1000.0, 1.0).bfloat16()).float() > 500.0, x)
+
+
+@hidden
+def a_base_that_is_rounded(x: Tensor) -> Tensor:
+    return turned(1.0000001 ** (1e8 * spike(x)) > 1e5, x)

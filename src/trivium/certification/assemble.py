@@ -23,7 +23,7 @@ from trivium.certification.listing import recorded
 from trivium.certification.question import Finding, Question
 from trivium.certification.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certification.verify import strengthen
-from trivium.errors import RuleError, TriviumError, require
+from trivium.errors import RuleError, TriviumError, require, words_of
 from trivium.scheme.conform import Conform
 from trivium.scheme.derivation import TEXT, Derived
 from trivium.scheme.per_entry import PerEntry
@@ -197,7 +197,7 @@ def _try(operator: Operator, teachers: int) -> None:
         raise
     except Exception as error:  # a user's function may raise anything; the cause is kept
         must = f"{operator.formula()} must evaluate for {teachers} teachers"
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"{type(error).__name__}: {' '.join(words_of(error).split())}"
         raise RuleError(must, said, "Features come as [..., K] with any leading axes.") from error
 
 

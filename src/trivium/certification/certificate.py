@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from trivium.certification.listing import ProgramRecord
 from trivium.certification.question import Finding, Question, first_problem
 from trivium.certification.source import Record, Source
-from trivium.errors import InputError
+from trivium.errors import InputError, require
 from trivium.jsontext import json_text
+from trivium.jsontext import read_json as read_object
 
 SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
 #: Of certificates from before rules were captured; they are still read, and checked as far as they go.
@@ -182,13 +183,13 @@ def read_json(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or no JSON object in it.
     """
+    place = Path(path)
+    waits = place.exists() and not (place.is_file() or place.is_dir())
+    require(not waits, "a certificate must be a file", f"{str(path)!r}, a pipe or device", "Save it.")
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_object(place.read_bytes())
     except OSError as error:
         raise InputError("the file must be readable", f"{str(path)!r} ({error.strerror})", "Check the path.") from None
-    except RecursionError:
-        fix = "A certificate is nested a few levels deep."
-        raise InputError(f"{path} must be a certificate", "JSON that is nested too deeply to read", fix) from None
     except ValueError as error:
         raise InputError(f"{path} must be JSON", str(error), "It may have been cut off.") from None
     if not isinstance(data, dict):

@@ -307,7 +307,12 @@ def _details(then: Finding, now: Finding, certificate: Certificate, same_effort:
     if comparable:
         differ += ["search"] * (then.search != now.search)
     elif same_effort:
-        left.append(f"{then.axiom}: what its search came to, since time cut it short")
+        cut = (
+            "time cut it short"
+            if BY_THE_CLOCK.search(now.search)
+            else "it says that time cut it short, as it did not now"
+        )
+        left.append(f"{then.axiom}: what its search came to, since {cut}")
     if then.witness is not None and now.witness is not None and then.witness.features == now.witness.features:
         differ += [f"witness ({name})" for name in ("note", "dtype", "row", "other") if _other(then, now, name)]
     return [f"{then.axiom}: its {name} is not as computed again" for name in differ], left

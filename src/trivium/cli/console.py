@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import unicodedata
 
@@ -31,7 +32,18 @@ def console() -> Console:
 
 
 def print_in_any_encoding() -> None:
-    """Let this process print every text: a sign that the terminal lacks becomes ASCII, any other its number."""
+    """Let this process print every text: a sign that the terminal lacks becomes ASCII, any other its number.
+
+    A process that was started without stdout or stderr gets one that nobody reads; else the next file that it opens
+    would be taken for it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if vars(sys)[name] is None:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this stream's
+            if null != number:
+                os.dup2(null, number)
+            mode = "r" if number == 0 else "w"
+            vars(sys)[name] = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
     codecs.register_error("trivium.ascii", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

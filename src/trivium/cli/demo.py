@@ -42,12 +42,14 @@ def demo(
     from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
+    from trivium.cli.subject import resolve
     from trivium.errors import require
     from trivium.jsontext import write_json
     from trivium.report.console import comparison_table, difference_table
     from trivium.training import run
     from trivium.training.arms import baselines
     from trivium.training.build import build_scheme
+    from trivium.training.checkpoints import require_place
     from trivium.training.compare import comparison
     from trivium.training.recipe import load_recipe
 
@@ -58,6 +60,7 @@ def demo(
         f"{out}, which is finished",
         f"Open {out}/report.html, or name another --out.",
     )
+    require_place(out)
     work_in(out)
     recipe = load_recipe(Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml")
     changed = {"steps": steps or recipe.train.steps, "threads": threads}
@@ -76,12 +79,9 @@ def demo(
     rows, _ = workshop.held_out
     measured = {what: {name: found[what] for name, found in nats.items()} for what in ("mixture", "student")}
     content = comparison(measured, rows, _LABELS, _PAIRS, _NOTE)
-    for name in _OF_THE_FULL_RUN:
-        source = out / "full" / name
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, out / name)
+    copy_full_run(out)
     write_json(out / "comparison.json", content)
-    violated = finish(full, Path(), workshop, out, str(out / "recipe.yaml"))
+    violated = finish(full, workshop, out, resolve(str(out / "recipe.yaml")))
     console.print(comparison_table(content), difference_table(content))
     shutil.rmtree(cache)
     for name in _LABELS:
@@ -89,3 +89,16 @@ def demo(
             shutil.rmtree(checkpoint)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     raise typer.Exit(1 if violated else 0)
+
+
+def copy_full_run(out: Path) -> None:
+    """Put the full scheme's run on top of the demo's folder, over what a demo that was stopped meanwhile left there."""
+    import shutil
+
+    for name in _OF_THE_FULL_RUN:
+        source = out / "full" / name
+        if source.is_dir():
+            shutil.rmtree(out / name, ignore_errors=True)
+            shutil.copytree(source, out / name)
+        else:
+            shutil.copyfile(source, out / name)

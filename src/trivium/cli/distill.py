@@ -12,7 +12,7 @@ def distill(
     recipe: Annotated[Path, typer.Argument(help="RECIPE.yaml; `trivium recipe` prints one to edit.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME of the recipe.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's train.seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="In place of the recipe's train.seed.")] = None,
 ) -> None:
     """Train a student on weighted teachers; leave student, trace, certificate and report in the run's folder.
 
@@ -25,6 +25,7 @@ def distill(
     from trivium.cli.ending import work_in
     from trivium.cli.finish import finish
     from trivium.cli.progress import shown
+    from trivium.cli.subject import of_recipe
     from trivium.training import run
     from trivium.training.checkpoints import refuse_overwrite
     from trivium.training.processes import is_main
@@ -37,6 +38,7 @@ def distill(
     base = recipe.parent
     refuse_overwrite(folder, resume)
     work_in(folder)
+    subject = of_recipe(str(recipe))
     with shown() as progress:
         cache = base / content.cache.folder if content.cache.folder else folder / "cache"
         workshop = run.prepare(content, base, cache, progress, resumed=folder if resume else None)
@@ -45,6 +47,6 @@ def distill(
         run.distill(content, workshop, folder, resume=resume, progress=progress)
     if not is_main():
         return
-    violated = finish(content, base, workshop, folder, str(recipe))
+    violated = finish(content, workshop, folder, subject)
     typer.echo(f"student, certificate and report: {folder}")
     raise typer.Exit(1 if violated else 0)

@@ -39,6 +39,8 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 
 #: Those of the file system that a path given by the user explains.
 _PATHS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+#: And these, which have no class of their own.
+_PLACES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 _FILE = "traceback.txt"
 
 
@@ -102,7 +104,8 @@ def _explained(error: BaseException) -> tuple[int, str, bool]:
     if isinstance(error, TriviumError):
         # Of a rule's own code the user wants to see where it failed.
         return INPUT, str(error), isinstance(error, RuleError) and error.__cause__ is not None
-    if isinstance(error, _PATHS) and error.filename is not None:
+    placed = isinstance(error, _PATHS) or (isinstance(error, OSError) and error.errno in _PLACES)
+    if isinstance(error, OSError) and placed and error.filename is not None:
         return INPUT, f"{error.filename}: {error.strerror}.", False
     if isinstance(error, UnicodeEncodeError) and _by_locale(error):
         where = f"{sys.getfilesystemencoding()}, the encoding of this locale"

@@ -7,35 +7,33 @@ from pathlib import Path
 
 from trivium.certification import add_run, certify
 from trivium.cli.console import console
-from trivium.cli.subject import resolve
+from trivium.cli.subject import Subject
 from trivium.cli.table import show
 from trivium.report import accuracy_table, write_report
-from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe
 from trivium.training.run import Workshop
 from trivium.training.sample import write_sample
 
 
-def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source: str) -> bool:
+def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -> bool:
     """Write them and print the axiom table.
 
     Args:
-        recipe, base: the recipe as run and the folder its paths count from.
+        recipe: as run.
         workshop: the run's teachers and rows.
         folder: the run's folder, which holds its student.
-        source: the recipe's file as the certificate names it.
+        subject: what the recipe's file stood for when the run began: it may have been edited since for the next one.
 
     Returns:
         Whether the certificate has a violation.
     """
-    subject = resolve(source)
     question = subject.claims(len(subject.teachers), subject.teachers)
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")
     if workshop.tokenizer is not None:
-        student = workshop.task.load(recipe, base, folder / "student")
-        write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
+        student = workshop.task.load(recipe, workshop.base, folder / "student")
+        write_sample(subject.scheme, workshop, student, folder / "sample.json")
     write_report(folder)
     show(certificate, console(), derivation=False)
     if (found := folder / "accuracy.json").is_file():

@@ -43,6 +43,12 @@ class Subject:
     teachers: tuple[str, ...] = ()
     cap: float | None = None
 
+    @property
+    def scheme(self) -> Scheme:
+        """The operator of a recipe."""
+        assert isinstance(self.operator, Scheme)
+        return self.operator
+
     def claims(self, count: int, names: tuple[str, ...]) -> Question:
         """What is promised of every row: what the operator claims, with the cap that rows have."""
         own = claims(self.operator, count, names)
@@ -66,7 +72,7 @@ def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
         return Subject(operator, source, name, operator.teachers if isinstance(operator, Scheme) else ())
     if target.endswith((".yaml", ".yml")):
         require(not options, "a recipe takes no --param", ", ".join(options), "Set them in the recipe.")
-        return _recipe(target)
+        return of_recipe(target)
     if target.endswith(".py"):
         raise InputError("a rule in a file must be named", repr(target), f"Write {target}:NAME.")
     return _built_in(target.removeprefix("trivium."), options)
@@ -99,7 +105,7 @@ def reload(source: Source) -> Subject:
         _changed(source.path, source.digest, now)
     for path, sha256 in source.files.items():
         _unchanged(str(Path(source.path).parent / path), sha256)
-    return resolve(source.path)
+    return of_recipe(source.path)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -151,7 +157,8 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
     return {name: number for name, _, number in pairs}
 
 
-def _recipe(path: str) -> Subject:
+def of_recipe(path: str) -> Subject:
+    """The scheme of a recipe, whatever its file is called."""
     from trivium.training.build import build_scheme, restricted_cap
     from trivium.training.recipe import load_recipe
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from trivium.tuning.records import Record
 
 #: Time for the search for counterexamples when the best is certified.
 SECONDS = 3.0
@@ -72,8 +75,6 @@ def tune(
     with shown() as progress:
         workshop = run.prepare(space.everything(), base, cache, progress, cached=wanted)
         counted = {name: value for name, value in workshop.data.items() if name != "sentence"}  # of steps not taken
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "data.json", counted)
         show_data(counted, screen)
         judge: Any = (
             MixtureObjective(space, workshop)
@@ -84,6 +85,11 @@ def tune(
         trains = objective == "student"
         identity = identity_of(space, workshop, seed, settings | {"steps": length if trains else None}, trains)
         limits = Limits(trials, None if minutes is None else 60 * minutes)
+
+        def record(found: list[Record]) -> None:  # not before the search is known to be the one in the folder
+            write_json(folder / "data.json", counted)
+            write_trials(found, folder)
+
         records, study = search(
             space,
             question,
@@ -93,8 +99,9 @@ def tune(
             limits,
             resume=resume,
             progress=progress,
-            after=lambda found: write_trials(found, folder),
+            after=record,
         )
+        record(records)
         has_test = workshop.tables.test is not None
         result = conclude(space, question, judge, records, study, identity, folder, has_test, progress)
     violated = _certify(folder, space.budget)

@@ -28,6 +28,9 @@ from trivium.cli.supervise import supervised
 from trivium.errors import InputError, require
 from trivium.simplex.order import Order
 
+#: Beyond, tables of pairs of teachers do not fit the memory.
+_MOST_TEACHERS = 4096
+
 
 def run(work: str, arguments: Mapping[str, Any], users: str | None, seconds: float) -> Any:
     """Call one of :data:`WORK`: in a watched child where ``users`` names the user's file that it runs, else here."""
@@ -126,6 +129,7 @@ def question_of(
         raise InputError("the number of teachers must be given", "none", "Add --teachers 3.")
     count = len(known) if teachers is None else teachers
     require(count >= 1, "the number of teachers must be at least one", count, "Use --teachers 3.")
+    require(count <= _MOST_TEACHERS, f"the number of teachers must be at most {_MOST_TEACHERS}", count)
     for source, listed in (("the scheme has", subject.teachers), ("--names gives", given)):
         fits = not listed or len(listed) == count
         require(fits, f"--teachers must agree with what {source}", f"{count} and {len(listed)}", "Leave one out.")

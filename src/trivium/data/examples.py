@@ -56,7 +56,7 @@ class Inputs:
             found.update(f"{name}{len(value)}".encode())
             if isinstance(value, Tensor):
                 found.update(f"{tuple(value.shape)}{value.dtype}".encode())
-                found.update(value.contiguous().numpy().tobytes())
+                found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             else:
                 for text in value:
                     found.update(hashlib.sha256(text.encode()).digest())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trivium.data.corpora import split_of
 from trivium.data.sources import SPLITS, read_records
-from trivium.errors import InputError, nearest, require
+from trivium.errors import InputError, calling, nearest, require
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,22 @@ def read_examples(reference: str, base: Path, columns: Columns, load: Callable[[
 
 def _from_function(location: str, function: Any, columns: Columns) -> Labelled:
     require(callable(function), f"{location} must be a function", type(function).__name__, "Write def NAME(): ...")
-    try:
+    with calling(f"{location} must run", "Call it in Python to see.", InputError):
         parts = function()
-    except Exception as error:  # a user's code may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        raise InputError(f"{location} must run", reason, "Call it in Python to see.") from error
     if not isinstance(parts, tuple) or len(parts) not in (2, 3):
         raise InputError(
             f"{location} must return inputs and labels", type(parts).__name__, "Return (inputs, labels[, columns])."
         )
     inputs = parts[0] if isinstance(parts[0], Mapping) else {_name(parts[0]): parts[0]}
-    return _labelled(location, inputs, parts[1], dict(parts[2]) if len(parts) == 3 else {}, columns)
+    held = parts[2] if len(parts) == 3 else {}
+    for what, given in (("inputs", inputs), ("columns", held)):
+        named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+        require(named, f"{what} of {location} must be a mapping of names", _kind(given), "Write {NAME: values}.")
+    return _labelled(location, inputs, parts[1], dict(held), columns)
+
+
+def _kind(value: object) -> str:
+    return f"keys {list(value)[:5]}" if isinstance(value, Mapping) else type(value).__name__
 
 
 def _name(value: object) -> str:
@@ -177,12 +182,15 @@ def _labelled(
     require(bool(values), f"{where} must hold an input", "none", "Give at least one beside the label.")
     if labels is None:
         labels = [None] * len(next(iter(values.values())))
-    listed = labels.tolist() if isinstance(labels, Tensor | np.ndarray) else list(labels)
+    listed = _listed(labels, where)
     tasks: tuple[str, ...] = ()
     if columns.task is not None:
         tasks = tuple(map(str, _taken_out(held, columns.task, where)))
     lengths = {name: len(value) for name, value in values.items()} | {"labels": len(listed)}
     lengths |= {"tasks": len(tasks)} if tasks else {}
+    for name, column in held.items():
+        require(isinstance(column, Sized), f"column {name!r} of {where} must be a list", _kind(column), "Mend it.")
+        lengths[name] = _length(column)
     require(len(set(lengths.values())) == 1, f"all of {where} must have one length", lengths, "One entry an example.")
     stem = Path(where).name
     return Labelled(
@@ -195,14 +203,54 @@ def _labelled(
     )
 
 
+def _listed(labels: Any, where: str) -> list[object]:
+    """Labels as a list of plain values: those of tensors and of NumPy are numbers like any other."""
+    if isinstance(labels, Tensor | np.ndarray):
+        labels = labels.tolist()
+    require(
+        isinstance(labels, Sequence) and not isinstance(labels, str | bytes),
+        f"the labels of {where} must be a list, a tensor or an array of one axis",
+        type(labels).__name__,
+        "One an example, or None for all.",
+    )
+    return [value.item() if isinstance(value, np.generic | Tensor) and value.size else value for value in labels]
+
+
+def _length(value: Any) -> int:
+    """Of what has a first axis; 0 for one number that stands alone."""
+    return 0 if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else len(value)
+
+
 def _value(name: str, value: Any, where: str) -> Tensor | tuple[str, ...]:
-    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
-        return tuple(value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
-        return tuple(map(str, value.tolist()))
+        value = value.tolist()
+    if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
+        for number, text in enumerate(value):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"text {number} of input {name!r} of {where} must be what UTF-8 can hold", error.reason, "Mend it."
+                ) from error
+        return tuple(map(str, value))
+    tensor = _tensor(name, value, where)
+    require(tensor.ndim > 0, f"input {name!r} of {where} must have an entry an example", "one number", "Give a list.")
+    if tensor.numel():
+        broken = (~tensor.isfinite()).reshape(len(tensor), -1).any(-1).nonzero().flatten()
+        require(
+            len(broken) == 0,
+            f"input {name!r} of {where} must be finite numbers, in float32 too",
+            f"NaN or infinity in {len(broken)} examples, the first number {int(broken[0]) if len(broken) else 0}",
+            "Mend or remove them.",
+        )
+    return tensor
+
+
+def _tensor(name: str, value: Any, where: str) -> Tensor:
     try:
         tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+        tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(
             f"input {name!r} of {where} must be texts or numbers of one shape", str(error)[:120], "Mend it."
         ) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from trivium.data.corpora import Split, documents, left_out, split_of
 from trivium.errors import InputError, nearest, require
+from trivium.jsontext import read_json
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -58,7 +59,8 @@ def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
     document's name, so one file can serve all three without overlap.
 
     Raises:
-        InputError: nothing there, a broken line (with its number), a missing column, or no text at all.
+        InputError: nothing there, a broken line (with its number), a missing column, or no text at all; what is neither
+            a file nor a folder.
     """
     if reference.startswith("trivium:"):
         domain, _, split = reference.removeprefix("trivium:").partition("/")
@@ -76,8 +78,10 @@ def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
     path = base / location
     if not path.exists():
         raise InputError("a text source must exist", repr(str(path)), "Check the path; it counts from the recipe.")
+    require_readable(path, "a text source")
     hidden: list[str] = []
-    texts = list(_read(path, column, hidden))
+    passed = Counter[str]()
+    texts = list(_read(path, column, hidden, passed))
     if part:
         # By its last name alone: `./a.jsonl#train` and `a.jsonl#test` must not share a document, nor must a recipe
         # that is written into another folder and reaches the same file by another path.
@@ -85,30 +89,41 @@ def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
     kept = [text for text in texts if text.text.strip()]
     if not kept:
         raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
-    blank = {"blank": len(texts) - len(kept)} if len(kept) < len(texts) else {}
+    dropped = ({"blank": len(texts) - len(kept)} if len(kept) < len(texts) else {}) | dict(passed)
     notes = (f"{len(hidden)} hidden files are no part of it, such as {hidden[0]}",) if hidden else ()
-    return Texts(kept, reference, blank, notes)
+    return Texts(kept, reference, dropped, notes)
 
 
-def _read(path: Path, column: str, passed: list[str]) -> Iterator[Text]:
-    """All documents below ``path``; the names of hidden files, which are not read, are put into ``passed``."""
+def require_readable(path: Path, what: str) -> None:
+    """Raise InputError for what is neither a file nor a folder: a pipe would be waited for without end."""
+    require(
+        path.is_file() or path.is_dir(), f"{what} must be a file or a folder", f"{path}, a pipe or device", "Save it."
+    )
+
+
+def _read(path: Path, column: str, hidden: list[str], passed: Counter[str]) -> Iterator[Text]:
+    """All documents below ``path``; the names of hidden files, which are not read, are put into ``hidden``, and what
+    else is not read is counted in ``passed``, by reason."""
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
             yield from (_record(record, column, where) for where, record in _dataset(path))
             return
         for file in sorted(path.rglob("*")):
-            if not file.is_file():
-                continue
             name = file.relative_to(path).as_posix()
+            if file.is_dir() and not file.is_symlink():
+                continue
             if any(part.startswith(".") for part in file.relative_to(path).parts):
-                passed.append(name)
+                hidden.append(name)
+            elif file.is_file():
+                yield from (replace(t, name=f"{name}{t.name}") for t in _read(file, column, hidden, passed))
             else:
-                yield from (replace(t, name=f"{name}{t.name}") for t in _read(file, column, passed))
+                reason = "folders behind links" if file.is_dir() else "links to nothing, pipes or devices"
+                passed[reason] += 1
     elif path.suffix == ".jsonl":
         yield from (_record(record, column, where) for where, record in _jsonl(path))
     else:
         try:
-            yield Text(path.name, path.read_text(encoding="utf-8"))
+            yield Text(path.name, path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError as error:
             raise InputError(f"{path} must be UTF-8 text", str(error), "Convert it or leave it out.") from error
 
@@ -120,6 +135,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
         InputError: nothing there, or a line that is no JSON (with its number).
     """
     require(path.exists(), "a source of examples must exist", repr(str(path)), "It counts from the recipe.")
+    require_readable(path, "a source of examples")
     return _dataset(path) if path.is_dir() else _jsonl(path)
 
 
@@ -129,7 +145,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = read_json(line)
             except ValueError as error:
                 raise InputError(
                     f"{path} line {number} must be JSON", str(error), "Mend or remove the line."
@@ -151,7 +167,10 @@ def _dataset(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _record(record: Any, column: str, where: str) -> Text:
-    if not isinstance(record, dict) or not isinstance(record.get(column), str):
+    if isinstance(record, dict) and column in record and not isinstance(record[column], str):
+        kind = "null" if record[column] is None else f"a {type(record[column]).__name__}"
+        raise InputError(f"the {column!r} of {where} must be text", kind, "Mend or remove the record.")
+    if not isinstance(record, dict) or column not in record:
         keys = list(record) if isinstance(record, dict) else [type(record).__name__]
         raise InputError(
             f"{where} must have its text under {column!r}", f"keys {keys}", nearest(column, map(str, keys))

@@ -84,7 +84,7 @@ class Heads:
     def _head(self, found: Any, number: int, rows: int, who: str, fault: type[TriviumError]) -> Tensor | None:
         if found is None:
             return None
-        part, classes = torch.as_tensor(found), int((self.task_of_class == number).sum())
+        part, classes = _numbers(found, who, fault), int((self.task_of_class == number).sum())
         if part.shape != (rows, classes):
             raise fault(
                 f"{who} must give one number for each of the {classes} classes of task {self.tasks[number]!r}",
@@ -96,12 +96,7 @@ class Heads:
     def _split(self, found: Any, who: str, fault: type[TriviumError]) -> dict[str, Tensor]:
         sizes = self._sizes()
         given = sum(sizes) if self.columns is None else sum(column >= 0 for column in self.columns)
-        try:
-            whole = torch.as_tensor(found)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise fault(
-                f"{who} must return logits", type(found).__name__, "Return a tensor [B, classes], or one a task."
-            ) from error
+        whole = _numbers(found, who, fault)
         if whole.ndim != 2 or whole.shape[-1] != given:
             raise fault(
                 f"{who} must give one number for each of {given} classes",
@@ -139,6 +134,18 @@ class Heads:
                 )
             put[name] = self._taken(part, [column - own[0] if column >= 0 else -1 for column in columns])
         return put
+
+
+def _numbers(found: Any, who: str, fault: type[TriviumError]) -> Tensor:
+    """What a model returned as a tensor of real numbers."""
+    fix = "Return a tensor [B, classes], or one a task."
+    try:
+        given = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise fault(f"{who} must return logits", type(found).__name__, fix) from error
+    if given.is_complex():  # as real numbers they would lose a half without a word
+        raise fault(f"{who} must return real numbers", str(given.dtype), fix)
+    return given
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,20 @@ from trivium.store.identity import Identity
 from trivium.store.modules import of_module
 
 #: What decides how a model folder is read; weights are hashed as they were loaded.
-_SETTINGS = {".json", ".txt", ".model", ".py", ".jinja", ".tiktoken", ".bpe", ".vocab"}
+_SETTINGS = {
+    ".json",
+    ".txt",
+    ".model",
+    ".py",
+    ".jinja",
+    ".tiktoken",
+    ".bpe",
+    ".vocab",
+    ".spm",
+    ".dict",
+    ".yaml",
+    ".yml",
+}
 #: Of a config: where it was loaded from, and what is told by the libraries' releases.
 _NOT_SETTINGS = ("_name_or_path", "transformers_version")
 

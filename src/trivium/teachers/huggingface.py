@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, TeacherError, calling
+from trivium.errors import InputError, TeacherError, calling, words_of
 from trivium.teachers.admission import Say, admit_language_model, unsaid
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.vocabulary import require_same_vocabulary, tokenizer_notes, vocabulary_size
@@ -135,8 +136,18 @@ def load_from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any)
     """
     if not Path(folder).is_dir():
         raise InputError(f"a {what}'s folder must exist", repr(str(folder)), "Give a folder made by save_pretrained.")
+    if what == "model" and (Path(folder) / "adapter_config.json").is_file() and find_spec("peft") is None:
+        raise InputError(  # transformers would pass over the adapter
+            f"{folder} must be read with its adapter", "no package that does that", "pip install peft, or merge it."
+        )
     try:
         return factory.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **kwargs)
     except Exception as error:  # what a broken file raises is its reader's choice, SafetensorError among it
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        reason = (words_of(error).strip() or type(error).__name__).splitlines()[0][:160]
+        if "trust_remote_code" in words_of(error):
+            raise InputError(
+                f"{folder} must hold a {what} that transformers itself knows",
+                "code of its own, which is not run",
+                "Of examples let FILE.py:NAME load it; else convert it.",
+            ) from error
         raise InputError(f"{folder} must hold a {what}", reason, "Save it there with save_pretrained.") from error

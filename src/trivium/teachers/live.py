@@ -46,5 +46,5 @@ class LiveLogits:
     inputs: Any
 
     def logits(self, rows: Tensor) -> list[Tensor]:
-        batch = self.inputs[rows.cpu()]
-        return [teacher.logits(batch.to(teacher.device)) for teacher in self.teachers]
+        # Each its own copy: one that works in place would change what the next one reads.
+        return [teacher.logits(self.inputs[rows.cpu()].to(teacher.device)) for teacher in self.teachers]

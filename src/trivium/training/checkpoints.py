@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from trivium.errors import InputError, require
-from trivium.jsontext import write_json
+from trivium.errors import InputError, require, said_by
+from trivium.jsontext import json_text, read_json, write_json
 from trivium.store.files import replace_text, take_turns
 from trivium.store.identity import Identity, versions
 from trivium.training.identity import different_libraries, told
@@ -20,19 +21,48 @@ _IDENTITY = "identity.json"
 
 
 def mark_complete(folder: Path) -> None:
-    """Say that every file of a checkpoint is on disk; an unmarked one may have been cut off while written."""
-    (folder / _COMPLETE).write_text("", encoding="utf-8")
+    """Say that every file of a checkpoint is on disk, and how long it is; an unmarked one may have been cut off while
+    written."""
+    replace_text(folder / _COMPLETE, json_text(_sizes(folder)) + "\n")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _COMPLETE)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def latest_complete(folder: Path) -> Path | None:
-    """The newest marked checkpoint below ``folder``; unmarked ones are removed."""
+    """The newest marked checkpoint below ``folder``; unmarked ones are removed.
+
+    Raises:
+        InputError: the newest lacks a file, or holds one that is not as long as it was.
+    """
     found = []
     for path in folder.glob("checkpoint-*"):
+        if not (path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()):
+            continue  # none of the trainer's
         if (path / _COMPLETE).exists():
             found.append(path)
         else:
             shutil.rmtree(path)
-    return max(found, key=step_of, default=None)
+    newest = max(found, key=step_of, default=None)
+    if newest is not None:
+        written, now = _own_json(newest / _COMPLETE), _sizes(newest)
+        differ = [f"{name}: {now.get(name, 'none')} of {size} bytes" for name, size in written.items()
+                  if now.get(name) != size]  # fmt: skip
+        fix = f"Remove {newest}, and --resume goes on from the one before, or anew."
+        require(not differ, f"{newest} must be as it was written", ", ".join(differ[:3]), fix)
+    return newest
+
+
+def _own_json(path: Path) -> dict[str, Any]:
+    """An object that this module wrote; raises InputError where something else stands there now."""
+    try:
+        found = read_json(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} must be as it was written", said_by(error), "Begin in another folder.") from error
+    require(isinstance(found, dict), f"{path} must be as it was written", type(found).__name__, "Begin anew.")
+    return dict(found)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -41,13 +71,23 @@ def step_of(checkpoint: Path) -> int:
 
 
 def refuse_overwrite(folder: Path, resume: bool) -> None:
-    """Raise InputError if ``folder`` holds a run that is not resumed; asked before anything is computed for it."""
+    """Raise InputError if ``folder`` holds a run that is not resumed, or cannot be one; asked before anything is
+    computed for it."""
+    require_place(folder)
     require(
         resume or not (folder / _IDENTITY).exists(),
         "a run must not overwrite another",
         f"{folder}, which holds one",
         "Add --resume, or name another folder.",
     )
+
+
+def require_place(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is a folder that can be written to, or could be made."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    fits = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    why = f"{place} cannot be written to" if place.is_dir() else f"{place} is no folder"
+    require(fits, "a run's folder must be one that can be written to", f"{folder}, where {why}", "Name another.")
 
 
 def require_same(folder: Path, identity: Identity) -> str | None:
@@ -62,8 +102,9 @@ def require_same(folder: Path, identity: Identity) -> str | None:
     path = folder / _IDENTITY
     if not path.exists():
         return None
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    begun = _own_json(path)
     libraries = begun.pop("libraries", {})
+    require(isinstance(libraries, dict), f"{path} must be as it was written", libraries, "Begin in another folder.")
     changed = identity.changed(begun)
     require(
         not changed,

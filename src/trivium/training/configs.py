@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from trivium.errors import InputError, nearest
+from trivium.errors import InputError, nearest, said_by
+
+
+def fresh_model(factory: Any, config: Any) -> Any:
+    """The model that an Auto class of transformers makes of a config; raises InputError where it makes none."""
+    try:
+        return factory.from_config(config)
+    except Exception as error:  # a size may be 0, huge, or no multiple of another: each model finds that in its own way
+        said = said_by(error, 160)
+        raise InputError(f"student.config must make a {config.model_type}", said, "Mend its sizes.") from error
 
 
 def fresh_config(options: dict[str, Any], known: Collection[str], does: str, default: Mapping[str, Any]) -> Any:
@@ -19,7 +28,6 @@ def fresh_config(options: dict[str, Any], known: Collection[str], does: str, def
     Raises:
         InputError: a model type that does not serve, a key that does not exist or a value that does not fit.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     model_type = options.pop("model_type", None)
@@ -28,7 +36,7 @@ def fresh_config(options: dict[str, Any], known: Collection[str], does: str, def
         raise InputError(f"student.config must name a model_type that {does}", repr(model_type), fix)
     try:
         config = AutoConfig.for_model(model_type, **{**default, **options})
-    except (ValueError, TypeError, StrictDataclassError) as error:
+    except Exception as error:  # StrictDataclassError, and whatever a config's own checks stumble over
         reason = " ".join(str(error.__cause__ or error).split())[:160]
         raise InputError(f"student.config must fit {model_type}", reason, "Mend it.") from error
     # transformers keeps what it does not know as an attribute: a misspelled size would silently be the default.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,6 +19,9 @@ from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
 from trivium.weighting.base import Operator
 from trivium.weighting.features import SCALES
+
+#: The largest seed that every library takes.
+MOST_SEED = 2**32 - 1
 
 #: The schedules of transformers that need no arguments of their own.
 Schedule = Literal[
@@ -163,9 +167,9 @@ class TrainSection(Section):
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, ge=0, description="norm the student's gradient is clipped to; 0 for none")
-    seed: int = Field(0, description="initial weights and order of rows")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="initial weights and order of rows")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where a GPU has it")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null leaves torch's default")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; null leaves torch's default")
     save_every: int = Field(50, ge=1, description="steps between checkpoints")
     evaluate_every: int = Field(100, ge=1, description="steps between validations")
     log_every: int = Field(5, ge=1, description="steps between lines of metrics.jsonl")
@@ -233,6 +237,17 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML's own loader would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for (key, _), name in zip(node.value, keys, strict=False):
+            if keys.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name[1]!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """A recipe from a YAML file; model, data and rule paths in it that are relative count from its folder.
 
@@ -243,11 +258,10 @@ def load_recipe(path: str | Path) -> Recipe:
     if not path.is_file():
         raise InputError("a recipe must exist", repr(str(path)), "`trivium recipe > recipe.yaml` writes one to edit.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} must be YAML", " ".join(str(error).split()), "Mind indentation and quotes."
-        ) from error
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none, brackets too deep
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} must be YAML", reason, "Mind indentation and quotes.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must map keys to values", type(content).__name__, "See `trivium recipe`.")
     return parse_recipe(content, str(path))
@@ -273,13 +287,18 @@ def parse_loss(content: Mapping[str, Any]) -> LossSection:
         raise InputError("the loss must have valid settings", "; ".join(problems), "See `trivium recipe`.") from None
 
 
+#: A whole document may stand where a number should.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+
+
 def _explain(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))})"
     if problem["type"] == "missing":
         return f"missing key {path!r}"
-    return f"{path!r}: {problem['msg']}, not {problem['input']!r}"
+    return f"{path!r}: {problem['msg']}, not {_SHORT.repr(problem['input'])[:300]}"
 
 
 def _keys(location: tuple[Any, ...]) -> list[str]:

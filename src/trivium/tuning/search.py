@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from trivium.certification.question import Question
 from trivium.errors import ForeignError, TeacherError, TriviumError, require
+from trivium.store.code import sha256_of
 from trivium.training.build import build_scheme
 from trivium.training.checkpoints import alone
 from trivium.training.recipe import SchemeSection
@@ -80,7 +81,7 @@ def search(
 
     Raises:
         InputError: optuna is not installed; the folder holds a search and ``resume`` is false, or another search than
-            ``identity`` names. TeacherError: from the objective.
+            ``identity`` names; a file of it was edited meanwhile. TeacherError: from the objective.
     """
     with alone(folder):
         store = Store(folder, identity, resume)
@@ -104,6 +105,7 @@ def _searched(
     optuna, study = load_optuna(), store.study
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_STOPPING)
     starts, begun = space.starts(), time.monotonic()
+    files = _hashes(identity, space.base)
     while True:
         done = len(store.trials)
         out_of_time = limits.seconds is not None and time.monotonic() - begun >= limits.seconds
@@ -113,6 +115,13 @@ def _searched(
         if done < len(starts):
             study.enqueue_trial(list(starts.values())[done])
         _one(study, optuna, space, question, objective)
+        moved = [path for path, sha256 in _hashes(identity, space.base).items() if files.get(path) != sha256]
+        require(
+            not moved,
+            "the files of a search must stay as they are while it runs",
+            f"{', '.join(moved)}, which changed",
+            "Put back what it began with and add --resume: the trials before this one are kept.",
+        )
         store.write()
         records = records_of(store.trials, list(starts))
         best = best_of(records)
@@ -121,6 +130,11 @@ def _searched(
         progress("searching", len(records), limits.trials)
         if after is not None:
             after(records)
+
+
+def _hashes(identity: Identity, base: Path) -> dict[str, str]:
+    """The files that every trial loads anew, as they are now."""
+    return {path: sha256_of(base / path) if (base / path).is_file() else "gone" for path in identity.files}
 
 
 def _one(study: Any, optuna: Any, space: Space, question: Question, objective: Objective) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trivium.errors import InputError, require
+from trivium.errors import InputError, require, said_by
 from trivium.scheme.files import rule_files
 from trivium.store.identity import Identity as Shared
 from trivium.store.identity import versions
 from trivium.teachers.probes import identified
 from trivium.training.build import build_scheme
+from trivium.training.checkpoints import require_place
 from trivium.training.identity import different_libraries, own_files, rule_answers, student_part, told
 from trivium.training.processes import in_bfloat16
 from trivium.training.run import Workshop
@@ -76,7 +77,9 @@ def load_optuna() -> Any:
 
 
 def refuse_overwrite(folder: Path, resume: bool) -> None:
-    """Raise InputError if ``folder`` holds a search that is not resumed; asked before anything is computed for it."""
+    """Raise InputError if ``folder`` holds a search that is not resumed, or cannot hold one; asked before anything is
+    computed for it."""
+    require_place(folder)
     require(
         resume or not (folder / JOURNAL).exists(),
         "a search must not overwrite another",
@@ -107,12 +110,16 @@ class Store:
         _mend(path)
         journal = optuna.storages.journal
         backend = journal.JournalFileBackend(str(path), lock_obj=journal.JournalFileOpenLock(str(path)))
-        self._journal = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
-            study_name=_STUDY,
-            direction="minimize",
-            load_if_exists=True,
-        )
+        try:
+            self._journal = optuna.create_study(
+                storage=optuna.storages.JournalStorage(backend),
+                study_name=_STUDY,
+                direction="minimize",
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # Optuna reads its lines as they stand
+            said = said_by(error)
+            raise InputError(f"{path} must be as it was written", said, "Begin in another folder.") from error
         self.note: str | None = None
         self._claim(identity)
         self.study: Any = optuna.create_study(direction="minimize")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trivium.errors import InputError, nearest
+import torch
+
+from trivium.errors import InputError, nearest, words_of
 from trivium.store.code import imported, sha256_of, source_files
 from trivium.weighting.base import Operator, Rule
 
@@ -86,6 +90,18 @@ def _helpers(path: Path) -> dict[str, tuple[Path, str]]:
     return found
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put back what a user's code may set for the whole process: gradients off, another default type, its threads."""
+    gradients, kind, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(kind)
+        torch.set_num_threads(threads)
+
+
 def _run(path: Path, what: str = "a rule's file") -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"trivium_user_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -99,12 +115,13 @@ def _run(path: Path, what: str = "a rule's file") -> ModuleType:
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        spec.loader.exec_module(module)
+        with undisturbed():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         line = error.lineno if isinstance(error, SyntaxError) else next(reversed(inside), None)
-        said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        said = error.msg if isinstance(error, SyntaxError) else " ".join(words_of(error).split())
         raise InputError(
             f"{what} must run: {path}" + (f", line {line}" if line else ""),
             f"{type(error).__name__}: {said}",

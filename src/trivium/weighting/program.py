@@ -28,6 +28,7 @@ from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from trivium.errors import words_of
 from trivium.simplex.capturing import CAPTURING, capturing
 from trivium.weighting.graph import (
     BRANCHES,
@@ -243,7 +244,7 @@ def _is_number(key: Any) -> bool:
 
 
 def _why(error: BaseException) -> str:
-    kind, said = type(error).__name__, " ".join(str(error).split())
+    kind, said = type(error).__name__, " ".join(words_of(error).split())
     if "DataDependent" in kind or "data-dependent" in said or "Could not guard" in said:
         return BRANCHES
     return f"{kind}: {said[:160]}"

@@ -72,6 +72,18 @@ REFUSED: list[tuple[str, ...]] = [
     *[("list.yaml", c, "list.yaml") for c in ("verify", "replay")],
     *[("", c, "bytes.yaml") for c in ("verify", "replay")],
     *[("", c, ".") for c in ("verify", "replay")],
+    *[("a certificate must be a file", c, "pipe.json") for c in ("verify", "replay")],
+    *[("a recipe must exist", c, "pipe.json") for c in ("distill", "tune")],
+    *[("'a' is there twice", c, "twice.json") for c in ("verify", "replay")],
+    *[("File name too long", c, "n" * 300 + ".yaml") for c in ("distill", "tune", "certify")],
+    *[("list.yaml is no folder", c, "whole.yaml", "--out", "list.yaml") for c in ("distill", "tune")],
+    *[("list.yaml is no folder", c, "whole.yaml", "--out", "list.yaml/below") for c in ("distill", "tune")],
+    *[("hanging is no folder", c, "whole.yaml", "--out", "hanging") for c in ("distill", "tune")],
+    ("list.yaml is no folder", "demo", "--out", "list.yaml"),
+    *[("File name too long", c, "whole.yaml", "--out", "n" * 300) for c in ("distill", "tune")],
+    *[("--seed", "distill", "whole.yaml", "--seed", seed) for seed in ("-1", str(2**32))],
+    ("seed of certify", "certify", "entropy", "--teachers", "3", "--seed", "9" * 30),
+    ("at most 4096", "certify", "entropy", "--teachers", "1" + "0" * 9),
     ("a rule or pool must be in the catalogue", "rules", "nothing"),
     ("nowhere/rows.json", "rules", "--json", "nowhere/rows.json"),
     ("", "theory", "T99"),
@@ -86,6 +98,9 @@ FILES: dict[str, bytes] = {
     "bytes.yaml": b"name: \xff\xfe",
     "list.yaml": b"- a list\n",
     "half.yaml": b"name: half\n",
+    "whole.yaml": b"{student: {model: s}, teachers: [{name: a, model: m}], "
+    b"data: {domains: [{name: d, train: t.txt, validation: v.txt}]}}\n",
+    "twice.json": b'{"a": 1, "a": 2}',
     "broken.py": b"1 / 0\n",
     "leaves.py": b"import sys\nsys.exit(0)\n",
     "rules.py": b"""
@@ -107,6 +122,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "finished" / "comparison.json").write_text("{}", encoding="utf-8")
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "hanging").symlink_to(tmp_path / "nowhere" / "at all")
     return tmp_path
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,16 +17,20 @@ import pytest
 import torch
 from scipy.stats import friedmanchisquare
 
-from benchmarks.study import corruption, harness, plan, plots, statistics, tables
+from benchmarks import first_light
+from benchmarks.study import arrays, corruption, harness, plan, plots, statistics, tables
 from benchmarks.study.__main__ import beside, short
 from benchmarks.study.arms import Arm, arms
 from benchmarks.study.loop import batches, run
 from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
 from benchmarks.study.store import Store, array
 from benchmarks.study.summary import SCHEMES, summary, table_of
+from tiny_world import World, make_model
 from trivium.certification.calculus import derive
-from trivium.errors import RuleError
+from trivium.errors import InputError, RuleError
 from trivium.scheme import Scheme, compose
+from trivium.store.identity import Identity
+from trivium.training.run import distill
 from trivium.weighting import Features, Operator, rule
 from trivium.weighting.features import Range
 from trivium.weighting.learned import Learned, Lesson
@@ -104,6 +110,69 @@ def test_no_cell_starts_after_the_deadline(load: harness.Loader, shape: plan.Sha
 def test_another_rule_or_other_data_is_another_cell(shape: plan.Shape) -> None:
     cell = plan.block(shape, "clean", 0, 6)[0]
     assert len({cell.key, cell._replace(formula="x").key, cell._replace(data="x").key, cell._replace(steps=7).key}) == 4
+
+
+def test_whatever_a_cell_depends_on_makes_it_another(tiny: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells on file were used again after training or test data, initial weights or the library's code had changed."""
+    before = harness.fingerprint(tiny)
+    assert harness.fingerprint(replace(tiny)) == before
+    for name, split in tiny.splits.items():
+        for field in dataclasses.fields(split):
+            value = getattr(split, field.name)
+            tensor = value[-1] if isinstance(value, tuple) else value
+            kept = tensor.clone()
+            tensor[-1] += 1
+            assert harness.fingerprint(tiny) != before, f"{name}.{field.name}"
+            tensor.copy_(kept)
+    changes: list[dict[str, Any]] = [
+        {"student": seeded(lambda: Perceptron(3, 5, 3))},
+        {"student": lambda seed: seeded(lambda: Perceptron(3, 4, 3))(seed + 1)},
+        {"batch_size": 8},
+        {"learning_rate": 1e-3},
+        {"teachers": ("a", "b", "c")},
+    ]
+    assert len({harness.fingerprint(replace(tiny, **change)) for change in changes} - {before}) == 5
+    assert {"trivium/weighting/base.py", "trivium/training/step.py", "benchmarks/study/loop.py"} <= set(harness.code())
+    monkeypatch.setattr(harness, "code", lambda: {"loop.py": "edited"})
+    assert harness.fingerprint(tiny) != before
+
+
+def test_arrays_are_made_anew_when_what_makes_them_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arrays of an older builder were read under the name of the new one."""
+    made: list[str] = []
+
+    def build(command: list[str], **options: Any) -> None:
+        made.append(command[2])
+        np.savez(command[3], x=np.array([len(made)]))
+
+    monkeypatch.setattr(arrays, "environment", lambda work: Path("python"))
+    monkeypatch.setattr(subprocess, "run", build)
+    assert [int(arrays.built("digits", tmp_path)["x"][0]) for _ in range(2)] == [1, 1]
+    assert {"digits.py", "images.py", "requirements.txt"} <= set(arrays.origin("digits").parts["files"])
+    assert "spam.py" not in arrays.origin("digits").parts["files"]
+    monkeypatch.setattr(arrays, "origin", lambda name: Identity({"files": {"digits.py": "edited"}}))
+    assert [int(arrays.built("digits", tmp_path)["x"][0]) for _ in range(2)] == [2, 2]
+    assert made == ["benchmarks.study.builders.digits"] * 2
+
+
+def test_a_kept_result_of_first_light_is_of_the_run_that_is_asked_for(tmp_path: Path) -> None:
+    """Whatever stood in a folder with numbers was counted as the run of that name."""
+    (tmp_path / "world").mkdir()
+    world = World(tmp_path / "world")
+    recipe = world.recipe(train={"steps": 2, "evaluate_every": 2})
+    shop = world.workshop(recipe)
+    assert not first_light.finished(recipe, shop, tmp_path / "run")
+    distill(recipe, shop, tmp_path / "run")
+    assert first_light.finished(recipe, shop, tmp_path / "run")
+    for other in (first_light.seeded(recipe, 7), world.recipe(train={"steps": 3, "evaluate_every": 2})):
+        with pytest.raises(InputError, match="received another recipe"):
+            first_light.finished(other, shop, tmp_path / "run")
+    world.add_model("tales", make_model(world.tokenizer, 7))
+    retrained = world.workshop(recipe)
+    with pytest.raises(InputError, match=r"received another teachers \(tales\)"):
+        first_light.finished(recipe, retrained, tmp_path / "run")
+    (tmp_path / "run" / "identity.json").unlink()
+    assert not first_light.finished(recipe, shop, tmp_path / "run")
 
 
 def test_arms_of_a_seed_share_initial_weights_and_batches(tiny: Setting) -> None:

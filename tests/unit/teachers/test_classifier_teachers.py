@@ -97,6 +97,10 @@ def test_a_task_that_is_not_served_has_no_numbers() -> None:
         ({"sizes": WHOLE[:, :3]}, "received 'sizes'. Did you mean 'size'"),
         ({}, "must have a head"),
         ("text", "must return logits; received str"),
+        ({"size": "text", "sign": WHOLE[:, :2]}, "must return logits; received str"),
+        ({"size": [[1.0], [1.0, 2.0]], "sign": WHOLE[:, :2]}, "must return logits; received list"),
+        (WHOLE + 1j, "must return real numbers; received torch.complex64"),
+        ({"size": WHOLE[:, :3] + 1j, "sign": WHOLE[:, :2]}, "must return real numbers"),
     ],
 )
 def test_an_output_that_does_not_fit_is_named(output: Any, part: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,41 @@ def test_only_incomplete_checkpoints_are_none(tmp_path: Path) -> None:
     checkpoint(tmp_path, 4, complete=False)
     assert latest_complete(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_changed_since_is_not_gone_on_from(tmp_path: Path) -> None:
+    """Each ended in an exception of whatever library opened the file first, or went on with what was left."""
+    first, second = checkpoint(tmp_path, 4), checkpoint(tmp_path, 8)
+    weights = second / "model.safetensors"
+    weights.write_text("weig", encoding="utf-8")
+    said = r"checkpoint-8 must be as it was written; received model\.safetensors: 4 of 7 bytes\. Remove .*checkpoint-8,"
+    with pytest.raises(InputError, match=said):
+        latest_complete(tmp_path)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors: none of 7 bytes"):
+        latest_complete(tmp_path)
+    weights.write_text("weights", encoding="utf-8")
+    assert latest_complete(tmp_path) == second
+    (second / "complete").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="complete must be as it was written"):
+        latest_complete(tmp_path)
+    shutil.rmtree(second)
+    assert latest_complete(tmp_path) == first
+
+
+def test_what_the_trainer_did_not_write_is_left_alone(tmp_path: Path) -> None:
+    kept = checkpoint(tmp_path, 4)
+    (tmp_path / "checkpoint-9").write_text("a file", encoding="utf-8")
+    checkpoint(tmp_path, 0).rename(tmp_path / "checkpoint-mine")
+    assert latest_complete(tmp_path) == kept
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4", "checkpoint-9", "checkpoint-mine"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"recipe": "a", "libraries": [1]}', '{"recipe": 1, "recipe": 2}'])
+def test_an_identity_that_is_none_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "identity.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"identity\.json must be as it was written"):
+        require_same(tmp_path, IDENTITY)
 
 
 IDENTITY = Identity({"recipe": "a", "teachers": {"sums": "b", "tales": "c"}, "data": {"train": "d"}})

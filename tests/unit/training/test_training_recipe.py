@@ -120,6 +120,9 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"scheme": {"floor": -0.1}}, "'scheme.floor'"),
         ({"scheme": {"budget": float("nan")}}, "'scheme.budget"),
         ({"train": {"learning_rate": float("inf")}}, "'train.learning_rate'"),
+        ({"train": {"seed": -1}}, "'train.seed'"),
+        ({"train": {"seed": 2**32}}, "'train.seed'"),  # PyTorch takes it, NumPy does not
+        ({"train": {"threads": 100_000}}, "'train.threads'"),  # PyTorch ended the process
         ({"loss": {"pool": "linera"}}, "'linear'"),
         ({"monitor": {"on_violation": "ignore"}}, "'raise', 'repair' or 'record'"),
     ],
@@ -146,6 +149,35 @@ def test_a_file_that_cannot_be_read_as_a_recipe(tmp_path: Path) -> None:
         load_recipe(path)
     path.write_text(yaml.safe_dump(LEAST), encoding="utf-8")
     assert load_recipe(path) == parse_recipe(LEAST)
+
+
+TWICE = [
+    ("train: {steps: 3}\ntrain: {steps: 4}\n", "key 'train' is there twice"),
+    ("scheme:\n  floor: 0.1\n  cap: 0.9\n  floor: 0.2\n", "key 'floor' is there twice"),
+    ("[" * 5000 + "]" * 5000, "recursion"),
+    ("name: 1" + "0" * 5000, "4300 digits"),
+    ("name: 2020-13-45", "month must be"),
+]
+
+
+@pytest.mark.parametrize(("text", "part"), TWICE, ids=[part for _, part in TWICE])
+def test_what_yaml_would_make_less_of_or_fail_at_is_one_line(text: str, part: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"must be YAML; received .*{part}") as raised:
+        load_recipe(tmp_path / "r.yaml")
+    assert len(str(raised.value)) < 600
+
+
+def test_keys_of_yaml_may_be_merged_and_given_anew(tmp_path: Path) -> None:
+    merging = "a: &a {steps: 3, seed: 1}\ntrain: {<<: *a, steps: 4}\n"
+    (tmp_path / "r.yaml").write_text(merging, encoding="utf-8-sig")
+    with pytest.raises(InputError, match="unknown key 'a'") as raised:
+        load_recipe(tmp_path / "r.yaml")
+    assert "'train" not in str(raised.value)
+
+
+def test_a_value_that_fills_pages_is_cut_short() -> None:
+    assert len(problem(merged(LEAST, {"train": {"steps": [["x" * 100] * 1000] * 1000}}))) < 1000
 
 
 def test_the_digest_changes_if_and_only_if_the_content_does() -> None:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import Clock, TimeUp
 from trivium.certification.question import DType
-from trivium.errors import RuleError
+from trivium.errors import RuleError, words_of
 from trivium.weighting.base import Operator, RawRule, program_of
 from trivium.weighting.program import Opaque, Program
 
@@ -221,7 +221,7 @@ class _Precision(TorchDispatchMode):
 
 def one_line(error: Exception) -> str:
     """The exception's type and the first line of what it says."""
-    said = str(error).strip().splitlines()
+    said = words_of(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0][:160]}" if said else type(error).__name__
 
 

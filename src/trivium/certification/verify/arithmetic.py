@@ -12,6 +12,7 @@ from trivium.certification.verify.bounds import (
     Bounds,
     Unsupported,
     aligned,
+    aside,
     chained,
     inherited,
     number,
@@ -77,13 +78,14 @@ def _sum(x: Bounds, y: Bounds, sign: int) -> Bounds:
     for one, other in ((x, y), (y, x)):
         if one.extreme is not None and other.constant and other.width == 1 and (sign > 0 or one is x):
             made.offset = (one, other if sign > 0 else negative(other))
-    _common(made, x, y, sign, rounding)
+    with aside():
+        _common(made, x, y, sign, rounding)
     if positive:
         made.logarithm = once(lambda: _log_of_sum(x, y, made))
     if sign > 0:
         mixed = _mixed(x, y)
         made.dominant = _mixed(y, x) if mixed is None else mixed
-    return made if x.constant or y.constant else made.tightened()
+    return (made if x.constant or y.constant else made.tightened()).computed("a sum")
 
 
 def _common(made: Bounds, x: Bounds, y: Bounds, sign: int, rounding: Tensor) -> None:
@@ -166,12 +168,13 @@ def multiply(x: Bounds, y: Bounds) -> Bounds:
     made.nonnegative = x.nonnegative and y.nonnegative
     made.relative = _relative(made, x, y)
     if y.constant and y.width == 1 and x.modulo is not None:
-        made.modulo = multiply(x.modulo, y).rounded(rounding)
+        with aside():
+            made.modulo = multiply(x.modulo, y).rounded(rounding)
     made.total = _total_of_product(x, y, made.width, rounding)
     _keep_scores(made, x, y, divided=False)
     if y.constant and y.width == 1 and bool((y.lo > 0).all()):
         made.dominant = x.dominant
-    return made if x.constant or y.constant else made.tightened()
+    return (made if x.constant or y.constant else made.tightened()).computed("a product")
 
 
 def _relative(made: Bounds, x: Bounds, y: Bounds) -> Tensor:
@@ -253,12 +256,13 @@ def _quotient(x: Bounds, y: Bounds, shape: tuple[int, ...]) -> Bounds:
     made.relative = _relative(made, x, y)
     if y.constant and y.width == 1:
         if x.modulo is not None:
-            made.modulo = _quotient(x.modulo, y, x.modulo.shape).rounded(rounding)
+            with aside():
+                made.modulo = _quotient(x.modulo, y, x.modulo.shape).rounded(rounding)
         exact = x.total if x.width > 1 else x.form
         if exact is not None and float(y.lo) == float(y.hi) != 0:
             moved = float((magnitude(wide).sum(-1) * (y.error / mignitude(y.wide_box)).sum()).max())
             made.total = exact.scaled(_plain(1 / float(y.lo)), moved).rounded(_over(rounding, made.width))
-    return made if x.constant or y.constant else made.tightened()
+    return (made if x.constant or y.constant else made.tightened()).computed("a quotient")
 
 
 def lerp(start: Bounds, end: Bounds, weight: Bounds) -> Bounds:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from trivium.certification.verify.totals import Total
 Shape = tuple[int, ...]
 #: Numbers of one tensor of a row that depends on features, at most.
 ENTRIES = 4096
+_ASIDE: ContextVar[bool] = ContextVar("aside", default=False)
 
 
 class Unsupported(Exception):
@@ -242,21 +245,47 @@ class Bounds:
         beyond = ~((low >= smallest(self.dtype)) & (high <= largest(self.dtype))).all(dim=-1)
         self.run.mark(beyond, f"{name} may overflow or be undefined")
 
+    def computed(self, name: str) -> Bounds:
+        """Itself, a number on the way to a result, checked: a sum that overflows makes a mean that does not show it.
+
+        What is made in :func:`aside` is not computed by the graph.
+        """
+        if not _ASIDE.get():
+            self.check(name)
+        return self
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """While relations are made of quantities that the graph does not compute: whether they overflow is no matter."""
+    before = _ASIDE.set(True)
+    try:
+        yield
+    finally:
+        _ASIDE.reset(before)
+
 
 def _nothing() -> Interval | None:
     return None
 
 
 def once(make: Callable[[], Bounds]) -> Callable[[], Bounds]:
-    """The same, made at its first use."""
-    return functools.cache(make)
+    """The same, made at its first use, :func:`aside`."""
+
+    @functools.cache
+    def made() -> Bounds:
+        with aside():
+            return make()
+
+    return made
 
 
 def number(run: Run, value: float | Tensor, dtype: torch.dtype) -> Bounds:
     """A constant as Bounds: the real number that the graph names, with what writing it in ``dtype`` changes.
 
     Raises:
-        Unsupported: one that is not finite, or a tensor of more than :data:`ENTRIES` numbers or of another kind.
+        Unsupported: one that is not finite, a whole number that the format does not hold (torch wraps it), or a tensor
+            of more than :data:`ENTRIES` numbers or of another kind.
     """
     tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
     if tensor.dtype not in KINDS:
@@ -266,6 +295,10 @@ def number(run: Run, value: float | Tensor, dtype: torch.dtype) -> Bounds:
     exact = torch.tensor([[value]], dtype=torch.float64) if not isinstance(value, Tensor) else _exact(tensor)
     if not bool(exact.isfinite().all()):
         raise Unsupported("a constant that is not finite")
+    if dtype not in FLOATS and not bool(((exact >= smallest(dtype)) & (exact <= largest(dtype))).all()):
+        raise Unsupported(f"a number that {str(dtype).removeprefix('torch.')} does not hold")
+    if isinstance(value, int) and abs(value) > 2**53:
+        raise Unsupported("a whole number beyond 2^53")
     if dtype in FLOATS:
         error = (exact.to(dtype).to(torch.float64) - exact).abs()
     elif bool((exact == exact.round()).all()):

@@ -145,6 +145,7 @@ def _lerp(call: Call, x: Any, end: Any, weight: Any) -> Bounds:
 def _add_product(call: Call, x: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Bounds:
     x, tensor1, tensor2 = (call.lift(part) for part in (x, tensor1, tensor2))
     needs_float(x, call.name)
+    multiply(tensor1, tensor2)  # which may come first, and overflow
     return add(x, multiply(_scaled(call, tensor1, value), tensor2))
 
 
@@ -152,6 +153,7 @@ def _add_product(call: Call, x: Any, tensor1: Any, tensor2: Any, value: Any = 1)
 def _add_quotient(call: Call, x: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Bounds:
     x, tensor1, tensor2 = (call.lift(part) for part in (x, tensor1, tensor2))
     needs_float(x, call.name)
+    divide(tensor1, tensor2)  # which may come first, and overflow
     return add(x, divide(_scaled(call, tensor1, value), tensor2))
 
 

@@ -174,7 +174,7 @@ def square(x: Bounds) -> Bounds:
     made = unary(x, square_of, lambda box: (lower(2 * box[0]), upper(2 * box[1])), units=1)
     of_power(made, x, 2.0, 1.0)
     made.nonnegative = True
-    return made
+    return made.computed("a square")
 
 
 def absolute(x: Bounds) -> Bounds:
@@ -309,6 +309,9 @@ def power(x: Bounds, p: float) -> Bounds:
     if p == 0.5:
         return sqrt(x)
     whole, even = p == round(p), p % 2 == 0
+    written = float(torch.tensor(p, dtype=torch.float64).to(x.dtype))
+    if not math.isfinite(written) or (whole and written != p):
+        raise Unsupported(f"power {p:g}, which {str(x.dtype).removeprefix('torch.')} does not hold")
     if not whole:
         needs(x, 0.0, f"power {p:g}", strict=False)
 
@@ -329,9 +332,27 @@ def power(x: Bounds, p: float) -> Bounds:
     units = LIBRARY + 4 * abs(p) if whole else LIBRARY
     made = unary(x, lambda box: ranged(box, p, whole and even), slope, units=units)
     of_power(made, x, p, units)
+    if written != p:
+        _of_exponent(made, x, p, written)
     made.scores = once(lambda: scaled(scores_of(x), p))
     made.nonnegative = x.nonnegative or (whole and even)
     return made
+
+
+def _of_exponent(made: Bounds, x: Bounds, p: float, written: float) -> None:
+    """Adds what an exponent p > 0 that is written down as another changes, of x^p and of its log.
+
+    Below one |x^p − x^q| is at most |p − q|/min(p, q), the largest of x^m·(1 − x^d) being d/(m + d) or less; above one
+    it is at most x^p·(e^{|p − q|·log x} − 1).
+    """
+    low, high = x.wide_box
+    off = abs(p - written) * (1 + 1e-9)
+    above = magnitude(made.wide_box) * torch.expm1(off * high.clamp_min(1.0).log())
+    below = torch.where(low < 1, off / min(p, written), 0.0)
+    made.error = (made.error + torch.maximum(above, below) * (1 + 1e-9)).expand(-1, made.width)
+    if made.relative is not None:
+        logs = torch.maximum(low.clamp_min(0.0).log().abs(), high.clamp_min(0.0).log().abs())
+        made.relative = made.relative + off * logs
 
 
 def power_of(x: Bounds, base: float) -> Bounds:
@@ -346,8 +367,12 @@ def power_of(x: Bounds, base: float) -> Bounds:
         return _exp(iv.mul(box, factor))
 
     made = unary(x, value, lambda box: iv.mul(factor, value(box)))
-    off = float((torch.tensor(base).to(x.dtype).double() - base).abs()) / base
-    made.error = made.error + magnitude(made.wide_box) * magnitude(x.wide_box) * off * 1.1
+    written = float(torch.tensor(base, dtype=torch.float64).to(x.dtype))
+    if not 0 < written < math.inf:
+        raise Unsupported(f"a power of {base:g}, which {str(x.dtype).removeprefix('torch.')} does not hold")
+    off = abs(math.log1p((written - base) / base)) * (1 + 1e-9)  # b′ˣ = bˣ·e^{x·log(b′/b)}
+    moved = magnitude(made.wide_box) * torch.expm1(magnitude(x.wide_box) * off) * (1 + 1e-9)
+    made.error = (made.error + moved).nan_to_num(nan=math.inf).expand(-1, made.width)
     made.nonnegative = True
     if base != 1:
         made.scores = once(lambda: scaled(x, math.log(base)))

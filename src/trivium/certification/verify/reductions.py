@@ -16,7 +16,7 @@ from trivium.certification.verify.casts import cast, unknown
 from trivium.certification.verify.functions import absolute, sqrt, square
 from trivium.certification.verify.interval import Interval, lower, magnitude, upper
 from trivium.certification.verify.normalization import along, grouped, wrapped
-from trivium.certification.verify.rounding import own, unit
+from trivium.certification.verify.rounding import largest, own, unit, vanishing
 from trivium.certification.verify.table import Call, entry, needs_float, needs_number
 
 _ATEN = torch.ops.aten
@@ -35,6 +35,8 @@ def linear_map(x: Bounds, matrix: Tensor, shape: tuple[int, ...], unit: float | 
     if unit is not None and x.dtype is torch.float32:
         rounding = rounding + 2 * unit * reach
     made.error = x.error @ matrix.abs() * (1 + 1e-9) + rounding
+    if x.floating:  # whole numbers wrap, and what they come to at the end is right
+        x.run.mark(~(reach + rounding <= largest(x.dtype)).all(dim=-1), "a sum may overflow on its way")
     made.nonnegative = x.nonnegative and bool((matrix >= 0).all())
     return made if x.constant else made.tightened()
 
@@ -335,7 +337,13 @@ def _prod(call: Call, x: Any, dim: int, keepdim: bool = False, dtype: Any = None
 
 
 def _product(x: Bounds) -> Bounds:
+    """In any order: what underflows on the way may be made large again by the other factors."""
     made = select(x, torch.tensor([0]), (1,))
     for place in range(1, x.width):
         made = multiply(made, select(x, torch.tensor([place]), (1,)))
-    return made
+    if not x.floating:
+        return made
+    reach = magnitude(x.wide_box).clamp_min(1.0).prod(-1, keepdim=True) * (1 + x.width * 1e-9)
+    x.run.mark(~(reach <= largest(x.dtype)).all(dim=-1), "a product may overflow on its way")
+    more = x.width * (vanishing(x.dtype) * reach + own(x.dtype, magnitude(made.wide_box)))
+    return made.rounded(more)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium.certification.verify import interval as iv
 from trivium.certification.verify.arithmetic import subtract
-from trivium.certification.verify.bounds import Bounds, Unsupported, aligned
+from trivium.certification.verify.bounds import Bounds, Unsupported, aligned, aside
 from trivium.certification.verify.casts import cast, decided, is_not_zero, unknown
 from trivium.certification.verify.interval import Interval
 from trivium.certification.verify.table import Call, entry, promoted
@@ -63,7 +63,8 @@ def _extreme(x: Bounds, y: Bounds, largest: bool) -> Bounds:
         # max(x, max x − B), or max(x − max x, −B), and the like with min: monotone and commuting with shifts (T6).
         if other.offset is not None and other.offset[0].extreme == (one.number, largest):
             top, budget = other.offset
-            made.modulo = _extreme(subtract(one, top), budget, largest).rounded(other.error)
+            with aside():
+                made.modulo = _extreme(subtract(one, top), budget, largest).rounded(other.error)
         elif one.lead is not None and other.constant and other.width == 1:
             made.limited = one.lead
     return made
@@ -72,7 +73,12 @@ def _extreme(x: Bounds, y: Bounds, largest: bool) -> Bounds:
 def clamp(x: Bounds, low: Bounds | None, high: Bounds | None) -> Bounds:
     """min(max(x, low), high)."""
     x = x if low is None else larger(x, low)
-    return x if high is None else smaller(x, high)
+    made = x if high is None else smaller(x, high)
+    if low is not None and high is not None:  # real or rounded, it lies between them
+        (least, lowest), (highest, most) = low.wide_box, high.wide_box
+        span = torch.where((made.error > 0) & (lowest <= highest), (most - least) * (1 + 1e-9), math.inf)
+        made.error = torch.minimum(made.error, span)
+    return made
 
 
 def greater(x: Bounds, y: Bounds, strict: bool) -> Bounds:
@@ -94,9 +100,10 @@ def equal(x: Bounds, y: Bounds) -> Bounds:
     made = decided(true, false, (x, y))
     for index, among in ((x, y), (y, x)):
         if index.width == 1 and among.constant and not index.floating and not among.floating:
-            values = [int(value) for value in among.lo[0].tolist()]
-            reach = range(math.floor(float(index.lo.min())), math.ceil(float(index.hi.max())) + 1)
-            if len(set(values)) == len(values) and set(reach) <= set(values):
+            values = {int(value) for value in among.lo[0].tolist()}
+            least, most = float(index.lo.min()), float(index.hi.max())
+            few = len(values) == among.width and most - least < len(values)
+            if few and set(range(math.floor(least), math.ceil(most) + 1)) <= values:
                 made.total = Total(1.0)
     return made
 

@@ -14,6 +14,7 @@ from trivium.certification.verify.goals import ROUNDING, Goal, goals
 from trivium.certification.verify.interpreter import Reading
 from trivium.certification.verify.rounding import FLOATS
 from trivium.certification.verify.search import Outcome, Search
+from trivium.errors import words_of
 from trivium.scheme.words import least, most
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.weighting.base import Operator, UserRule
@@ -81,7 +82,7 @@ def verify(
     except Unsupported as refusal:
         return _refused(question, str(refusal))
     except (RuntimeError, IndexError, OverflowError, MemoryError) as error:  # shapes that no operation foresaw
-        return _refused(question, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return _refused(question, f"{type(error).__name__}: {' '.join(words_of(error).split())}")
     return {axiom: found[axiom] for axiom in question.axioms}
 
 

@@ -23,11 +23,11 @@ from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.huggingface import load_tokenizer
 from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
 from trivium.teachers.vocabulary import vocabulary_size
-from trivium.training.configs import fresh_config
+from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.learner import Learner
 from trivium.training.names import require_model_or_config, resolve
 from trivium.training.recipe import Recipe, TeacherSection
-from trivium.weighting.loading import load_object
+from trivium.weighting.loading import load_object, undisturbed
 
 
 def label_space(recipe: Recipe) -> LabelSpace:
@@ -77,8 +77,10 @@ def build_classifiers(
     for section, served in zip(recipe.teachers, serves(recipe, space).T, strict=True):
         who, gives, tasks = f"teacher {section.name!r}", section.gives, tuple(served.nonzero().flatten().tolist())
         classes = [name for task in tasks for name in names[task]]
-        model, identity, known = _teacher(section, classes, recipe, base, who)
-        columns, note = match_classes(model, classes, who, lacking=gives == "probabilities")
+        # Its attributes too are a user's code: what it says of its classes or its fingerprint may raise anything.
+        with calling(f"{who} must be such as a teacher is", "Look at it in Python."):
+            model, identity, known = _teacher(section, classes, recipe, base, who)
+            columns, note = match_classes(model, classes, who, lacking=gives == "probabilities")
         if note is not None:
             say(note)
         said = {"gives": gives, "smoothing": section.smoothing, "serves": served.tolist(), "columns": columns}
@@ -169,7 +171,18 @@ def _ask(
     if isinstance(model, TransformersClassifier) and texts:
         with asked(model):
             model.settle(list(zip(*texts, strict=True))[:4] if len(texts) == 2 else texts[0][:4], who, say)
-    answers = require_own_answers(ask, rows, model, who)
+
+    def watched(given: Inputs) -> Tensor:
+        before, answer = given.digest(), ask(given)
+        require(
+            given.to("cpu").digest() == before,
+            f"{who} must leave its inputs as they are",
+            "a batch that it changed in place",
+            "Let it work on a copy: others read the same rows.",
+        )
+        return answer
+
+    answers = require_own_answers(watched, rows, model, who)
     for task in heads.serves:
         mine, classes = (rows.task == task).to(answers.device), (heads.task_of_class == task).to(answers.device)
         require_meaning([answers[mine][:, classes]], probabilities, who, say)
@@ -187,7 +200,7 @@ def made(reference: str, base: Path) -> Any:
         return found
     if needs:
         return found
-    with calling(f"{reference} must make a model", "Call it in Python to see."):
+    with calling(f"{reference} must make a model", "Call it in Python to see."), undisturbed():
         return found()
 
 
@@ -250,7 +263,8 @@ def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Lea
         inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
         if inner.tokenizer is not None:
             padded(inner.tokenizer, inner.model, aligned=True)
-    columns, note = match_classes(inner, classes, "the student")
+    with calling("the student must say which classes it has, or nothing of them", "Look at it in Python."):
+        columns, note = match_classes(inner, classes, "the student")
     if note is not None:
         say(note)
     return Learner(inner, Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)).train()
@@ -310,5 +324,5 @@ def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassi
     if config.model_type in images:
         factory = transformers.AutoModelForImageClassification
     require_one_distribution(config, classes, "the student")
-    model = factory.from_config(config)  # type: ignore[attr-defined]
+    model = fresh_model(factory, config)
     return TransformersClassifier(model, tokenizer and padded(tokenizer, model, aligned=True), recipe.data.window)

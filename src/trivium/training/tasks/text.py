@@ -19,7 +19,7 @@ from trivium.teachers.admission import Say, admit_language_model, trim_vocabular
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.teachers.live import LogitSource
 from trivium.teachers.vocabulary import require_every_id, vocabulary_size
-from trivium.training.configs import fresh_config
+from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.evaluate import nats, teacher_nats, validation_losses
 from trivium.training.names import require_model_or_config, resolve
 from trivium.training.recipe import Recipe
@@ -128,7 +128,7 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path(), say: Say 
         sized = {"vocab_size": vocabulary_size(tokenizer), **special}
         config = fresh_config(dict(section.config or {}), causal, "writes text", sized)
         torch.manual_seed(recipe.train.seed)
-        student = AutoModelForCausalLM.from_config(config)
+        student = fresh_model(AutoModelForCausalLM, config)
     trim_vocabulary(student, tokenizer, say)
     admit_language_model(student, tokenizer, recipe.data.window, "the student", say)
     return student.train()
