@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from trivium.certification import add_run, certify
+from trivium.certification.certificate import Certificate
 from trivium.cli.console import console
-from trivium.cli.subject import resolve
+from trivium.cli.subject import of_recipe, resolve
 from trivium.cli.table import show
 from trivium.report import accuracy_table, write_report
 from trivium.training.build import build_scheme
@@ -16,19 +17,16 @@ from trivium.training.run import Workshop
 from trivium.training.sample import write_sample
 
 
-def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source: str) -> bool:
-    """Write them and print the axiom table.
+def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source: str | None) -> Certificate:
+    """Write them.
 
     Args:
         recipe, base: the recipe as run and the folder its paths count from.
         workshop: the run's teachers and rows.
         folder: the run's folder, which holds its student.
-        source: the recipe's file as the certificate names it.
-
-    Returns:
-        Whether the certificate has a violation.
+        source: the recipe's file as the certificate names it; None of one that was made in Python.
     """
-    subject = resolve(source)
+    subject = of_recipe(recipe, base) if source is None else resolve(source)
     question = subject.claims(len(subject.teachers), subject.teachers)
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
@@ -37,7 +35,11 @@ def finish(recipe: Recipe, base: Path, workshop: Workshop, folder: Path, source:
         student = workshop.task.load(recipe, base, folder / "student")
         write_sample(build_scheme(recipe, base), workshop, student, folder / "sample.json")
     write_report(folder)
+    return certificate
+
+
+def show_finished(certificate: Certificate, folder: Path) -> None:
+    """Print the axiom table, and that of accuracies where the run has one."""
     show(certificate, console(), derivation=False)
     if (found := folder / "accuracy.json").is_file():
         console().print(accuracy_table(json.loads(found.read_text(encoding="utf-8"))))
-    return bool(certificate.violated)
