@@ -1,21 +1,30 @@
 """Trivium: several teachers, one student, and a certificate for the weights.
 
+Three ways in. Attach weighted teachers to a loop of your own: :func:`compose` a scheme, give it to a ``Distiller`` or
+to a ``DistillationTrainer``. Compare rules: ``distill`` a recipe. Show evidence: ``certify`` a rule or a scheme.
+
 The rooms, in the order in which the data flows:
 
 =====================  ===========================================================================
-``trivium.teachers``   where distributions come from: Hugging Face folders, cached or live
+``trivium.teachers``   where distributions come from: modules, folders, hub ids, caches
 ``trivium.weighting``  rules at the token, task and context scale; :func:`rule` makes one of yours
 ``trivium.scheme``     rules composed: product, strength, influence budget, conforming projection
 ``trivium.aggregation`` weighted distributions pooled into one target
 ``trivium.losses``     from target to student, streamed
-``trivium.training``   recipe, step, trainer, monitor
+``trivium.training``   distiller, step, trainer, monitor, recipe
 ``trivium.report``     one page that shows it all
 =====================  ===========================================================================
 
-Beside them: ``trivium.axioms`` (what must hold), ``trivium.simplex`` (the geometry of weights) and
-``trivium.certification`` (what is guaranteed, and how surely).
+Beside them: ``trivium.axioms`` (what must hold), ``trivium.simplex`` (the geometry of weights),
+``trivium.certification`` (what is guaranteed, and how surely) and ``trivium.rules`` (every rule, pool and wrapper).
+
+Names that need transformers or pydantic are imported when they are first used, so that ``import trivium`` stays light.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from trivium import rules
 from trivium.aggregation import POOLS
 from trivium.axioms import AXIOMS
 from trivium.errors import TriviumError
@@ -37,27 +46,79 @@ from trivium.weighting import (
     rule,
 )
 
+if TYPE_CHECKING:
+    from trivium.certification import Certificate, certify
+    from trivium.cli.whole import Distilled, distill
+    from trivium.teachers.panel import InBatch
+    from trivium.training.distiller import Distiller
+    from trivium.training.recipe import LossSection as Loss
+    from trivium.training.recipe import Recipe, load_recipe
+    from trivium.training.step import StepOutput
+    from trivium.training.trainer import DistillationTrainer
+
 __version__ = "0.1.0"
+
+#: Where each name that is imported on first use lives, and what it is called there.
+_LATER = {
+    "Certificate": ("trivium.certification", "Certificate"),
+    "DistillationTrainer": ("trivium.training.trainer", "DistillationTrainer"),
+    "Distilled": ("trivium.cli.whole", "Distilled"),
+    "Distiller": ("trivium.training.distiller", "Distiller"),
+    "InBatch": ("trivium.teachers.panel", "InBatch"),
+    "Loss": ("trivium.training.recipe", "LossSection"),
+    "Recipe": ("trivium.training.recipe", "Recipe"),
+    "StepOutput": ("trivium.training.step", "StepOutput"),
+    "certify": ("trivium.certification", "certify"),
+    "distill": ("trivium.cli.whole", "distill"),
+    "load_recipe": ("trivium.training.recipe", "load_recipe"),
+}
 
 __all__ = [
     "AXIOMS",
     "POOLS",
     "RULES",
+    "Certificate",
     "ConformingSet",
     "Disagreement",
+    "DistillationTrainer",
+    "Distilled",
+    "Distiller",
     "DomainMap",
     "Entropy",
     "Gap",
+    "InBatch",
+    "Loss",
     "Margin",
     "Order",
     "PrefixPosterior",
+    "Recipe",
     "Scheme",
     "Skill",
     "Static",
+    "StepOutput",
     "TriviumError",
     "__version__",
+    "certify",
     "compose",
     "conforming_projection",
+    "distill",
     "distillation_loss",
+    "load_recipe",
     "rule",
+    "rules",
 ]
+
+if not TYPE_CHECKING:  # a checker that saw it would take every name for one that exists
+
+    def __getattr__(name: str) -> object:
+        """The names of ``_LATER``, imported once."""
+        if name not in _LATER:
+            raise AttributeError(f"module 'trivium' has no attribute {name!r}")
+        room, own = _LATER[name]
+        found = vars(import_module(room))[own]
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

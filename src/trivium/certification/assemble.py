@@ -6,7 +6,7 @@ import dataclasses
 import math
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,6 +14,7 @@ import torch
 
 from trivium.axioms import FunctionOfItsRow, ParetoCompatibility
 from trivium.certification.around import derive_around, verified_around
+from trivium.certification.ask import ask
 from trivium.certification.calculus import derive, known
 from trivium.certification.certificate import SCHEMA, Bounds, Certificate, Interval, Versions
 from trivium.certification.decisions import Decision, decide
@@ -42,8 +43,17 @@ _LEAST = 5.0
 @typed()
 def certify(
     operator: Operator,
-    question: Question,
+    question: Question | None = None,
     *,
+    num_teachers: int | None = None,
+    names: Sequence[str] = (),
+    floor: float | None = None,
+    cap: float | None = None,
+    influence: float | None = None,
+    lipschitz: float | None = None,
+    order: str | None = None,
+    margin: float = 0.0,
+    pareto: bool = False,
     seconds: float = 5.0,
     seed: int = 0,
     source: FileSource | BuiltInSource | RecipeSource | ObjectSource | None = None,
@@ -61,7 +71,13 @@ def certify(
 
     Args:
         operator: a rule, a scheme or any composition.
-        question: the axioms asked and their parameters.
+        question: the axioms asked and their parameters, ready made; else it is made of the next arguments, and an
+            axiom about which they say nothing is asked as the operator claims it.
+        num_teachers, names: how many, and what they are called; a scheme says so itself.
+        floor, cap, influence: bounds on weights, and on log(max w / min w) in nats (W-B).
+        lipschitz: nats a unit of the features (W-R).
+        order, margin: safest first, ``"a > b = c"``, with nats between two tiers (W-S).
+        pareto: whether no teacher's loss may rise to first order (W-C).
         seconds: for the search, about, and as many again for bounding.
         seed: of the search.
         source: where the operator came from; by default what the object itself tells.
@@ -69,13 +85,28 @@ def certify(
 
     Raises:
         RuleError: the operator raises or exits, or returns something of another shape or that is no real number.
-        InputError: a leaf that cannot weight this number of teachers.
+        InputError: a leaf that cannot weight this number of teachers; a question that cannot be asked.
 
     >>> from trivium.weighting.token.margin import Margin
-    >>> certificate = certify(Margin(), Question(2, floor=0.2), seconds=0.2)
+    >>> certificate = certify(Margin(), num_teachers=2, floor=0.2, seconds=0.2)
     >>> [finding.verdict for finding in certificate.findings]
     ['PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
+    if question is None:
+        known = operator.teachers if isinstance(operator, Scheme) else ()
+        question = ask(
+            lambda count, labels: claims(operator, count, labels),
+            known,
+            teachers=num_teachers,
+            names=names,
+            floor=floor,
+            cap=cap,
+            influence=influence,
+            lipschitz=lipschitz,
+            order=order,
+            margin=margin,
+            pareto=pareto,
+        )
     require(0.0 <= seconds < math.inf, "the seconds of a search must be a number ≥ 0", seconds, "5 is the default.")
     try:
         return _certified(operator, question, seconds, seed, source, name)

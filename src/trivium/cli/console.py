@@ -25,10 +25,18 @@ ASCII = {
 _MARKS = {"<super>": "^", "<sub>": "_", "<fraction>": ""}
 
 
+class _Screen(Console):
+    """A console that leaves a pipe which nobody reads to :mod:`trivium.cli.ending`."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was raised: Rich would end the program with exit code 1, which means a violation."""
+        raise  # Rich calls this where it has caught a BrokenPipeError
+
+
 def console() -> Console:
     """The terminal at its own width; a file or pipe, which has none, at one that no table is cut to."""
-    here = Console()
-    return here if here.is_terminal else Console(width=max(here.width, _WIDTH_OF_A_LOG))
+    here = _Screen()
+    return here if here.is_terminal else _Screen(width=max(here.width, _WIDTH_OF_A_LOG))
 
 
 def print_in_any_encoding() -> None:

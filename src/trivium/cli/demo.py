@@ -40,7 +40,7 @@ def demo(
     from trivium.cli.console import console as wide
     from trivium.cli.data import show_data
     from trivium.cli.ending import work_in
-    from trivium.cli.finish import finish
+    from trivium.cli.finish import finish, show_finished
     from trivium.cli.progress import shown
     from trivium.cli.subject import resolve
     from trivium.errors import require
@@ -81,14 +81,15 @@ def demo(
     content = comparison(measured, rows, _LABELS, _PAIRS, _NOTE)
     copy_full_run(out)
     write_json(out / "comparison.json", content)
-    violated = finish(full, workshop, out, resolve(str(out / "recipe.yaml")))
+    certificate = finish(full, workshop, out, resolve(str(out / "recipe.yaml")))
+    show_finished(certificate, out)
     console.print(comparison_table(content), difference_table(content))
     shutil.rmtree(cache)
     for name in _LABELS:
         for checkpoint in (out / name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
-    raise typer.Exit(1 if violated else 0)
+    raise typer.Exit(1 if certificate.violated else 0)
 
 
 def copy_full_run(out: Path) -> None:

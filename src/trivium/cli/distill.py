@@ -20,33 +20,29 @@ def distill(
     Exit code 0: done. 1: done, and an axiom is violated. 2: bad input, or the monitor stopped the run; checkpoints
     stay. 3: anything else, with the traceback in the run's folder.
     """
+    from trivium.cli import whole
     from trivium.cli.console import console
     from trivium.cli.data import show_data
     from trivium.cli.ending import work_in
-    from trivium.cli.finish import finish
+    from trivium.cli.finish import show_finished
     from trivium.cli.progress import shown
-    from trivium.cli.subject import of_recipe
-    from trivium.training import run
     from trivium.training.checkpoints import refuse_overwrite
-    from trivium.training.processes import is_main
     from trivium.training.recipe import load_recipe
 
-    content = load_recipe(recipe)
-    if seed is not None:
-        content = content.model_copy(update={"train": content.train.model_copy(update={"seed": seed})})
-    folder = out or Path("runs") / content.name
-    base = recipe.parent
-    refuse_overwrite(folder, resume)
+    folder = out or Path("runs") / load_recipe(recipe).name
+    refuse_overwrite(folder, resume)  # before a traceback goes there
     work_in(folder)
-    subject = of_recipe(str(recipe))
     with shown() as progress:
-        cache = base / content.cache.folder if content.cache.folder else folder / "cache"
-        workshop = run.prepare(content, base, cache, progress, resumed=folder if resume else None)
-        if is_main():
-            show_data(workshop.data, console())
-        run.distill(content, workshop, folder, resume=resume, progress=progress)
-    if not is_main():
+        found = whole.distill(
+            recipe,
+            folder,
+            resume=resume,
+            seed=seed,
+            progress=progress,
+            prepared=lambda workshop: show_data(workshop.data, console()),
+        )
+    if found.certificate is None:
         return
-    violated = finish(content, workshop, folder, subject)
+    show_finished(found.certificate, folder)
     typer.echo(f"student, certificate and report: {folder}")
-    raise typer.Exit(1 if violated else 0)
+    raise typer.Exit(1 if found.certificate.violated else 0)

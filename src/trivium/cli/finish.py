@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from trivium.certification import add_run, certify
+from trivium.certification.certificate import Certificate
 from trivium.cli.console import console
 from trivium.cli.subject import Subject
 from trivium.cli.table import show
@@ -15,17 +16,14 @@ from trivium.training.run import Workshop
 from trivium.training.sample import write_sample
 
 
-def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -> bool:
-    """Write them and print the axiom table.
+def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -> Certificate:
+    """Write them.
 
     Args:
         recipe: as run.
         workshop: the run's teachers and rows.
         folder: the run's folder, which holds its student.
-        subject: what the recipe's file stood for when the run began: it may have been edited since for the next one.
-
-    Returns:
-        Whether the certificate has a violation.
+        subject: what the recipe stood for when the run began: its file may have been edited since for the next one.
     """
     question = subject.claims(len(subject.teachers), subject.teachers)
     certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
@@ -35,7 +33,11 @@ def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -
         student = workshop.task.load(recipe, workshop.base, folder / "student")
         write_sample(subject.scheme, workshop, student, folder / "sample.json")
     write_report(folder)
+    return certificate
+
+
+def show_finished(certificate: Certificate, folder: Path) -> None:
+    """Print the axiom table, and that of accuracies where the run has one."""
     show(certificate, console(), derivation=False)
     if (found := folder / "accuracy.json").is_file():
         console().print(accuracy_table(json.loads(found.read_text(encoding="utf-8"))))
-    return bool(certificate.violated)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,6 +28,9 @@ from trivium.store.code import sha256_of
 from trivium.weighting import RULES
 from trivium.weighting.base import Operator
 from trivium.weighting.loading import load_operator
+
+if TYPE_CHECKING:
+    from trivium.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
         return Subject(operator, source, name, operator.teachers if isinstance(operator, Scheme) else ())
     if target.endswith((".yaml", ".yml")):
         require(not options, "a recipe takes no --param", ", ".join(options), "Set them in the recipe.")
-        return of_recipe(target)
+        return of_file(target)
     if target.endswith(".py"):
         raise InputError("a rule in a file must be named", repr(target), f"Write {target}:NAME.")
     return _built_in(target.removeprefix("trivium."), options)
@@ -105,7 +108,7 @@ def reload(source: Source) -> Subject:
         _changed(source.path, source.digest, now)
     for path, sha256 in source.files.items():
         _unchanged(str(Path(source.path).parent / path), sha256)
-    return of_recipe(source.path)
+    return of_file(source.path)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -157,16 +160,22 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
     return {name: number for name, _, number in pairs}
 
 
-def of_recipe(path: str) -> Subject:
+def of_file(path: str) -> Subject:
     """The scheme of a recipe, whatever its file is called."""
-    from trivium.training.build import build_scheme, restricted_cap
     from trivium.training.recipe import load_recipe
 
-    recipe = load_recipe(path)
-    folder = Path(path).parent
+    recipe, folder = load_recipe(path), Path(path).parent
+    found = of_recipe(recipe, folder)
+    source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(found.operator, folder))
+    return dataclasses.replace(found, source=source)
+
+
+def of_recipe(recipe: Recipe, folder: Path) -> Subject:
+    """The scheme of a recipe made in Python, whose relative paths count from ``folder``; no file holds it."""
+    from trivium.training.build import build_scheme, restricted_cap
+
     scheme = build_scheme(recipe, folder)
-    source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(scheme, folder))
-    return Subject(scheme, source, recipe.name, scheme.teachers, restricted_cap(recipe, scheme, folder))
+    return Subject(scheme, source_of(scheme), recipe.name, scheme.teachers, restricted_cap(recipe, scheme, folder))
 
 
 def _unchanged(path: str, sha256: str) -> None:

@@ -8,13 +8,14 @@ from rich.text import Text
 
 from trivium.certification.certificate import Certificate
 from trivium.certification.page import MEANING, PER_ENTRY, rows, run_lines, summary
+from trivium.cli.console import console as made
 
 STYLES = {"PROVED": "bold green", "VERIFIED": "green", "NOT FALSIFIED": "yellow", "VIOLATED": "bold red"}
 
 
 def show(certificate: Certificate, console: Console | None = None, derivation: bool = True) -> None:
     """Formula, table, derivation (unless told to leave it to the report), monitor, and one sentence that sums up."""
-    console = console or Console()
+    console = console or made()
     console.print(Text(certificate.description))
     if certificate.per_entry:
         console.print(Text(PER_ENTRY, style="yellow"), soft_wrap=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from trivium.certification import assemble
+from trivium.certification.ask import ask
 from trivium.certification.certificate import Certificate, parse, read_json
-from trivium.certification.question import Question, default_names
+from trivium.certification.question import Question
 from trivium.certification.recheck import (
     Rechecked,
     checked,
@@ -25,11 +26,7 @@ from trivium.certification.recheck import (
 from trivium.certification.run import add_run, read_run
 from trivium.cli.subject import Subject, reload, resolve
 from trivium.cli.supervise import supervised
-from trivium.errors import InputError, require
-from trivium.simplex.order import Order
-
-#: Beyond, tables of pairs of teachers do not fit the memory.
-_MOST_TEACHERS = 4096
+from trivium.errors import InputError
 
 
 def run(work: str, arguments: Mapping[str, Any], users: str | None, seconds: float) -> Any:
@@ -123,29 +120,19 @@ def question_of(
     pareto: bool,
 ) -> Question:
     """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
-    given = tuple(name.strip() for name in names.split(",")) if names else ()
-    known = subject.teachers or given
-    if teachers is None and not known:
-        raise InputError("the number of teachers must be given", "none", "Add --teachers 3.")
-    count = len(known) if teachers is None else teachers
-    require(count >= 1, "the number of teachers must be at least one", count, "Use --teachers 3.")
-    require(count <= _MOST_TEACHERS, f"the number of teachers must be at most {_MOST_TEACHERS}", count)
-    for source, listed in (("the scheme has", subject.teachers), ("--names gives", given)):
-        fits = not listed or len(listed) == count
-        require(fits, f"--teachers must agree with what {source}", f"{count} and {len(listed)}", "Leave one out.")
-    labels = given or subject.teachers or default_names(count)
-    own = subject.claims(count, labels)
-    bounded = not floor == cap == influence is None
-    return Question(
-        count,
-        labels,
-        floor=floor if bounded else own.floor,
-        cap=cap if bounded else own.cap,
-        influence=influence if bounded else own.influence,
-        lipschitz=own.lipschitz if lipschitz is None else lipschitz,
-        order=own.order if order is None else Order.parse(order, labels),
-        margin=own.margin if order is None and own.order is not None else margin,
-        pareto=pareto or own.pareto,
+    return ask(
+        subject.claims,
+        subject.teachers,
+        teachers=teachers,
+        names=tuple(name.strip() for name in names.split(",")) if names else (),
+        floor=floor,
+        cap=cap,
+        influence=influence,
+        lipschitz=lipschitz,
+        order=order,
+        margin=margin,
+        pareto=pareto,
+        words=("--teachers ", "--names"),
     )
 
 

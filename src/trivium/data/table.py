@@ -20,8 +20,8 @@ class Table(Protocol):
         columns: user features, each [N, K].
         census: what became of each domain's data.
         serving: which teachers serve each row, bool [N, K]; None where all do.
-        inputs: what teachers read: N of anything that is indexed, moved and measured like a tensor [N, T]; what is no
-            tensor has a ``digest()``.
+        inputs: what teachers read: N of anything that is indexed and moved like a tensor; what is none has a
+            ``digest()``.
         size: what losses are reported by, [N]; ``nats_a_unit`` times their sum is a number of ``unit``.
     """
 

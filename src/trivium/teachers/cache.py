@@ -50,6 +50,7 @@ def cached_logits(
     batch: int = 16,
     progress: Progress | None = None,
     limit: float = float("inf"),
+    shape: Sequence[int] | None = None,
 ) -> LogitCache:
     """The cache of these teachers on these rows, computed where it is not on disk yet.
 
@@ -57,12 +58,12 @@ def cached_logits(
 
     Args:
         teachers: K teachers with a common vocabulary of V entries.
-        inputs: token ids [rows, T], or other rows with a length, a shape (rows, T), a ``digest()`` and a tensor's
-            indexing and ``to``.
+        inputs: token ids [rows, T], or other rows with a length, a ``digest()`` and a tensor's indexing and ``to``.
         folder: where the files live. A file's name is a hash of all that its numbers depend on, so a changed teacher or
             text never meets stale ones; an interrupted file is gone on with.
         progress: called with (teacher, rows done, rows).
         limit: bytes that all of it may take.
+        shape: (rows, T); None: that of ``inputs``.
 
     Raises:
         TeacherError: a teacher whose logits are not finite. InputError: no room.
@@ -71,13 +72,20 @@ def cached_logits(
     arrays: list[np.ndarray] = []
     for teacher in teachers:
         left = limit - sum(array.nbytes for array in arrays)
-        arrays.append(stored(folder, _request(teacher, inputs, rows, batch, progress, left)))
+        whole = (*(inputs.shape if shape is None else shape), teacher.vocabulary_size)
+        arrays.append(stored(folder, _request(teacher, inputs, rows, whole, batch, progress, left)))
     return LogitCache(tuple(t.name for t in teachers), tuple(arrays))
 
 
-def _request(teacher: Reader, inputs: Any, rows: str, batch: int, progress: Progress | None, limit: float) -> Request:
-    shape = (*inputs.shape, teacher.vocabulary_size)
-
+def _request(
+    teacher: Reader,
+    inputs: Any,
+    rows: str,
+    shape: tuple[int, ...],
+    batch: int,
+    progress: Progress | None,
+    limit: float,
+) -> Request:
     def compute(start: int, stop: int) -> Tensor:
         return relative(teacher.logits(inputs[start:stop].to(teacher.device)))
 

@@ -150,7 +150,8 @@ def prepare(
         if recipe.cache.enabled and name in cached:
             with main_first():
                 batch = at_once(rows, positions=256)
-                kept = cached_logits(teachers, rows.inputs, cache, batch, _reporter(progress, name), room)
+                told, shape = _reporter(progress, name), rows.labels.shape
+                kept = cached_logits(teachers, rows.inputs, cache, batch, told, room, shape)
             sources[name], room = kept, room - kept.bytes
         else:
             sources[name] = LiveLogits(teachers, rows.inputs)
@@ -192,9 +193,9 @@ def distill(
 
     Returns:
         Held-out nats a row, float64: ``student`` [N], ``teachers`` [N, K] and, where the weights are known before
-        the token they weight, ``mixture`` [N]. Of examples also ``student_correct`` and so on, ones and zeros; what
-        belongs to a teacher that does not serve the row's task is NaN. Also written to ``nats.json``, null for NaN
-        and for the infinite nats of a class without mass.
+        the token they weight, ``mixture`` [N]; then whatever else the task measures, of examples ``student_correct``
+        and so on, ones and zeros. What belongs to a teacher that does not serve the row's task is NaN. Also written to
+        ``nats.json``, null for NaN and for the infinite nats of a class without mass.
 
     Raises:
         InputError: the folder holds another run. AxiomViolation, TeacherError: see

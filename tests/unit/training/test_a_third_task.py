@@ -27,6 +27,7 @@ from trivium.training.tasks import TASKS, Task, register, task_of
 from trivium.training.trace import read_trace
 from trivium.tuning.mixture import MixtureObjective
 from trivium.tuning.space import build_space
+from trivium.weighting.loading import load_object
 
 SOURCE = Path(trivium.__file__).parent
 
@@ -49,7 +50,6 @@ from trivium.training.evaluate import nats_and_correct, teacher_nats, validation
 from trivium.training.learner import Learner
 from trivium.training.tasks.base import Materials, own_features, three
 from trivium.training.tasks.classifiers import admit_classifier, admit_learner, identity_of, made, own_student
-from trivium.weighting.loading import load_object
 
 SPACE = LabelSpace.of({"better": ["first", "second"]})
 HEADS = Heads(SPACE.tasks, SPACE.task_of_class, (0,))
@@ -105,9 +105,8 @@ class Ranking:
         return admit_classifier(asked, inputs, say)
 
     def student(self, recipe, base, rows=None, say=unsaid):
-        load_object(recipe.student.model, base)  # the file draws numbers too
-        torch.manual_seed(recipe.train.seed)
-        learner = Learner(Scores(own_student(recipe.student.model, base)), HEADS).train()
+        scorer = own_student(recipe.student.model, base, recipe.train.seed)
+        learner = Learner(Scores(scorer), HEADS).train()
         return learner if rows is None else admit_learner(learner, rows.inputs, say)
 
     def load(self, recipe, base, folder):
@@ -132,6 +131,9 @@ MODELS = """
 import torch
 
 
+MADE = []
+
+
 def letters(texts):
     found = torch.zeros(len(texts), 96)
     for row, text in enumerate(texts):
@@ -144,6 +146,7 @@ def letters(texts):
 class Reader(torch.nn.Module):
     def __init__(self):
         super().__init__()
+        MADE.append(type(self))
         self.body, self.drop, self.head = torch.nn.Linear(96, 8), torch.nn.Dropout(0.1), torch.nn.Linear(8, 1)
 
     def forward(self, texts):
@@ -299,6 +302,28 @@ def test_a_resumed_run_is_the_uninterrupted_one(folder: Path, recipe: Recipe, ru
     whole, cut = weights_of(run / "student"), weights_of(tmp_path / "cut" / "student")
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_run_takes_the_student_that_was_looked_at_and_the_next_makes_its_own(
+    folder: Path, recipe: Recipe, run: Path, tmp_path: Path
+) -> None:
+    made = load_object("models.py:MADE", folder)
+    made.clear()
+    shop = prepare(recipe, folder, folder / "cache")
+    distill(recipe, shop, tmp_path / "first")
+    assert len(made) == 1
+    distill(recipe, shop, tmp_path / "second")
+    assert len(made) == 2
+    seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 1})})
+    shop = prepare(recipe, folder, folder / "cache")
+    distill(seeded, shop, tmp_path / "other")  # not the run that was prepared
+    found = [weights_of(folder / "student") for folder in (run, tmp_path / "first", tmp_path / "second")]
+    for name, values in found[0].items():
+        assert torch.equal(found[1][name], values)
+        assert torch.equal(found[2][name], values)
+    assert not torch.equal(
+        weights_of(tmp_path / "other" / "student")["scorer.body.weight"], found[0]["scorer.body.weight"]
+    )
 
 
 def test_its_file_belongs_to_the_identity_of_a_run(folder: Path, recipe: Recipe, tmp_path: Path) -> None:

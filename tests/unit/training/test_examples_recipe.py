@@ -145,6 +145,20 @@ def test_a_student_depends_on_the_seed_alone(small: ExamplesWorld) -> None:
     assert first(0) == first(0) != first(1)
 
 
+@pytest.mark.parametrize("name", ["student", "Student"])
+def test_a_student_is_the_same_whether_or_not_its_file_was_read_before(small: ExamplesWorld, name: str) -> None:
+    """A file that draws numbers when it runs: the first student was another than those of every later run."""
+    (small.folder / f"draws_{name}.py").write_text(
+        "import torch\n\nNOISE = torch.randn(3)\n\n\nclass Student(torch.nn.Linear):\n"
+        "    def __init__(self):\n        super().__init__(4, 5)\n\n\nstudent = Student()\n",
+        encoding="utf-8",
+    )
+    recipe = small.recipe(student={"model": f"draws_{name}.py:{name}"})
+    torch.manual_seed(1)
+    first, second = (build_learner(recipe, small.folder).state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in second)
+
+
 def test_a_text_recipe_has_no_keys_of_examples() -> None:
     content = {
         "student": {"model": "s"},

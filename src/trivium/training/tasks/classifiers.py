@@ -252,13 +252,10 @@ def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Lea
     require_model_or_config(section, "Give student.model, FILE.py:NAME or a folder, or student.config for a fresh one.")
     classes = [name for names in space.classes for name in names]
     torch.manual_seed(recipe.train.seed)
-    if ".py:" in (section.model or ""):
-        load_object(section.model or "", base)  # a file draws numbers when it runs, which it does once
-        torch.manual_seed(recipe.train.seed)
     if section.model is None:
         inner: Any = _fresh(recipe, classes, base)
     elif ".py:" in section.model:
-        inner = own_student(section.model, base)
+        inner = own_student(section.model, base, recipe.train.seed)
     else:
         inner = load_classifier(resolve(section.model, base), classes, "the student", recipe.data.window)
         if inner.tokenizer is not None:
@@ -270,12 +267,17 @@ def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Lea
     return Learner(inner, Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)).train()
 
 
-def own_student(reference: str, base: Path) -> torch.nn.Module:
+def own_student(reference: str, base: Path, seed: int) -> torch.nn.Module:
     """The module that ``FILE.py:NAME`` names or makes: a copy, so that each run starts from what is in the file.
+
+    Its weights are drawn after ``seed``, whether or not the file has been read before: a file may draw some of its own.
 
     Raises:
         InputError: no module, or one with nothing to train.
     """
+    torch.manual_seed(seed)
+    load_object(reference, base)
+    torch.manual_seed(seed)
     inner = copy.deepcopy(made(reference, base))
     if not isinstance(inner, torch.nn.Module) or not any(p.requires_grad for p in inner.parameters()):
         raise InputError(

@@ -1,0 +1,66 @@
+"""From the bounds that a user names to the question of a certificate; what is not named is what the operator claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trivium.certification.question import Question, default_names
+from trivium.errors import InputError, require
+from trivium.simplex.order import Order
+
+#: What an operator claims for K teachers of these names.
+Claims = Callable[[int, tuple[str, ...]], Question]
+
+#: Beyond, tables of pairs of teachers do not fit the memory.
+_MOST_TEACHERS = 4096
+
+
+def ask(
+    claims: Claims,
+    known: Sequence[str] = (),
+    *,
+    teachers: int | None = None,
+    names: Sequence[str] = (),
+    floor: float | None = None,
+    cap: float | None = None,
+    influence: float | None = None,
+    lipschitz: float | None = None,
+    order: str | None = None,
+    margin: float = 0.0,
+    pareto: bool = False,
+    words: tuple[str, str] = ("num_teachers=", "names"),
+) -> Question:
+    """What is asked, completed: an axiom about which nothing is said is asked as the operator claims it.
+
+    Args:
+        known: the teachers' names, where the operator fixes them.
+        words: how the caller writes the number of teachers, and their names.
+
+    Raises:
+        InputError: no number of teachers, or numbers and names that do not agree; an order that cannot be read.
+    """
+    number, naming = words
+    given, fixed = tuple(names), tuple(known) or tuple(names)
+    if teachers is None and not fixed:
+        raise InputError("the number of teachers must be given", "none", f"Add {number}3.")
+    count = len(fixed) if teachers is None else teachers
+    require(count >= 1, "the number of teachers must be at least one", count, f"Use {number}3.")
+    require(count <= _MOST_TEACHERS, f"the number of teachers must be at most {_MOST_TEACHERS}", count)
+    for source, listed in (("the scheme has", tuple(known)), (f"{naming} gives", given)):
+        fits = not listed or len(listed) == count
+        must = f"{number.rstrip(' =')} must agree with what {source}"
+        require(fits, must, f"{count} and {len(listed)}", "Leave one out.")
+    labels = given or tuple(known) or default_names(count)
+    own = claims(count, labels)
+    bounded = not floor == cap == influence is None
+    return Question(
+        count,
+        labels,
+        floor=floor if bounded else own.floor,
+        cap=cap if bounded else own.cap,
+        influence=influence if bounded else own.influence,
+        lipschitz=own.lipschitz if lipschitz is None else lipschitz,
+        order=own.order if order is None else Order.parse(order, labels),
+        margin=own.margin if order is None and own.order is not None else margin,
+        pareto=pareto or own.pareto,
+    )

@@ -1,0 +1,273 @@
+"""A ``transformers.Trainer`` like any other: loss, accumulation, evaluation, resumption, columns, any student."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from tiny_models import T, V, bert, gpt2, inputs, llama, text
+from trivium.errors import InputError
+from trivium.scheme import Scheme, compose
+from trivium.training.distiller import Distiller
+from trivium.training.trainer import DistillationTrainer
+from trivium.weighting import AMTSS, MMKD, Entropy, PrefixPosterior, rule
+
+NAMES = ("a", "b", "c")
+SCHEME = compose(NAMES, token=[Entropy(0.5)], context=[PrefixPosterior(budget=4.0)], floor=0.01)
+LEARNS = compose(
+    NAMES,
+    token=[MMKD(teachers=3, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=6)],
+    task=[AMTSS(teachers=3, rate=0.3, budget=4.0)],
+)
+
+
+def teachers() -> dict[str, Any]:
+    return {name: llama(seed) for seed, name in enumerate(NAMES)}
+
+
+def rows(count: int = 12, **columns: Any) -> list[dict[str, Any]]:
+    """Rows of a dataset, unshifted labels, some padded."""
+    found = []
+    for seed in range(count // 4):
+        batch = text(seed)
+        found += [{name: value[row] for name, value in batch.items()} for row in range(4)]
+    for number, row in enumerate(found):
+        row |= {"task": torch.tensor(0)} | {name: value[number] for name, value in columns.items()}
+    return found
+
+
+def arguments(folder: Path, **changes: Any) -> TrainingArguments:
+    settings: dict[str, Any] = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-2}
+    settings |= {"logging_steps": 2, "report_to": [], "save_strategy": "no", "use_cpu": True, "disable_tqdm": True}
+    settings |= {"dataloader_pin_memory": False, "lr_scheduler_type": "constant", "seed": 3}
+    return TrainingArguments(output_dir=str(folder), **settings | changes)
+
+
+def trainer(folder: Path, scheme: Scheme = SCHEME, student: Any = None, **changes: Any) -> DistillationTrainer:
+    own = {name: changes.pop(name) for name in ("callbacks", "eval_dataset", "loss", "on_violation") if name in changes}
+    data = changes.pop("train_dataset", None) or rows()
+    return DistillationTrainer(
+        model=student or gpt2(9, resid_pdrop=0.1),
+        args=arguments(folder, **changes),
+        train_dataset=data,
+        teachers=teachers(),
+        scheme=scheme,
+        **own,
+    )
+
+
+def test_a_step_is_the_step_of_a_plain_loop(tmp_path: Path) -> None:
+    made = trainer(tmp_path, student=llama(9), max_steps=2, optim="sgd", weight_decay=0.0, max_grad_norm=0.0)
+    seen: list[dict[str, Tensor]] = []
+    keep = made.compute_loss
+    made.compute_loss = lambda model, batch, *a, **k: (seen.append(dict(batch)), keep(model, batch, *a, **k))[1]
+    made.train()
+    student, distiller = llama(9), Distiller(SCHEME, teachers())
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-2)
+    for batch in seen:
+        optimizer.zero_grad()
+        distiller(student(**inputs(batch)).logits, batch).loss.backward()
+        optimizer.step()
+    for mine, theirs in zip(made.model.parameters(), student.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
+    """Padded rows make micro-batches of different numbers of tokens, so a mean of means would be another number."""
+    whole = trainer(tmp_path, student=llama(9), per_device_train_batch_size=4, max_steps=3)
+    parts = trainer(
+        tmp_path, student=llama(9), per_device_train_batch_size=1, gradient_accumulation_steps=4, max_steps=3
+    )
+    whole.train()
+    parts.train()
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    losses = [[line["loss"] for line in made.state.log_history if "loss" in line] for made in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_evaluation_gives_the_loss_and_leaves_the_record_alone(tmp_path: Path) -> None:
+    made = trainer(tmp_path, eval_dataset=rows(8), per_device_eval_batch_size=8)
+    found = made.evaluate()
+    batch = {name: torch.stack([row[name] for row in rows(8)]) for name in rows(4)[0]}
+    with torch.no_grad():
+        expected = Distiller(SCHEME, teachers())(made.model.eval()(**inputs(batch)), batch).loss
+    assert found["eval_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert made.distiller.shares.batches == 0
+    assert not [name for name in found if name.startswith("share")]
+
+
+def test_logs_hold_each_teachers_share(tmp_path: Path) -> None:
+    made = trainer(tmp_path)
+    made.train()
+    lines = [line for line in made.state.log_history if "loss" in line]
+    assert len(lines) == 3
+    for line in lines:
+        shares = [line[f"share/all/{name}"] for name in NAMES]
+        assert sum(shares) == pytest.approx(1.0, abs=1e-5)
+        assert {"share/token/a", "share/context/b"} <= set(line)
+        assert "violations" not in line
+
+
+def test_recorded_violations_are_counted_in_the_logs(tmp_path: Path) -> None:
+    @rule(scale="token", features=["entropy"])
+    def hard(entropy: Tensor) -> Tensor:
+        return nn.functional.one_hot(entropy.argmin(-1), entropy.shape[-1]).to(entropy)
+
+    made = trainer(tmp_path, compose(NAMES, token=[hard]), on_violation="record")
+    made.train()
+    assert [line["violations"] for line in made.state.log_history if "loss" in line] == [2, 2, 2]
+
+
+class Cut(TrainerCallback):
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("scheme", [SCHEME, LEARNS], ids=["fixed", "learned"])
+def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(tmp_path: Path, scheme: Scheme) -> None:
+    settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2, "max_steps": 8}
+    whole = trainer(tmp_path / "whole", copy.deepcopy(scheme), **settings)
+    whole.train()
+    cut = trainer(tmp_path / "cut", copy.deepcopy(scheme), callbacks=[Cut(5)], **settings)
+    with pytest.raises(KeyboardInterrupt):
+        cut.train()
+    again = trainer(tmp_path / "cut", copy.deepcopy(scheme), **settings)
+    again.train(resume_from_checkpoint=get_last_checkpoint(str(tmp_path / "cut")))
+    assert again.state.global_step == 8
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    for one, other in zip(whole.distiller.teaching.rules, again.distiller.teaching.rules, strict=True):
+        assert str(one.state()) == str(other.state())
+    # A line between two checkpoints holds what was seen before the cut too (the loss in it is transformers' own).
+    lines = [
+        {k: v for k, v in line.items() if k.startswith("share")}
+        for made in (whole, again)
+        for line in made.state.log_history
+        if "loss" in line
+    ]
+    assert lines[:4] == lines[4:]
+
+
+def test_a_checkpoint_without_what_was_learned_is_refused(tmp_path: Path) -> None:
+    made = trainer(tmp_path, LEARNS, save_strategy="steps", save_steps=2, max_steps=2)
+    made.train()
+    (tmp_path / "checkpoint-2" / "distiller.pt").unlink()
+    with pytest.raises(InputError, match="must hold what the rules have learned"):
+        trainer(tmp_path, LEARNS, max_steps=4).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def test_columns_that_teachers_and_rules_read_stay_in_a_dataset(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    @rule(scale="context", features={"trust": (0.0, 1.0)})
+    def trusting(trust: Tensor) -> Tensor:
+        return torch.softmax(trust, dim=-1)
+
+    scheme = compose(["a", "b"], context=[trusting])
+    plain = rows(8)
+    content = {name: [row[name].tolist() for row in plain] for name in ("input_ids", "attention_mask", "labels")}
+    content |= {"trust": [[0.1, 0.9]] * 8, "useless": list(range(8)), "b_logits": torch.randn(8, T, V).tolist()}
+    from trivium.teachers.panel import InBatch
+
+    made = DistillationTrainer(
+        model=llama(9),
+        args=arguments(tmp_path, max_steps=1),
+        train_dataset=Dataset.from_dict(content),
+        teachers={"a": llama(0), "b": InBatch("b_logits")},
+        scheme=scheme,
+    )
+    seen: list[set[str]] = []
+    keep = made.compute_loss
+    made.compute_loss = lambda model, batch, *a, **k: (seen.append(set(batch)), keep(model, batch, *a, **k))[1]
+    made.train()
+    assert {"trust", "b_logits", "labels", "input_ids", "attention_mask"} <= seen[0]
+    assert "useless" not in seen[0]
+
+
+def test_a_tokenizer_cuts_the_columns_that_stand_for_no_token(tmp_path: Path) -> None:
+    from tiny_world import make_tokenizer
+
+    tokenizer = make_tokenizer(260)
+    tokenizer.pad_token = tokenizer.eos_token
+    made = DistillationTrainer(
+        model=llama(9, 272),
+        args=arguments(tmp_path, max_steps=1),
+        train_dataset=rows(4),
+        processing_class=tokenizer,
+        teachers={"a": llama(0, 288)},
+        scheme=compose(["a"]),
+    )
+    made.train()
+    assert made.distiller.vocabulary == len(tokenizer)
+
+
+def test_classifiers_and_modules_that_are_none_of_transformers_are_trained(tmp_path: Path) -> None:
+    labels = [torch.tensor(number % 3) for number in range(12)]
+    data = [{**row, "labels": label} for row, label in zip(rows(12), labels, strict=True)]
+    made = DistillationTrainer(
+        model=bert(9),
+        args=arguments(tmp_path / "bert", max_steps=2),
+        train_dataset=data,
+        eval_dataset=data,
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
+        teachers={"a": bert(0), "b": bert(1)},
+        scheme=compose(["a", "b"], token=[Entropy()]),
+    )
+    made.train()
+    assert {"eval_loss", "eval_accuracy"} <= set(made.evaluate())
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(5, 5, bias=False)
+            self.two = nn.Linear(5, 5, bias=False)
+            self.two.weight = self.one.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(torch.tanh(self.one(x)))[:, :3]
+
+    points = [{"x": torch.randn(5), "labels": label} for label in labels]
+    tied = DistillationTrainer(
+        model=Tied(),
+        args=arguments(tmp_path / "tied", max_steps=2, save_strategy="steps", save_steps=2),
+        train_dataset=points,
+        eval_dataset=points,
+        teachers={"a": nn.Linear(5, 3)},
+        scheme=compose(["a"]),
+        loss={"label": 0.5},
+    )
+    tied.train()
+    assert (tmp_path / "tied" / "checkpoint-2" / "model.safetensors").is_file()
+    assert tied.evaluate()["eval_loss"] > 0
+
+
+def test_what_cannot_be_trained_is_refused_before_it_begins(tmp_path: Path) -> None:
+    student = llama(9)
+    with pytest.raises(InputError, match="a trainer must have a scheme or a ready distiller; received neither"):
+        DistillationTrainer(model=student, args=arguments(tmp_path))
+    ready, given = Distiller(SCHEME, teachers()), {**teachers(), "c": student}
+    with pytest.raises(InputError, match="received both"):
+        DistillationTrainer(model=student, args=arguments(tmp_path), scheme=SCHEME, distiller=ready)
+    with pytest.raises(InputError, match="teacher 'c' must be another model than the student"):
+        DistillationTrainer(model=student, args=arguments(tmp_path), scheme=SCHEME, teachers=given)
+
+
+def test_a_ready_distiller_is_taken_as_it_is(tmp_path: Path) -> None:
+    ready = Distiller(SCHEME, teachers(), loss={"temperature": 2.0})
+    made = DistillationTrainer(
+        model=llama(9), args=arguments(tmp_path, max_steps=1), train_dataset=rows(4), distiller=ready
+    )
+    made.train()
+    assert made.distiller is ready
