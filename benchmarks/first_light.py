@@ -25,7 +25,7 @@ from trivium.cli.progress import shown
 from trivium.errors import require
 from trivium.jsontext import write_json
 from trivium.training.arms import baselines, parts
-from trivium.training.build import build_student
+from trivium.training.build import build_scheme
 from trivium.training.checkpoints import require_same
 from trivium.training.compare import bootstrap
 from trivium.training.identity import run_identity
@@ -68,8 +68,8 @@ def finished(recipe: Recipe, workshop: Workshop, folder: Path) -> bool:
     """Whether ``folder`` holds the result of this run; raises InputError where it is that of another one."""
     if not ((folder / "nats.json").exists() and (folder / "identity.json").exists()):
         return False
-    student = build_student(recipe, workshop.tokenizer, workshop.base)
-    identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student)
+    scheme, student = build_scheme(recipe, workshop.base), workshop.task.student(recipe, workshop.base)
+    identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student, scheme)
     moved = require_same(folder, identity)
     require(moved is None, f"the result in {folder} must be of these releases", moved, "Remove it, to run it anew.")
     return True

@@ -258,7 +258,7 @@ def load_recipe(path: str | Path) -> Recipe:
     if not path.is_file():
         raise InputError("a recipe must exist", repr(str(path)), "`trivium recipe > recipe.yaml` writes one to edit.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _EachKeyOnce)  # a SafeLoader
+        content = _EachKeyOnce(path.read_text(encoding="utf-8-sig")).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none, brackets too deep
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} must be YAML", reason, "Mind indentation and quotes.") from error

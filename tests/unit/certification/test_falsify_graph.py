@@ -188,8 +188,9 @@ def weigh(entropy):
         operator, calls = made(module.weigh), 0
         for _ in range(2):
             falsify(operator, Question(3, lipschitz=2.0), seconds=0.2)
-            assert module.calls == len(module.seen) > calls  # what was called was counted, and nothing was taken back
+            assert module.calls == len(module.seen) >= calls  # what was called was counted, and nothing was taken back
             calls = module.calls
+        assert calls > 0
     finally:
         del sys.modules["counted_rules"]
 
