@@ -156,10 +156,12 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
 
 def _recipe(path: str) -> Subject:
     from trivium.training.recipe import load_recipe
+    from trivium.training.tasks import task_files
 
     recipe, folder = load_recipe(path), Path(path).parent
     found = of_recipe(recipe, folder)
-    source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(found.operator, folder))
+    files = rule_files(found.operator, folder) | task_files(recipe, folder)
+    source = RecipeSource(path=path, digest=recipe.digest(), files=files)
     return dataclasses.replace(found, source=source)
 
 
