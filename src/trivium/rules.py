@@ -2,7 +2,7 @@
 
 >>> import trivium as tv
 >>> tv.rules.Limit(tv.rules.Entropy(strength=0.5), 2.0).formula()
-'(softmax(−0.5·entropy) | β ≤ 2)'
+'limit(softmax(−0.5·entropy) | β ≤ 2)'
 """
 
 from trivium.aggregation import LinearPool, LogarithmicPool, PowerPool

@@ -114,6 +114,14 @@ class Certificate(Record):
         """The findings whose verdict is VIOLATED."""
         return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
 
+    def __str__(self) -> str:
+        """The formula, then a line a finding: axiom, word, and what the witness of a violation shows."""
+        lines = [self.formula]
+        for finding in self.findings:
+            shown = f": {finding.witness.note}" if finding.witness is not None else ""
+            lines.append(f"{finding.axiom} {finding.verdict}{shown}")
+        return "\n".join(lines)
+
     def to_data(self) -> dict[str, Any]:
         """Plain JSON values, with the digest last."""
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))

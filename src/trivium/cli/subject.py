@@ -163,10 +163,12 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
 def of_file(path: str) -> Subject:
     """The scheme of a recipe, whatever its file is called."""
     from trivium.training.recipe import load_recipe
+    from trivium.training.tasks import task_files
 
     recipe, folder = load_recipe(path), Path(path).parent
     found = of_recipe(recipe, folder)
-    source = RecipeSource(path=path, digest=recipe.digest(), files=rule_files(found.operator, folder))
+    files = rule_files(found.operator, folder) | task_files(recipe, folder)
+    source = RecipeSource(path=path, digest=recipe.digest(), files=files)
     return dataclasses.replace(found, source=source)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from trivium.scheme.derivation import Derived
 from trivium.simplex.constants import Constants
@@ -25,20 +25,15 @@ class Key:
         name: of the key.
         description: what ``trivium recipe`` prints beside it.
         turn: of several keys beside a rule, that with the smallest turn is put around it first.
-        limits: what the value keeps, in the words of pydantic's ``Field``: ``gt``, ``ge``, ``lt``, ``le``.
-        default: the value with which nothing is wrapped; where it is None, a recipe may say ``null``.
-        kind: of the value.
-        always: whether the digest of a recipe holds the key where it has its default, as it does of those keys that are
-            older than this class. A new key is held only where it is used, so that no recipe's digest changes with it.
+        limits: what the value, a number, keeps: ``gt``, ``ge``, ``lt``, ``le``.
+        default: the value with which nothing is wrapped.
     """
 
     name: str
     description: str
     turn: float
     limits: Mapping[str, float] = field(default_factory=dict)
-    default: Any = None
-    kind: Any = float
-    always: bool = False
+    default: float | None = None
 
 
 class Composition(Operator):
@@ -48,9 +43,6 @@ class Composition(Operator):
     computes in another way inherits no proof, and of a composition that is not in ``COMPOSITIONS`` the constants count
     as declared, its form for nothing.
     """
-
-    #: Its key beside a rule in a recipe, if it has one; the value is then its only argument besides its part.
-    key: ClassVar[Key | None] = None
 
     @property
     @abstractmethod
@@ -68,9 +60,13 @@ class Composition(Operator):
 
 @dataclass(frozen=True)
 class Wrapper(Composition):
-    """A composition around one part, whose features it reads."""
+    """A composition around one part, whose features it reads.
+
+    ``key``: its key beside a rule in a recipe, if it has one; the value is then its only argument besides its part.
+    """
 
     part: Operator
+    key: ClassVar[Key | None] = None
 
     @abstractmethod
     def constants(self, part: Constants) -> Constants:

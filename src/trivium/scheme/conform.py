@@ -10,7 +10,6 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.scheme.composition import Wrapper
 from trivium.scheme.derivation import Derived, escape
-from trivium.scheme.words import describe
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants
 from trivium.simplex.order import Order
@@ -78,8 +77,7 @@ class Conform(Wrapper):
         if goal.order is not None:
             lines.append(f"T6: so is the order {_tiers(goal.order)}, by {goal.margin:g} nats")
         lines.append("T6: sorting, shifting and clipping are non-expansive in d_H: L kept")
-        head = f"project({{0}} | {escape(str(goal))}): {describe(whole)}"
-        return part.then(head, *lines, constants=whole, normalized=part.proper)
+        return part.then(f"project({{0}} | {escape(str(goal))})", whole, *lines)
 
 
 def _tiers(order: Order) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 
+from trivium.scheme.words import describe
 from trivium.simplex.constants import Constants
 
 #: Version of the text of derivations. Raise it when a line comes out otherwise than before, here, in a composition or
@@ -67,10 +68,14 @@ class Derived:
         """Every weight is positive: normalized, and no ratio of two weights is unbounded."""
         return self.normalized and math.isfinite(self.constants.influence)
 
-    def then(self, head: str, *lines: str, constants: Constants, normalized: bool) -> Derived:
-        """What is known after one more step; ``{0}`` in ``head`` is this one."""
-        step = Step(head, lines, (1,))
-        return replace(self, constants=constants, steps=(*self.steps, step), normalized=normalized, pareto="")
+    def then(self, head: str, whole: Constants, *lines: str, normalized: bool | None = None) -> Derived:
+        """What is known after a step around this one, which is ``{0}`` in ``head``: constants, and why.
+
+        ``normalized``: if rows sum to one by the form of the step; by default wherever those before could be.
+        """
+        normalized = self.proper if normalized is None else normalized
+        step = Step(f"{head}: {describe(whole)}", lines, (1,))
+        return replace(self, constants=whole, steps=(*self.steps, step), normalized=normalized, pareto="")
 
     def lines(self) -> tuple[str, ...]:
         """The derivation as text: numbered steps, a theorem a line."""

@@ -11,7 +11,6 @@ from trivium.errors import InfeasibleError, require
 from trivium.scheme.composition import Wrapper
 from trivium.scheme.derivation import Derived
 from trivium.scheme.mix import Mix, mix_with_uniform, mixture
-from trivium.scheme.words import describe
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Features
 
@@ -63,6 +62,5 @@ class FloorMix(Wrapper):
 
     def after(self, part: Derived) -> Derived:
         whole = self.constants(part.constants)
-        head = f"floor({{0}} | w ≥ {self.floor:g}): {describe(whole)}"
         lines = mixture(self.share(whole.teachers), whole)
-        return part.then(head, *lines, constants=whole, normalized=part.proper)
+        return part.then(f"floor({{0}} | w ≥ {self.floor:g})", whole, *lines)

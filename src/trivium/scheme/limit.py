@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.scheme.composition import Key, Wrapper
 from trivium.scheme.derivation import Derived
-from trivium.scheme.words import describe, most
+from trivium.scheme.words import most
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import log_normalize
 from trivium.simplex.rounding import lower_log
@@ -34,9 +34,7 @@ class Limit(Wrapper):
     """
 
     budget: float
-    key: ClassVar = Key(
-        "budget", "influence in nats at which its weights are cut off", turn=2, limits={"ge": 0}, always=True
-    )
+    key: ClassVar = Key("budget", "influence in nats at which its weights are cut off", turn=2, limits={"ge": 0})
 
     def __post_init__(self) -> None:
         require(
@@ -72,10 +70,9 @@ class Limit(Wrapper):
     def after(self, part: Derived) -> Derived:
         whole, budget = self.constants(part.constants), f"{self.budget:g}"
         return part.then(
-            f"limit({{0}} | β ≤ {budget}): {describe(whole)}",
+            f"limit({{0}} | β ≤ {budget})",
+            whole,
             f"T3: log w ≥ max log w − {budget} before normalizing: "
             f"β = min({most(part.constants.influence)}, {budget}) = {most(whole.influence)} nats",
             "T6: raising to a moving bound is monotone and shift-invariant: L kept",
-            constants=whole,
-            normalized=part.proper,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.scheme.composition import Key, Wrapper
 from trivium.scheme.derivation import Derived
-from trivium.scheme.words import describe, least, most
+from trivium.scheme.words import least, most
 from trivium.simplex.constants import Constants, uniform
 from trivium.simplex.rounding import lower_log, up
 from trivium.weighting.base import Features
@@ -27,13 +27,7 @@ class Mix(Wrapper):
     """
 
     share: float
-    key: ClassVar = Key(
-        "mix",
-        "share of uniform mixed in, after squash and budget",
-        turn=3,
-        limits={"ge": 0, "le": 1},
-        always=True,
-    )
+    key: ClassVar = Key("mix", "share of uniform mixed in, after squash and budget", turn=3, limits={"ge": 0, "le": 1})
 
     def __post_init__(self) -> None:
         require(
@@ -74,8 +68,7 @@ class Mix(Wrapper):
 
     def after(self, part: Derived) -> Derived:
         whole = self.constants(part.constants)
-        head = f"mix({{0}} | {self.share:g} uniform): {describe(whole)}"
-        return part.then(head, *mixture(self.share, whole), constants=whole, normalized=part.proper)
+        return part.then(f"mix({{0}} | {self.share:g} uniform)", whole, *mixture(self.share, whole))
 
 
 def mix_with_uniform(log_w: Tensor, share: float) -> Tensor:

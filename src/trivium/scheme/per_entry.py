@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trivium.scheme.composition import Wrapper
 from trivium.scheme.derivation import Derived
-from trivium.scheme.words import describe, least, most
+from trivium.scheme.words import least, most
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Features
 
@@ -36,10 +36,10 @@ class PerEntry(Wrapper):
         whole = self.constants(part.constants)
         low, high = whole.teachers * whole.floor, whole.teachers * whole.cap
         return part.then(
-            f"per entry({{0}}): {describe(whole)}",
+            "per entry({0})",
+            whole,
             "T10: each vocabulary entry has a row of its own, so its part's constants hold entry by entry",
             f"T10: Σ_k w_k(i)·p_k(i) sums over V to a number in [K·a, K·b] = [{least(low)}, {most(high)}], "
             "so the pool is renormalized; T7, T8 and S1 do not hold",
-            constants=whole,
             normalized=part.normalized,
         )

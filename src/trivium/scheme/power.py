@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trivium.errors import require
 from trivium.scheme.composition import Key, Wrapper
-from trivium.scheme.derivation import Derived
-from trivium.scheme.words import describe, most
+from trivium.scheme.derivation import Derived, Step
+from trivium.scheme.words import most
 from trivium.simplex.constants import Constants, bounded, uniform
 from trivium.simplex.rounding import scale_down, up
 from trivium.weighting.base import Features
@@ -26,14 +26,7 @@ class Power(Wrapper):
     """
 
     strength: float
-    key: ClassVar = Key(
-        "strength",
-        "exponent α of the rule's weights in the product",
-        turn=4,
-        limits={"ge": 0},
-        default=1.0,
-        always=True,
-    )
+    key: ClassVar = Key("strength", "exponent α of the rule's weights in the product", 4, {"ge": 0}, default=1.0)
 
     def __post_init__(self) -> None:
         require(
@@ -67,10 +60,10 @@ class Power(Wrapper):
     def after(self, part: Derived) -> Derived:
         before, whole, alpha = part.constants, self.constants(part.constants), f"{self.strength:g}"
         if not math.isfinite(before.influence):
-            head = f"{{0}}^{alpha}: nothing known, since {{0}} may be zero"
-            known = part.then(head, constants=whole, normalized=False)
-            return replace(known, proper=part.proper and self.strength > 0)
+            steps = (*part.steps, Step(f"{{0}}^{alpha}: nothing known, since {{0}} may be zero", back=(1,)))
+            proper = part.proper and self.strength > 0
+            return replace(part, constants=whole, steps=steps, normalized=False, proper=proper, pareto="")
         lines = [f"T2: strength scales influence: {alpha} · {most(before.influence)} = {most(whole.influence)} nats"]
         if before.regularity:
             lines.append(f"T2: and regularity: {alpha} · {most(before.lipschitz)} = {most(whole.lipschitz)}")
-        return part.then(f"{{0}}^{alpha}: {describe(whole)}", *lines, constants=whole, normalized=True)
+        return part.then(f"{{0}}^{alpha}", whole, *lines, normalized=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.scheme.composition import Key, Wrapper
 from trivium.scheme.derivation import Derived
-from trivium.scheme.words import describe, most
+from trivium.scheme.words import most
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import log_normalize
 from trivium.simplex.rounding import lower_log
@@ -34,9 +34,7 @@ class Squash(Wrapper):
     """
 
     bound: float
-    key: ClassVar = Key(
-        "squash", "influence in nats that its weights approach, smoothly", turn=1, limits={"gt": 0}, always=True
-    )
+    key: ClassVar = Key("squash", "influence in nats that its weights approach, smoothly", turn=1, limits={"gt": 0})
 
     def __post_init__(self) -> None:
         require(
@@ -77,10 +75,9 @@ class Squash(Wrapper):
     def after(self, part: Derived) -> Derived:
         whole, bound = self.constants(part.constants), f"{self.bound:g}"
         return part.then(
-            f"squash({{0}} | β < {bound}): {describe(whole)}",
+            f"squash({{0}} | β < {bound})",
+            whole,
             f"T3: scores within {bound} nats of the leader's, at {bound}·tanh(gap/{bound}): "
             f"β = {bound}·tanh({most(part.constants.influence)}/{bound}) = {most(whole.influence)} nats",
             "T4: increasing with slope ≤ 1, measured from the leader: L kept",
-            constants=whole,
-            normalized=part.proper,
         )

@@ -22,7 +22,7 @@ from trivium.training.build import build_scheme
 from trivium.training.names import resolve
 from trivium.training.processes import in_bfloat16, world_size
 from trivium.training.recipe import Recipe
-from trivium.training.tasks import Tables
+from trivium.training.tasks import Tables, task_files
 from trivium.weighting.base import UserRule
 from trivium.weighting.features import Range
 
@@ -76,8 +76,8 @@ def data_parts(tables: Tables) -> dict[str, str]:
 
 def own_files(recipe: Recipe, base: Path) -> dict[str, str]:
     """Hashes of the files of a user's student and task, and of what they import beside them."""
-    named = [name.rpartition(":")[0] for name in (recipe.student.model or "", recipe.data.kind) if ".py:" in name]
-    return {file: sha256 for path in named for file, sha256 in source_files(base / path, base).items()}
+    path, _, _ = (recipe.student.model or "").rpartition(":")
+    return task_files(recipe, base) | (source_files(base / path, base) if path.endswith(".py") else {})
 
 
 def student_part(reference: str, base: Path, student: torch.nn.Module) -> str:

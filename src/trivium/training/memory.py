@@ -48,13 +48,16 @@ class TableRecall:
 
 
 class Memory:
-    """Rows of a loop that numbers none: each batch's get the next numbers, and are kept until they are forgotten."""
+    """Rows of a loop, kept until they are forgotten, by their numbers in ``batch["row"]``, so that one that comes again
+    takes its own place; in a loop that numbers none, each batch's rows get the next numbers."""
 
     def __init__(self) -> None:
         self.next, self.rows = 0, dict[int, dict[str, Any]]()
 
     def keep(self, batch: Entries, rows: int) -> Tensor:
         numbers = torch.arange(self.next, self.next + rows)
+        if batch.get("row") is not None:
+            numbers = torch.as_tensor(batch["row"]).flatten().cpu()
         for place, number in enumerate(numbers.tolist()):
             self.rows[number] = {name: _row(value, place, rows) for name, value in batch.items()}
         self.next += rows

@@ -31,6 +31,8 @@ Schedule = Literal[
 
 #: The wrappers that have a key beside a rule.
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
+#: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
+_ALWAYS = ("strength", "squash", "budget", "mix")
 
 
 class Section(BaseModel):
@@ -100,8 +102,7 @@ class DataSection(Section):
 
 def _field(key: Key) -> Any:
     limits: dict[str, Any] = dict(key.limits)
-    kind = key.kind if key.default is not None else key.kind | None
-    return kind, Field(key.default, description=key.description, **limits)
+    return float if key.default is not None else float | None, Field(key.default, description=key.description, **limits)
 
 
 class _Named(Section):
@@ -228,8 +229,8 @@ class Recipe(Section):
         """
         content = self.model_dump()
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
-            for key in (kind.key for kind in KEYED):
-                if entry[key.name] == key.default and not key.always:
+            for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
+                if entry[key.name] == key.default:
                     del entry[key.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 

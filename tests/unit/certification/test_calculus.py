@@ -289,7 +289,7 @@ class Doubled(Wrapper):
         return part
 
     def after(self, part: Derived) -> Derived:
-        return part.then("doubled {0}", constants=self.constants(part.constants), normalized=True)
+        return part.then("doubled {0}", self.constants(part.constants))
 
 
 def test_of_a_composition_that_is_not_the_librarys_only_the_constants_are_taken_and_attacked() -> None:
@@ -297,7 +297,10 @@ def test_of_a_composition_that_is_not_the_librarys_only_the_constants_are_taken_
     assert derived.constants.influence == 1.0
     assert not derived.normalized
     assert not derived.pure
-    assert derived.lines()[-1] == "[2] doubled [1] (declared by Doubled)"
+    assert (
+        derived.lines()[-1]
+        == "[2] doubled [1]: β ≤ 1 nats, 0.1553 ≤ w ≤ 0.5762, L ≤ 2 in entropy (declared by Doubled)"
+    )
     assert Doubled(Entropy()) in nodes(Limit(Doubled(Entropy()), 1.0))
     found = certify(Doubled(Entropy(budget=1.0)), Question(3, lipschitz=2.0), seconds=0.5).findings
     assert {finding.axiom for finding in found if finding.verdict == "VIOLATED"} >= {"W-R", "constants.influence"}

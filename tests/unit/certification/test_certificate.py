@@ -132,6 +132,14 @@ def test_the_page_holds_every_word_and_bound(proved: Certificate, violated: Cert
     assert all(line.count("|") in (0, 6) for line in page.split("Derivation")[0].splitlines() if line.startswith("|"))
 
 
+def test_printed_it_is_a_line_a_finding(violated: Certificate) -> None:
+    formula, *lines = str(violated).splitlines()
+    assert formula == violated.formula
+    assert [line.split(":")[0] for line in lines] == [f"{f.axiom} {f.verdict}" for f in violated.findings]
+    (broken,) = violated.violated
+    assert f"{broken.axiom} VIOLATED: {broken.witness.note}" in lines  # type: ignore[union-attr]
+
+
 def test_a_formula_with_a_bar_does_not_break_the_table() -> None:
     page = as_markdown(certify(Limit(short, 1.0), Question(2), seconds=0.1))
     assert "`limit(short(entropy) | β ≤ 1)`" in page

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_importing_trivium_pulls_torch_and_nothing_heavier() -> None:
 def test_each_room_has_its_page_in_the_reference(room: str) -> None:
     assert (ROOT / "docs" / "api" / f"{room}.md").is_file()
     assert f"api/{room}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("room", ["trivium", "rules"])
+def test_each_public_name_leads_from_its_page_to_where_it_is_explained(room: str) -> None:
+    page = (ROOT / "docs" / "api" / f"{room}.md").read_text(encoding="utf-8")
+    module = trivium if room == "trivium" else trivium.rules
+    for name in module.__all__:
+        found = getattr(module, name)
+        if isinstance(found, type | FunctionType):
+            assert f"[`{name}`][{found.__module__}.{found.__qualname__}]" in page
+        else:
+            assert f"`{name}`" in page
 
 
 def test_the_installed_version_is_the_declared_one() -> None:

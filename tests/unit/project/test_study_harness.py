@@ -21,7 +21,8 @@ from benchmarks import first_light
 from benchmarks.study import arrays, corruption, harness, plan, plots, statistics, tables
 from benchmarks.study.__main__ import beside, short
 from benchmarks.study.arms import Arm, arms
-from benchmarks.study.loop import batches, run
+from benchmarks.study.loop import run
+from benchmarks.study.schedule import batches
 from benchmarks.study.setting import Bag, Perceptron, Setting, Split, losses, one_label, seeded
 from benchmarks.study.store import Store, array
 from benchmarks.study.summary import SCHEMES, summary, table_of

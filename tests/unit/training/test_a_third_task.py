@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 import trivium
 from tiny_world import DOMAINS, documents, weights_of
-from trivium.cli import app
+from trivium.cli import app, work
 from trivium.errors import InputError
 from trivium.training.recipe import Recipe, load_recipe, parse_recipe
 from trivium.training.run import Workshop, distill, prepare
@@ -351,6 +352,26 @@ def test_the_command_certifies_it_and_leaves_a_report(folder: Path, tmp_path: Pa
     assert not (tmp_path / "run" / "sample.json").exists()
 
 
+def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a recipe's scheme asks its task, so a task's file belongs to what a certificate is about."""
+    for name in ("ranking.py", "models.py"):
+        shutil.copy(folder / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(yaml.safe_dump(content()), encoding="utf-8")
+    asked = dict.fromkeys(("teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
+    certificate = work.certified("recipe.yaml", {}, {**asked, "margin": 0.0, "pareto": False}, None, 0.1, 0)
+    assert set(certificate["source"]["files"]) == {"ranking.py"}
+    Path("c.json").write_text(json.dumps(certificate), encoding="utf-8")
+    assert work.verified("c.json", 0.1, None)["refusals"] == []
+    code = "\nfrom pathlib import Path\nPath('mark').write_text('ran')\n"
+    Path("ranking.py").write_text(RANKING + code, encoding="utf-8")
+    [refusal] = work.verified("c.json", 0.1, None)["refusals"]
+    assert "ranking.py has changed since it was certified" in refusal
+    assert not Path("mark").exists()
+
+
 def test_schemes_are_searched_on_it(folder: Path, recipe: Recipe, shop: Workshop) -> None:
     objective = MixtureObjective(build_space(recipe, folder), shop)
     only = recipe.scheme.model_copy(update={"task": []})
@@ -374,8 +395,8 @@ def test_a_registered_name_stands_for_it(folder: Path, recipe: Recipe, monkeypat
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("ranking.py:Scores", "must be a task; received type"),
-        ("ranking.py:HEADS", "must be a task; received Heads"),
+        ("ranking.py:Ranking", "must be a task; received a class. Name an object"),
+        ("ranking.py:HEADS", "must be a task; received a Heads without measures, score, sizes, admit, materials"),
         ("absent.py:task", "a file that a recipe names must exist"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from reference.distilled import answers, dense
 from tiny_models import V, bert, gpt2, inputs, llama, text
 from trivium.errors import AxiomViolation, InputError, TeacherError, TriviumError, VocabularyError
 from trivium.scheme import compose
@@ -26,37 +27,12 @@ def teachers(**changes: Any) -> dict[str, Any]:
     return {name: llama(seed, **changes) for seed, name in enumerate(NAMES)}
 
 
-def dense(student: Tensor, teacher: list[Tensor], batch: dict[str, Any], temperature: float = 1.0) -> Tensor:
-    """The same written out: every position that is predicted, one after the other, in float64."""
-    total, tokens = torch.zeros((), dtype=torch.float64), 0
-    for row in range(len(batch["labels"])):
-        evidence = torch.zeros(len(NAMES), dtype=torch.float64)
-        for place in range(batch["labels"].shape[1] - 1):
-            label = int(batch["labels"][row, place + 1])
-            if label < 0:
-                continue
-            p = [z[row, place].double().log_softmax(-1) for z in teacher]
-            entropy = torch.stack([-(q.exp() * q).sum() for q in p])
-            context = (evidence - evidence.max()).clamp_min(-4.0)
-            log_w = (-0.5 * entropy + context).log_softmax(-1)
-            w = floored(log_w.exp(), 0.01)
-            q = sum(w[k] * (z[row, place].double() / temperature).softmax(-1) for k, z in enumerate(teacher))
-            s = (student[row, place].double() / temperature).log_softmax(-1)
-            total = total + temperature**2 * (q * (q.log() - s)).sum()
-            evidence = evidence + torch.stack([one[label] for one in p])
-            tokens += 1
-    return total / tokens
-
-
-def floored(w: Tensor, floor: float) -> Tensor:
-    """Weights ≥ floor: those below it get it, the others share the rest in proportion."""
-    low = w < floor
-    while True:
-        free = 1 - floor * low.sum()
-        found = torch.where(low, floor, w * free / w[~low].sum())
-        if bool((found >= floor - 1e-12).all()):
-            return found
-        low = found < floor
+def expected_loss(student: Tensor, models: dict[str, Any], batch: dict[str, Any], temperature: float = 1.0) -> Tensor:
+    """Of ``SCHEME``, by a dense loop in float64."""
+    width = student.shape[-1]
+    known = [z[..., :width] for z in answers(models, batch)]
+    settings = {"strength": 0.5, "budget": 4.0, "floor": 0.01}
+    return dense(student, known, batch["labels"], **settings, temperature=temperature)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -66,10 +42,8 @@ def test_loss_and_gradient_equal_a_dense_loop_in_float64(temperature: float) -> 
     logits = student(**inputs(batch)).logits
     out = distiller(logits, batch)
     out.loss.backward()
-    with torch.no_grad():
-        known = [models[name].eval()(**inputs(batch)).logits for name in NAMES]
     twin = llama(9)
-    expected = dense(twin(**inputs(batch)).logits, known, batch, temperature)
+    expected = expected_loss(twin(**inputs(batch)).logits, models, batch, temperature)
     expected.backward()
     assert out.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for mine, theirs in zip(student.parameters(), twin.parameters(), strict=True):
@@ -208,9 +182,7 @@ def test_columns_beyond_the_vocabulary_are_cut_for_everybody(columns: str) -> No
     student, batch = llama(9, wide[1]), text()
     logits = student(**inputs(batch)).logits
     out = Distiller(SCHEME, models, vocabulary=V)(logits, batch)
-    with torch.no_grad():
-        known = [models[name].eval()(**inputs(batch)).logits[..., :V] for name in NAMES]
-    assert out.loss.item() == pytest.approx(dense(logits[..., :V], known, batch).item(), rel=1e-5)
+    assert out.loss.item() == pytest.approx(expected_loss(logits[..., :V], models, batch).item(), rel=1e-5)
     if wide[0] != wide[1]:
         with pytest.raises(VocabularyError, match=r"Distiller\(tokenizer=\.\.\.\) or vocabulary=N"):
             Distiller(SCHEME, models)(logits, batch)

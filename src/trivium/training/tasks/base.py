@@ -13,6 +13,7 @@ from torch import Tensor
 from trivium.data.table import Table
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
+from trivium.store.code import source_files
 from trivium.teachers.admission import Say, unsaid
 from trivium.teachers.live import LogitSource, Reader
 from trivium.training.recipe import Recipe
@@ -151,9 +152,17 @@ def task_of(recipe: Recipe, base: Path = Path()) -> Task:
         require(kind in TASKS, "data.kind must be a registered task, or FILE.py:NAME", repr(kind), nearest(kind, TASKS))
         return TASKS[kind]
     found = load_object(kind, base)
-    if not isinstance(found, Task):
-        raise InputError(f"{kind} must be a task", type(found).__name__, "See trivium.training.tasks.Task.")
+    if isinstance(found, type) or not isinstance(found, Task):
+        lacks = [name for name in vars(Task) if not name.startswith("_") and name not in dir(found)]
+        what = f"a {type(found).__name__} without {', '.join(lacks)}" if lacks else "a class"
+        raise InputError(f"{kind} must be a task", what, "Name an object with what trivium.training.tasks.Task has.")
     return found
+
+
+def task_files(recipe: Recipe, base: Path) -> dict[str, str]:
+    """SHA-256 of the file of a user's task, and of what it imports beside it, by its path as seen from ``base``."""
+    path, separator, _ = recipe.data.kind.rpartition(":")
+    return source_files(base / path, base) if separator else {}
 
 
 def own_features(scheme: Scheme) -> dict[str, int]:
