@@ -10,6 +10,7 @@ Every arm of a setting has the same students, batches, steps and distillation ma
     python -m benchmarks.study --minutes 60       # resumes; writes benchmarks/results/study.{json,md} and plots
 
 In order: ``fetch`` and ``settings`` give data and teachers, ``corruption`` spoils one teacher, ``arms`` lists what is
-compared, ``loop`` trains and evaluates one cell with ``schedule`` and ``watch``, ``plan`` fits cells into the time, ``harness`` runs and resumes,
-``statistics`` and ``summary`` turn cells into numbers, ``tables`` and ``plots`` show them.
+compared, ``loop`` trains one cell by ``schedule`` and evaluates it under ``watch``, ``plan`` fits cells into the time,
+``harness`` runs and resumes, ``statistics`` and ``summary`` turn cells into numbers, ``tables`` and ``plots`` show
+them.
 """

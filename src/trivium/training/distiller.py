@@ -279,9 +279,15 @@ class Distiller:
         like = teachers[0] if student is None else student
         return student, self.reader.read(batch, self.shifts, like, teachers)
 
+    def load(self, device: torch.device | str = "cpu") -> None:
+        """Load the teachers that are given by name now, and not with the first batch."""
+        if isinstance(self.source, Panel):
+            self.source.load(torch.device(device))
+
     def _asked(
         self, batch: Mapping[str, Any], device: torch.device | None, shape: tuple[int, ...] | None = None
     ) -> Asked:
+        self.load(device or "cpu")  # what they are tells whether labels are moved
         causal = self.shifts or batch.get("shift_labels") is not None
         return Asked(batch, device, shape, causal, self.vocabulary)
 
