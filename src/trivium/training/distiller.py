@@ -132,7 +132,7 @@ class Distiller:
         self._refuse_student(given)
         logits, content = self._read(batch, given)
         assert logits is not None
-        losses = self._losses_for(content)
+        losses = self._losses_for(content, batch)
         with torch.autocast(logits.device.type, enabled=False):
             step = distillation_step(
                 logits,
@@ -170,7 +170,7 @@ class Distiller:
             given = None if student_logits is None else logits_of(student_logits, "the student")
             logits, content = self._read(batch, given)
             with torch.autocast(content.labels.device.type, enabled=False):
-                features = collect_features(self.scheme, content, logits, self._losses_for(content))
+                features = collect_features(self.scheme, content, logits, self._losses_for(content, batch))
                 weights = weigh(self.scheme, features).expand(*content.labels.shape, len(self.scheme.teachers))
                 weights = self._aside.watch(weights, content.mask, content.serving).flatten(0, 1)
                 log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in content.teacher_logits]
@@ -297,7 +297,7 @@ class Distiller:
             raise InputError("a batch must hold labels for rules that learn", sorted(batch), "Add 'labels'.")
         return labels if labels.ndim > 1 else labels.unsqueeze(-1)
 
-    def _losses_for(self, content: Batch) -> Tensor:
+    def _losses_for(self, content: Batch, batch: Mapping[str, Any]) -> Tensor:
         """The teachers' validation losses on the batch's device; zeros where no rule reads them."""
         device = content.labels.device
         if "validation_loss" not in self.scheme.ranges and self.validation_loss is None:
@@ -309,6 +309,8 @@ class Distiller:
                 "Call distiller.measure(validation_batches) first, or give validation_loss [tasks, K].",
             )
         if "validation_loss" in self.scheme.ranges:
+            told = len(self.validation_loss) == 1 or batch.get("task") is not None
+            require(told, "a batch must hold each row's task, by which losses were measured", sorted(batch), "Add it.")
             known, highest = len(self.validation_loss), int(content.task.max()) if len(content.task) else 0
             require(highest < known, f"a row's task must be one of {known} measured ones", highest, "Measure them all.")
         return self.validation_loss.to(device)

@@ -115,6 +115,17 @@ def test_a_folder_is_loaded_as_the_model_that_its_config_names(tmp_path: Path) -
         ask("no/such", text())
 
 
+def test_a_teacher_that_the_package_ships_is_loaded_by_its_name() -> None:
+    from trivium.teachers.huggingface import load_model
+    from trivium.teachers.references import resolve
+
+    name = "trivium:first_light/teachers/python"
+    model, batch = load_model(resolve(name)), text()
+    student = llama(9, model.config.vocab_size)(**inputs(batch))
+    found = Distiller(ONE, {"a": name})(student, batch)
+    assert torch.equal(found.loss, Distiller(ONE, {"a": model})(student, batch).loss)
+
+
 def test_a_folder_with_a_tokenizer_must_mean_the_same_by_its_ids(tmp_path: Path) -> None:
     from tiny_world import make_tokenizer
 
