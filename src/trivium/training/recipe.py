@@ -230,6 +230,9 @@ class Recipe(Section):
                     del entry[key.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
+    def __str__(self) -> str:
+        return self.to_yaml()
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)
 
