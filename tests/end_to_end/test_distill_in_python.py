@@ -24,6 +24,7 @@ def test_a_run_from_python_is_the_run_of_the_command(world: World, tmp_path: Pat
     path = world.write("recipe.yaml")
     result = CliRunner().invoke(app, ["distill", str(path), "--out", str(tmp_path / "command")])
     assert result.exit_code == 0
+    assert str(tv.load_recipe(path)) == (tmp_path / "command" / "recipe.yaml").read_text(encoding="utf-8")
     seen: list[int] = []
     found = tv.distill(path, tmp_path / "python", prepared=lambda workshop: seen.append(len(workshop.tables.train)))
     made = tv.distill(tv.load_recipe(path), tmp_path / "object", base=world.folder)

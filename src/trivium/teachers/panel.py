@@ -130,7 +130,6 @@ class Panel:
                 self.given[name] = load_reference(teacher, name, self.device or device, self.tokenizer)
 
     def answers(self, asked: Asked) -> list[Tensor]:
-        self.load(asked.device or torch.device("cpu"))
         found: list[Tensor] = []
         for name in self.names:
             found.append(self._answer(name, asked))
@@ -146,7 +145,7 @@ class Panel:
                 raise InputError(f"the logits of {who} must be in the batch", f"no {teacher.column!r}", fix)
             logits = torch.as_tensor(asked.batch[teacher.column]).detach()
         else:
-            assert not isinstance(teacher, str | Path)  # loaded above
+            assert not isinstance(teacher, str | Path), "load() comes first"
             inputs = inputs_of(asked.batch, self.apart)
             if first and self.admission:
                 admit(self._asking(name, teacher), inputs, teacher, who, asked.causal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,22 @@ from trivium.teachers.transformers_classifier import FACTORIES
 from trivium.teachers.vocabulary import HasVocabulary, require_same_vocabulary
 
 
+def resolve(reference: str, base: Path | None = None) -> str:
+    """What a reference names: ``trivium:NAME`` is a folder that the package ships, a relative path counts from
+    ``base``; without a base the reference is what it says, a path or the id of a hub."""
+    if reference.startswith("trivium:"):
+        return str(files("trivium") / "assets" / reference.removeprefix("trivium:"))
+    return reference if base is None else str(base / reference)
+
+
 def load_reference(
     reference: str | Path, name: str, device: torch.device, tokenizer: HasVocabulary | None = None
 ) -> torch.nn.Module:
-    """The model that a folder or the id of a hub names, in evaluation mode, its parameters without gradients.
+    """The model that a folder, the id of a hub or ``trivium:NAME`` names.
 
-    A sequence or image classifier where its config says so, else a causal language model; in bfloat16 on a GPU that has
-    it, else in float32. ``HF_HUB_OFFLINE`` and the hub's cache count as they do in transformers; no code of a hub runs.
+    It is a sequence or image classifier where its config says so, else a causal language model, in evaluation mode and
+    without gradients; in bfloat16 on a GPU that has it, else in float32. ``HF_HUB_OFFLINE`` and the hub's cache count
+    as they do in transformers; no code of a hub runs.
 
     Args:
         name: the teacher's, in errors.
@@ -29,7 +39,7 @@ def load_reference(
     """
     import transformers
 
-    where = str(reference)
+    where = resolve(str(reference))
     try:
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         named = (config.architectures or ["none"])[0]

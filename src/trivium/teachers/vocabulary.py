@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from trivium.errors import InputError, VocabularyError
 
@@ -15,6 +15,7 @@ _SAMPLE = (
 )
 
 
+@runtime_checkable
 class HasVocabulary(Protocol):
     """What is needed of a tokenizer."""
 

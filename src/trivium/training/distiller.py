@@ -12,6 +12,7 @@ from torch import Tensor
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.scheme import Scheme
+from trivium.simplex.typed import Typed
 from trivium.teachers.handing import Intake, inputs_of, logits_of, moved, parameters_behind
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.panel import Answering, Asked, Given, Panel, answers_in_place, cut
@@ -31,7 +32,7 @@ from trivium.weighting.features import NEEDS_STUDENT
 _UNTAUGHT = 64
 
 
-class Distiller:
+class Distiller(Typed):
     """Weighted teachers, attached to a loop that exists: ``out = distiller(student(**inputs).logits, batch)``.
 
     A batch is a mapping, as loaders and tokenizers make it. Of it are read ``labels`` (−100 predicts nothing; shifted
@@ -87,7 +88,7 @@ class Distiller:
         self.reader = BatchReader(scheme, self.loss.label > 0, tuple(tasks), tuple(domains))
         self.vocabulary = vocabulary_size(tokenizer) if vocabulary is None and tokenizer is not None else vocabulary
         if teachers is None or isinstance(teachers, Mapping):
-            place = None if device is None else torch.device(device)
+            place = None if device is None else _place(device)
             self.source: Answering = Panel(
                 scheme.teachers, teachers, [*self.reader.columns], place, tokenizer, admission=admission
             )
@@ -132,7 +133,7 @@ class Distiller:
         self._refuse_student(given)
         logits, content = self._read(batch, given)
         assert logits is not None
-        losses = self._losses_for(content)
+        losses = self._losses_for(content, batch)
         with torch.autocast(logits.device.type, enabled=False):
             step = distillation_step(
                 logits,
@@ -170,7 +171,7 @@ class Distiller:
             given = None if student_logits is None else logits_of(student_logits, "the student")
             logits, content = self._read(batch, given)
             with torch.autocast(content.labels.device.type, enabled=False):
-                features = collect_features(self.scheme, content, logits, self._losses_for(content))
+                features = collect_features(self.scheme, content, logits, self._losses_for(content, batch))
                 weights = weigh(self.scheme, features).expand(*content.labels.shape, len(self.scheme.teachers))
                 weights = self._aside.watch(weights, content.mask, content.serving).flatten(0, 1)
                 log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in content.teacher_logits]
@@ -279,9 +280,15 @@ class Distiller:
         like = teachers[0] if student is None else student
         return student, self.reader.read(batch, self.shifts, like, teachers)
 
+    def load(self, device: torch.device | str = "cpu") -> None:
+        """Load the teachers that are given by name now, and not with the first batch."""
+        if isinstance(self.source, Panel):
+            self.source.load(torch.device(device))
+
     def _asked(
         self, batch: Mapping[str, Any], device: torch.device | None, shape: tuple[int, ...] | None = None
     ) -> Asked:
+        self.load(device or "cpu")  # what they are tells whether labels are moved
         causal = self.shifts or batch.get("shift_labels") is not None
         return Asked(batch, device, shape, causal, self.vocabulary)
 
@@ -291,7 +298,7 @@ class Distiller:
             raise InputError("a batch must hold labels for rules that learn", sorted(batch), "Add 'labels'.")
         return labels if labels.ndim > 1 else labels.unsqueeze(-1)
 
-    def _losses_for(self, content: Batch) -> Tensor:
+    def _losses_for(self, content: Batch, batch: Mapping[str, Any]) -> Tensor:
         """The teachers' validation losses on the batch's device; zeros where no rule reads them."""
         device = content.labels.device
         if "validation_loss" not in self.scheme.ranges and self.validation_loss is None:
@@ -303,6 +310,8 @@ class Distiller:
                 "Call distiller.measure(validation_batches) first, or give validation_loss [tasks, K].",
             )
         if "validation_loss" in self.scheme.ranges:
+            told = len(self.validation_loss) == 1 or batch.get("task") is not None
+            require(told, "a batch must hold each row's task, by which losses were measured", sorted(batch), "Add it.")
             known, highest = len(self.validation_loss), int(content.task.max()) if len(content.task) else 0
             require(highest < known, f"a row's task must be one of {known} measured ones", highest, "Measure them all.")
         return self.validation_loss.to(device)
@@ -381,3 +390,10 @@ def _watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, 
         raise InputError("on_violation must be an action or a monitor", repr(on_violation), fix)
     bounds = Bounds.of(scheme, MonitorSection())
     return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
+
+
+def _place(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise InputError("a device must be one of torch's", repr(device), "For example cuda:0 or cpu.") from error

@@ -18,8 +18,8 @@ from trivium.store.modules import of_module
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.live import Reader
 from trivium.teachers.probes import identified
+from trivium.teachers.references import resolve
 from trivium.training.build import build_scheme
-from trivium.training.names import resolve
 from trivium.training.processes import in_bfloat16, world_size
 from trivium.training.recipe import Recipe
 from trivium.training.tasks import Tables, task_files

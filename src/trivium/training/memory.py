@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ Entries = Mapping[str, Any]
 Groups = list[tuple[Tensor, Entries]]
 
 
+@runtime_checkable
 class Recall(Protocol):
     """Where rows are found again by number."""
 

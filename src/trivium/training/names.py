@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from trivium.errors import InputError, nearest, require
 from trivium.training.recipe import Recipe, StudentSection
-
-
-def resolve(reference: str, base: Path) -> str:
-    """A model folder: relative paths count from the recipe, ``trivium:NAME`` is one that the package ships."""
-    if reference.startswith("trivium:"):
-        return str(files("trivium") / "assets" / reference.removeprefix("trivium:"))
-    return str(base / reference)
 
 
 def require_model_or_config(section: StudentSection, fix: str) -> None:

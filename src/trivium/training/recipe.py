@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
-from trivium.errors import InputError, nearest
+from trivium.errors import InputError, nearest, require
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
 from trivium.weighting.base import Operator
@@ -234,6 +234,9 @@ class Recipe(Section):
                     del entry[key.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
+    def __str__(self) -> str:
+        return self.to_yaml()
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True, width=110)
 
@@ -255,6 +258,7 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         InputError: no such file, no YAML, or all that is wrong with its keys and values, with the nearest valid key.
     """
+    require(isinstance(path, str | Path), "a recipe must be a file's path", repr(path)[:80], "For example recipe.yaml.")
     path = Path(path)
     if not path.is_file():
         raise InputError("a recipe must exist", repr(str(path)), "`trivium recipe > recipe.yaml` writes one to edit.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from trivium.training.collect import Batch, batch_gram, collect_features, weigh
 from trivium.training.recipe import LossSection
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Who looks at weights before they are used, as :class:`trivium.training.monitor.Monitor` does."""
 

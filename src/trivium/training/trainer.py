@@ -101,6 +101,7 @@ class DistillationTrainer(Trainer):
                 device=self.args.device,
             )
         self.distiller = distiller
+        distiller.load(self.args.device)
         distiller.teaching.require_one_process(self.args.world_size)
         distiller.shares.accumulation = self.args.gradient_accumulation_steps
         self.scalars: dict[str, float] = {}

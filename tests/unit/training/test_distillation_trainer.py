@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +274,67 @@ def test_a_ready_distiller_is_taken_as_it_is(tmp_path: Path) -> None:
     )
     made.train()
     assert made.distiller is ready
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from tiny_models import V, llama, text
+from transformers import TrainingArguments
+from trivium.scheme import compose
+from trivium.training.trainer import DistillationTrainer
+from trivium.weighting import Entropy, PrefixPosterior
+
+def rows():
+    for seed in range(4):
+        batch = text(seed)
+        for row in range(4):
+            yield {name: value[row] for name, value in batch.items()}
+
+size, folder = int(sys.argv[1]), Path(sys.argv[2])
+settings = dict(max_steps=4, per_device_train_batch_size=size, learning_rate=1e-2, lr_scheduler_type="constant")
+quiet = dict(report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False)
+made = DistillationTrainer(
+    model=llama(9),
+    args=TrainingArguments(str(folder / "out"), logging_steps=2, per_device_eval_batch_size=size, **settings, **quiet),
+    train_dataset=list(rows()),
+    eval_dataset=list(rows())[:8],
+    teachers={name: llama(seed) for seed, name in enumerate("abc")},
+    scheme=compose(list("abc"), token=[Entropy(0.5)], context=[PrefixPosterior(budget=4.0)], floor=0.01),
+)
+made.train()
+found = made.evaluate()
+if made.args.process_index == 0:
+    lines = [line for line in made.state.log_history if "loss" in line]
+    state = made.accelerator.unwrap_model(made.model).state_dict()
+    torch.save([state, lines, found["eval_loss"]], folder / f"{size}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run_with_twice_the_batch(tmp_path: Path) -> None:
+    """Padded rows give the processes different numbers of tokens: what is averaged is their sum."""
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(("RANK", "WORLD_SIZE"))}
+    tests = str(Path(__file__).resolve().parents[2])
+    paths = [tests, *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(paths)}
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    for command, size in ((launch, 2), ([], 4)):
+        done = subprocess.run(
+            [sys.executable, *command, str(tmp_path / "script.py"), str(size), str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    (many, logs, evaluated), (one, expected, judged) = (torch.load(tmp_path / f"{size}.pt") for size in (2, 4))
+    for name, value in one.items():
+        torch.testing.assert_close(many[name], value, rtol=0, atol=1e-5)
+    for mine, theirs in zip(logs, expected, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert sum(mine[f"share/all/{name}"] for name in NAMES) == pytest.approx(1.0, abs=1e-5)
+    assert evaluated == pytest.approx(judged, rel=0.05)  # a mean of batches, which are others

@@ -278,6 +278,8 @@ def test_validation_losses_are_measured_by_task_and_needed_by_rules_that_read_th
     torch.testing.assert_close(out.log_weights[0, 0].exp(), torch.softmax(-measured[0], -1), rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match=r"one of 2 measured ones; received 2"):
         distiller(student(**inputs(batch)), {**batch, "task": torch.tensor([0, 1, 2, 0])})
+    with pytest.raises(InputError, match="a batch must hold each row's task, by which losses were measured"):
+        distiller(student(**inputs(batch)), text())
     given = Distiller(scheme, models, validation_loss=measured)
     assert torch.equal(given(student(**inputs(batch)), batch).loss, out.loss)
 

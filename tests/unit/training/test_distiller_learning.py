@@ -91,6 +91,17 @@ def test_rows_are_kept_only_as_long_as_a_rule_may_ask_for_them() -> None:
     assert min(rule.kept()) < 32  # some are from earlier batches
 
 
+def test_a_row_that_comes_again_under_its_number_takes_its_own_place() -> None:
+    """As a table's rows do: a rule that remembers the worst rows must not hold one twice."""
+    student, distiller = gpt2(9), Distiller(network(), MODELS)
+    for step in range(3):
+        batch = text(7) | {"row": torch.tensor([8, 3, 5, 40])}
+        distiller(student(**inputs(batch)), batch)
+        distiller.learn(student, 0.1)
+        assert set(distiller.teaching.recall.rows) == {3, 5, 8, 40}, step  # type: ignore[attr-defined]
+    assert set(distiller.teaching.rules[0].kept()) == {3, 5, 8, 40}
+
+
 def test_a_lesson_leaves_the_student_and_the_random_state_alone() -> None:
     student = gpt2(9)
     distiller = Distiller(network(), MODELS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,44 @@ def test_a_folder_is_loaded_as_the_model_that_its_config_names(tmp_path: Path) -
     assert torch.equal(one.loss, Distiller(ONE, {"a": bert(3)})(student, batch).loss)
     with pytest.raises(InputError, match=r"teacher 'a' must be a folder, or a model of the hub; received 'no/such'.*"):
         ask("no/such", text())
+
+
+def test_a_teacher_that_the_package_ships_is_loaded_by_its_name() -> None:
+    from trivium.teachers.huggingface import load_model
+    from trivium.teachers.references import resolve
+
+    name = "trivium:first_light/teachers/python"
+    model, batch = load_model(resolve(name)), text()
+    student = llama(9, model.config.vocab_size)(**inputs(batch))
+    found = Distiller(ONE, {"a": name})(student, batch)
+    assert torch.equal(found.loss, Distiller(ONE, {"a": model})(student, batch).loss)
+
+
+def test_the_id_of_a_hub_is_found_in_its_cache_where_the_hub_is_not_asked(tmp_path: Path) -> None:
+    """In a process of its own: libraries read the place of the cache once."""
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("0" * 40)
+    llama(3).save_pretrained(snapshot)
+    (tmp_path / "models--org--name" / "refs").mkdir()
+    (tmp_path / "models--org--name" / "refs" / "main").write_text("0" * 40, encoding="utf-8")
+    code = """
+import torch
+from trivium.errors import InputError
+from trivium.teachers.references import load_reference
+
+model = load_reference("org/name", "a", torch.device("cpu"))
+assert not model.training and not any(p.requires_grad for p in model.parameters())
+torch.save(model.state_dict(), "found.pt")
+try:
+    load_reference("org/other", "a", torch.device("cpu"))
+except InputError as error:
+    assert "teacher 'a' must be a folder, or a model of the hub; received 'org/other'" in str(error), error
+else:
+    raise AssertionError
+"""
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, cwd=tmp_path, check=True)
+    found = torch.load(tmp_path / "found.pt")
+    assert all(torch.equal(value, found[name]) for name, value in llama(3).state_dict().items())
 
 
 def test_a_folder_with_a_tokenizer_must_mean_the_same_by_its_ids(tmp_path: Path) -> None:

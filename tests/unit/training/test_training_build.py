@@ -12,8 +12,8 @@ import torch
 
 from tiny_world import DOMAINS, TEACHERS, World, make_model, make_tokenizer, student_config
 from trivium.errors import InfeasibleError, InputError, VocabularyError
+from trivium.teachers.references import resolve
 from trivium.training.build import build_scheme
-from trivium.training.names import resolve
 from trivium.training.tasks.text import build_rows, build_student, build_teachers, build_tokenizer
 
 CPU = torch.device("cpu")

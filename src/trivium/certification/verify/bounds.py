@@ -246,10 +246,7 @@ class Bounds:
         self.run.mark(beyond, f"{name} may overflow or be undefined")
 
     def computed(self, name: str) -> Bounds:
-        """Itself, a number on the way to a result, checked: a sum that overflows makes a mean that does not show it.
-
-        What is made in :func:`aside` is not computed by the graph.
-        """
+        """Itself, checked, a number on the way to a result that need not show it; not so :func:`aside`."""
         if not _ASIDE.get():
             self.check(name)
         return self

@@ -21,11 +21,12 @@ from trivium.teachers.classes import Estimator, Probabilities, match_classes, re
 from trivium.teachers.classifier import Classifier, Heads, call
 from trivium.teachers.fingerprint import fingerprint, folder_files
 from trivium.teachers.huggingface import load_tokenizer
+from trivium.teachers.references import resolve
 from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
 from trivium.teachers.vocabulary import vocabulary_size
 from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.learner import Learner
-from trivium.training.names import require_model_or_config, resolve
+from trivium.training.names import require_model_or_config
 from trivium.training.recipe import Recipe, TeacherSection
 from trivium.weighting.loading import load_object, undisturbed
 

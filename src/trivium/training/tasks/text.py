@@ -18,10 +18,11 @@ from trivium.scheme import Scheme
 from trivium.teachers.admission import Say, admit_language_model, trim_vocabulary, unsaid
 from trivium.teachers.huggingface import Teacher, load_model, load_teachers, load_tokenizer
 from trivium.teachers.live import LogitSource
+from trivium.teachers.references import resolve
 from trivium.teachers.vocabulary import require_every_id, vocabulary_size
 from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.evaluate import nats, teacher_nats, validation_losses
-from trivium.training.names import require_model_or_config, resolve
+from trivium.training.names import require_model_or_config
 from trivium.training.recipe import Recipe
 from trivium.training.tasks.base import Materials, Tables, own_features, three
 
