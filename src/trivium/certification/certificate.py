@@ -115,11 +115,12 @@ class Certificate(Record):
         return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
 
     def __str__(self) -> str:
-        """The formula, then a line a finding: axiom, word, and what the witness of a violation shows."""
+        """The formula, then a line a finding: axiom, word, what a witness shows or why a rule is opaque."""
         lines = [self.formula]
         for finding in self.findings:
-            shown = f": {finding.witness.note}" if finding.witness is not None else ""
-            lines.append(f"{finding.axiom} {finding.verdict}{shown}")
+            why = finding.where if finding.where.startswith("opaque") else ""
+            why = why if finding.witness is None else finding.witness.note
+            lines.append(f"{finding.axiom} {finding.verdict}" + (f": {why}" if why else ""))
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:
