@@ -22,7 +22,7 @@ def to_markdown(text: str) -> str:
     kind, fence, rules = "", "", 0
     for line in _ROLE.sub(r"`\1`", text).splitlines():
         ruled = bool(_RULE.match(line))
-        if kind == "doctest" and not line.strip():
+        if kind and not line.strip():
             lines.append(fence)
             kind = ""
         elif not kind and (ruled or line.lstrip().startswith(">>> ")):
@@ -44,6 +44,11 @@ class ReadableDocstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """The package itself, which is no object to the event above."""
+        if pkg.docstring is not None:
+            pkg.docstring.value = to_markdown(pkg.docstring.value)
 
     def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
         if mod.is_init_module and not mod.is_package:
