@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.catalogue import table as catalogue
+from trivium.catalogue.entry import INFLUENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -148,8 +149,8 @@ def worth(
     kept = {form: [_keeps(row) for row in rows if row["form"] == form] for form in ("published", "conforming")}
     answers = [f"{sum(found)} of {len(found)} {form}" for form, found in kept.items()]
     lines.append(
-        f"| Which rules of the catalogue keep {', '.join(ESSENTIAL[:-1])} and {ESSENTIAL[-1]}, as published and as "
-        f"conforming? | {', '.join(answers)} |"
+        "| Which rules of the catalogue are functions of their row, sum to one, stay positive and within "
+        f"{INFLUENCE:g} nats ({', '.join(ESSENTIAL)}), as published and as conforming? | {', '.join(answers)} |"
     )
     worst = max(case["inside"]["monitored"]["both"]["cpu"]["share"]["high"] for case in watched["cases"])
     lines.append(
