@@ -25,8 +25,9 @@ from trivium.certification.question import Finding, Question
 from trivium.certification.source import BuiltInSource, FileSource, ObjectSource, RecipeSource, source_of
 from trivium.certification.verify import strengthen
 from trivium.errors import RuleError, TriviumError, require, words_of
+from trivium.scheme import derivation
 from trivium.scheme.conform import Conform
-from trivium.scheme.derivation import TEXT, Derived
+from trivium.scheme.derivation import Derived
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
@@ -155,7 +156,7 @@ def _certified(
         box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
         per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
-        text=TEXT,
+        text=derivation.TEXT,
         derivation=shown.lines(),
         programs=recorded(operator, question.teachers),
         findings=judge(derived, question, found, bounded=set(derived.unknown) - set(shown.unknown)),

@@ -7,7 +7,6 @@ answers. :data:`FREE` names what is left.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -27,6 +26,7 @@ from trivium.certification.listing import changes, recorded
 from trivium.certification.question import VERDICTS, Finding, Question, Witness
 from trivium.certification.run import TRACE, read_run
 from trivium.certification.source import Source
+from trivium.scheme import derivation
 from trivium.scheme.scheme import Scheme
 from trivium.weighting.base import Operator
 
@@ -195,17 +195,14 @@ def checked(
     refusals += [reason for _, _, reasons in reproduced(certificate, operator) for reason in reasons]
     if source is not None and _plain(source) != _plain(certificate.source):
         refusals.append("source is not as certified")
+    old = certificate.schema_ == BEFORE
     if certificate.text > again.text:
         refusals.append(
             f"its derivations have text {certificate.text}, which is later than this version's {again.text}"
         )
-    reworded = certificate.text < again.text
-    if reworded:  # its lines are taken as they stand
-        again = _in_the_words_of(certificate, again)
     refusals += _wholes(certificate, again, operator)
     left: list[str] = []
-    old = certificate.schema_ == BEFORE
-    if reworded and not old:
+    if certificate.text < again.text and not old:
         left.append(f"the lines of derivations: they have text {certificate.text}, this version writes {again.text}")
     if old:
         left.append(f"derivation, numbers and programs: the file is of {BEFORE}, from before rules were captured")
@@ -223,16 +220,6 @@ def checked(
     return Rechecked(tuple(dict.fromkeys(refusals)), tuple(confirmed), tuple(left))
 
 
-def _in_the_words_of(certificate: Certificate, again: Certificate) -> Certificate:
-    """What came out again with the lines of an earlier text, finding by finding."""
-    lines = {finding.axiom: finding.derivation for finding in certificate.findings}
-    findings = tuple(
-        dataclasses.replace(finding, derivation=lines.get(finding.axiom, finding.derivation))
-        for finding in again.findings
-    )
-    return again.model_copy(update={"derivation": certificate.derivation, "findings": findings})
-
-
 def _plain(source: Source) -> Any:
     """As a file holds it: a tuple is then a list."""
     return json.loads(source.model_dump_json())
@@ -242,7 +229,7 @@ def _wholes(certificate: Certificate, again: Certificate, operator: Operator) ->
     """What is said of the operator as a whole and is not as certified."""
     names = ["formula", "description", "box", "per_entry"]
     if certificate.schema_ != BEFORE:
-        names += ["constants", "derivation"]
+        names += ["constants"] + ["derivation"] * (certificate.text == again.text)
     reasons = [f"{n} is not as certified" for n in names if getattr(again, n) != getattr(certificate, n)]
     if certificate.kind != "run" and again.kind != certificate.kind:
         reasons.append("kind is not as certified")
@@ -295,7 +282,7 @@ def _details(then: Finding, now: Finding, certificate: Certificate, same_effort:
     left: list[str] = []
     by_clock = BY_THE_CLOCK.search(then.search) or BY_THE_CLOCK.search(now.search)
     comparable = same_effort and not by_clock
-    if then.derivation != now.derivation:
+    if then.derivation != now.derivation and certificate.text == derivation.TEXT:
         differ.append("derivation")
     if then.verdict in ("PROVED", "VERIFIED"):
         differ += [name for name in ("where",) if getattr(then, name) != getattr(now, name)]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from trivium.certification import Question, assemble, certify, load
+from trivium.certification import Question, certify, load
 from trivium.certification.certificate import digest_of, parse
 from trivium.certification.recheck import checked
 from trivium.cli import work
-from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash
+from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash, derivation
 from trivium.scheme.derivation import Derived
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
@@ -75,7 +75,7 @@ def test_under_another_text_the_lines_of_a_certificate_are_left_and_all_else_is_
     file = HERE / "2" / "squash.json"
     data, operator = json.loads(file.read_text(encoding="utf-8")), CERTIFIED["squash"]
     assert "text" not in certify(operator, Question(3), seconds=0.02).to_data(), "the first text is not named"
-    monkeypatch.setattr(assemble, "TEXT", 2)
+    monkeypatch.setattr(derivation, "TEXT", 2)
     monkeypatch.setattr(Squash, "after", reworded(Squash.after))
     found = checked(parse(data), operator, seconds=0.02)
     assert found.refusals == ()
@@ -87,7 +87,7 @@ def test_under_another_text_the_lines_of_a_certificate_are_left_and_all_else_is_
     data["constants"]["lipschitz"] = 1.5
     assert checked(parse(data), operator, seconds=0.02).refusals == ("constants is not as certified",)
     # Without a new version the same change of a line is refused, and so is a text that is not known here.
-    monkeypatch.setattr(assemble, "TEXT", 1)
+    monkeypatch.setattr(derivation, "TEXT", 1)
     assert "derivation is not as certified" in checked(load(file), operator, seconds=0.02).refusals
     assert any("later than this version's 1" in reason for reason in checked(again, operator, seconds=0.02).refusals)
 
