@@ -1,17 +1,22 @@
-"""Arrays of a setting, made once by a builder and kept in the work folder."""
+"""Arrays of a setting, made once by a builder and kept in the work folder.
+
+Builders import this in the study's environment, which has neither Trivium nor torch: what needs them is imported where
+it is called, by whoever has them.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.study.fetch import NPM, REQUIREMENTS, ROOT, environment
-from trivium.store.code import sha256_of
-from trivium.store.files import replace_text
-from trivium.store.identity import Identity, canonical
+
+if TYPE_CHECKING:
+    from trivium.store.identity import Identity
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,6 +24,9 @@ SPLITS = ("train", "validation", "test")
 def built(name: str, work: Path) -> dict[str, np.ndarray]:
     """The arrays of ``builders/NAME.py``, made in the study's environment where there are none, or where what made
     those that there are has changed since."""
+    from trivium.store.files import replace_text
+    from trivium.store.identity import canonical
+
     path = work / "data" / f"{name}.npz"
     wanted = canonical(origin(name).parts)
     note = path.with_suffix(".json")
@@ -36,6 +44,9 @@ def built(name: str, work: Path) -> dict[str, np.ndarray]:
 
 def origin(name: str) -> Identity:
     """What a setting's arrays depend on: its builder, what builders share, and the pinned packages."""
+    from trivium.store.code import sha256_of
+    from trivium.store.identity import Identity
+
     folder, settings = Path(__file__).parent / "builders", Path(__file__).parent / "settings"
     others = {path.stem for path in settings.glob("*.py")} - {name, "__init__"}
     files = [path for path in sorted(folder.glob("*.py")) if path.stem not in others]

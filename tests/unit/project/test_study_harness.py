@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -197,6 +198,14 @@ def test_arms_of_a_seed_share_initial_weights_and_batches(tiny: Setting) -> None
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(batches(tiny, 3, 5), batches(tiny, 4, 5))
     assert len(batches(tiny, 0, 8).flatten()[:120].unique()) == 120  # an epoch sees each example once
+
+
+@pytest.mark.parametrize("builder", ["digits", "multitask", "spam", "language_id"])
+def test_a_builder_needs_neither_torch_nor_trivium(builder: str) -> None:
+    """It runs in an environment of its own, which has only what the study's ``requirements.txt`` names."""
+    absent = "sys.modules['torch'] = sys.modules['trivium'] = None"
+    code = f"import sys; {absent}; import benchmarks.study.builders.{builder}"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parents[3], check=True)
 
 
 def test_the_bootstrap_is_a_plain_loop() -> None:
