@@ -108,6 +108,12 @@ def certify(
             margin=margin,
             pareto=pareto,
         )
+    else:
+        bounds = (num_teachers, floor, cap, influence, lipschitz, order)
+        said = any(bound is not None for bound in bounds) or bool(names) or margin != 0.0 or pareto
+        require(
+            not said, "a question must be ready made, or be made of the bounds beside it", "both", "Give one of them."
+        )
     require(0.0 <= seconds < math.inf, "the seconds of a search must be a number ≥ 0", seconds, "5 is the default.")
     try:
         return _certified(operator, question, seconds, seed, source, name)

@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium.certification import Finding, Question, certify, claims, recheck
 from trivium.certification.assemble import judge
 from trivium.certification.calculus import derive
-from trivium.errors import RuleError
+from trivium.errors import InputError, RuleError
 from trivium.scheme import Conform, compose
 from trivium.scheme.words import least, most
 from trivium.simplex.conforming import ConformingSet
@@ -181,3 +181,8 @@ def test_checking_again_notices_a_witness_that_breaks_nothing_and_a_missing_one(
 def test_a_denormal_number_is_still_printed() -> None:
     assert most(1e-320)
     assert least(5e-324) is not None
+
+
+def test_a_question_and_bounds_beside_it_are_refused() -> None:
+    with pytest.raises(InputError, match="ready made"):
+        certify(Margin(), Question(2), floor=0.2)
