@@ -24,7 +24,7 @@ from trivium.training.collect import Batch, collect_features
 from trivium.training.recipe import LossSection
 from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Scores, Skill, Static, rule
 from trivium.weighting.base import Operator
-from trivium.weighting.features import NEEDS_LABEL
+from trivium.weighting.features import NEEDS_LABEL, NEEDS_PREFIX
 from trivium.weighting.learned import Learned
 
 Kind = Literal["baseline", "reference", "ours", "published", "conforming"]
@@ -105,7 +105,7 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
 def _unfit(setting: Setting, scheme: Scheme) -> str:
     """Why a rule cannot be run in a setting; empty if it can."""
     labels = setting.splits["train"].labels
-    if labels.shape[-1] == 1 and "prefix_log_prob" in scheme.ranges:
+    if labels.shape[-1] == 1 and NEEDS_PREFIX & set(scheme.ranges):
         return "one label an example has no prefix: the rule is uniform"
     vocabulary = setting.splits["train"].logits[0].shape[-1]
     if "logits" in scheme.ranges and vocabulary * (1 + len(setting.teachers)) > 1000:

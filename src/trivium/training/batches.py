@@ -13,7 +13,7 @@ from trivium.data.rows import IGNORE
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
 from trivium.training.collect import Batch
-from trivium.weighting.features import BUILT_IN, NEEDS_LABEL
+from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_PREFIX
 
 
 def predicted(batch: Mapping[str, Any], shifts: bool) -> Tensor | None:
@@ -90,7 +90,7 @@ class BatchReader:
     ) -> Tensor:
         found = predicted(batch, shifts and batch.get("shift_labels") is None)
         if found is None:
-            read = sorted(set(self.scheme.ranges) & (NEEDS_LABEL | {"prefix_log_prob"}))
+            read = sorted(set(self.scheme.ranges) & (NEEDS_LABEL | NEEDS_PREFIX))
             needed = "the loss" if self.labelled else f"the feature {read[0]!r}" if read else ""
             if needed or positions > 1:
                 raise InputError(

@@ -12,7 +12,8 @@ from trivium.errors import AxiomViolation, InputError, RuleError, calling
 from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
-from trivium.weighting.features import BUILT_IN, FROM_DISTRIBUTIONS
+from trivium.weighting.evidence import recent_log_prob
+from trivium.weighting.features import BUILT_IN, DECAYS, FROM_DISTRIBUTIONS, NEEDS_PREFIX
 from trivium.weighting.gram import gradient_gram
 from trivium.weighting.meta import joined_logits
 from trivium.weighting.statistics import sequence_loss, token_statistics
@@ -78,11 +79,13 @@ def collect_features(
     """
     wanted = set(scheme.ranges)
     names = wanted & set(FROM_DISTRIBUTIONS)
-    if wanted & {"prefix_log_prob", "sequence_loss"}:
+    if wanted & (NEEDS_PREFIX | {"sequence_loss"}):
         names.add("label_log_prob")
     features = _statistics(names, scheme, batch, student_logits)
     if "prefix_log_prob" in wanted:
         features["prefix_log_prob"] = prefix_log_prob(features["label_log_prob"], batch.mask)
+    for name in wanted & set(DECAYS):
+        features[name] = recent_log_prob(features["label_log_prob"], DECAYS[name], batch.mask)
     if "sequence_loss" in wanted:
         features["sequence_loss"] = sequence_loss(features["label_log_prob"], batch.mask)
     if "validation_loss" in wanted:

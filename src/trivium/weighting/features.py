@@ -16,10 +16,15 @@ feature             range     value at teacher k
 ``validation_loss`` 0 … 12    teacher k's mean loss on its task's validation text, nats a token
 ``gram``            −2 … 2    ⟨ḡ_j, ḡ_k⟩, inner products of the teachers' mean logit gradients (K·K numbers, row by row)
 ``prefix_log_prob`` −1e6 … 0  Σ_{s<t} log p_k(x_s | x_<s), nats; 0 at the first token
+``recent_log_prob`` below     Σ_{s<t} d^{t−1−s} log p_k(x_s | x_<s), nats, for five decays d
 ``domain``          0 … 255   index of the example's domain (one number, not one a teacher)
 ``task``            0 … 255   index of the example's task (one number)
 ``logits``          −50 … 50  log p_1(·), …, log p_K(·), log s(·), one after the other: (K + 1)·V numbers
 ==================  ========  ===================================================================
+
+The evidence of the last tokens fades by the decay d in its name, ``recent_log_prob_50`` by d = .5 a token, and so
+``_80``, ``_90``, ``_97`` and ``_99``; its range is −30/(1 − d) … 0. It is
+:func:`trivium.weighting.evidence.recent_log_prob`.
 """
 
 from __future__ import annotations
@@ -58,6 +63,9 @@ class Range(NamedTuple):
         return 1 if self.shared else teachers**2 if self.pairwise else teachers
 
 
+#: Evidence of the last tokens, by name: the decay a token.
+DECAYS = {f"recent_log_prob_{round(100 * decay)}": decay for decay in (0.5, 0.8, 0.9, 0.97, 0.99)}
+
 BUILT_IN: dict[str, Range] = {
     "entropy": Range(0.0, 12.0),
     "max_prob": Range(0.0, 1.0),
@@ -69,6 +77,7 @@ BUILT_IN: dict[str, Range] = {
     "validation_loss": Range(0.0, 12.0),
     "gram": Range(-2.0, 2.0, pairwise=True),
     "prefix_log_prob": Range(-1e6, 0.0),
+    **{name: Range(-30.0 / (1.0 - decay), 0.0) for name, decay in DECAYS.items()},
     "domain": Range(0.0, 255.0, integer=True, shared=True),
     "task": Range(0.0, 255.0, integer=True, shared=True),
     "logits": Range(-50.0, 50.0, numbers=1),  # until a rule knows how many
@@ -79,6 +88,8 @@ FROM_DISTRIBUTIONS = ("entropy", "max_prob", "margin", "disagreement", "gap", "l
 #: Features that cannot be known before the token they weight: no predictor may use them.
 #: ``gram`` averages over the whole batch: distributions further on in the text have read the token.
 NEEDS_LABEL = frozenset({"label_log_prob", "sequence_loss", "gram"})
+#: Features of what stands before a token: constant where an example is one label.
+NEEDS_PREFIX = frozenset({"prefix_log_prob", *DECAYS})
 NEEDS_STUDENT = frozenset({"gap", "gram", "logits"})
 
 

@@ -33,7 +33,7 @@ from trivium.training.tasks.classifiers import (
     serves,
     text_readers,
 )
-from trivium.weighting.features import NEEDS_LABEL
+from trivium.weighting.features import NEEDS_LABEL, NEEDS_PREFIX
 from trivium.weighting.loading import load_object
 
 #: How many texts are tokenized at once to be counted.
@@ -53,10 +53,11 @@ class ExamplesTask:
         return {"tasks": lambda: max(1, len(tasks)), "classes": lambda: sum(map(len, tasks.values()))}
 
     def admit(self, scheme: Scheme) -> None:
-        if "prefix_log_prob" in scheme.ranges:
+        prefix = sorted(NEEDS_PREFIX & set(scheme.ranges))
+        if prefix:
             raise InputError(
                 "a scheme for examples must not read a prefix: an example has none",
-                "a rule that reads 'prefix_log_prob', whose weights would be its prior everywhere",
+                f"a rule that reads {prefix[0]!r}, whose weights would be the same everywhere",
                 "Leave it out, or use domain_map, static or skill.",
             )
 
