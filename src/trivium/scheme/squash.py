@@ -64,7 +64,7 @@ class Squash(Wrapper):
         """
         bound = self.bound
         depth = (-part.gap).amax(dim=1, keepdim=True) / bound
-        below = lower_log(bound * (part.gap / bound).tanh())
+        below = lower_log(bound * (part.gap / bound).tanh()).clamp(min=-bound)  # B·tanh < B, however it is rounded
         # tanh(p + g) − tanh(p) = sinh g / (cosh p · cosh(p + g)) without the cancellation; zero where p is unbounded.
         step = part.gap.clamp(min=0.0) / bound
         kept = bound * step.sinh() / (depth.cosh() * (depth + step).cosh())

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.scheme import Scheme, compose
 from trivium.scheme.scheme import Term
-from trivium.training.names import every_teacher, require_each_domain, teachers_of
+from trivium.training.names import bias_of, every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.tasks import task_of
 from trivium.weighting import RULES, Learned, Rule
@@ -84,6 +84,8 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     recipe_map = "map" in options and "teacher_of" in fields
     if recipe_map:
         options["teacher_of"] = teachers_of(options.pop("map"), recipe)
+    if "bias" in fields and isinstance(options.get("bias"), Mapping):
+        options["bias"] = bias_of(options["bias"], recipe)
     if issubclass(rule, Learned):
         sizes = {"teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
         for name, sized in sizes.items():

@@ -52,6 +52,21 @@ def every_teacher(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequ
     return recipe.teacher_names
 
 
+def bias_of(mapping: Any, recipe: Recipe) -> list[list[float]]:
+    """The rows of a bias ``{TASK: {TEACHER: NATS}}`` in the order of the data's tasks.
+
+    Raises:
+        InputError: tasks or teachers other than the recipe's.
+    """
+    tasks = list(recipe.data.tasks or dict.fromkeys(domain.task for domain in recipe.data.domains))
+    rows = mapping if isinstance(mapping, Mapping) else {}
+    shaped = set(rows) == set(tasks) and all(isinstance(row, Mapping) for row in rows.values())
+    require(
+        shaped, f"a bias must give every task a number a teacher: {tasks}", mapping, "Write {TASK: {TEACHER: 0.1}}."
+    )
+    return [[rows[task][name] for name in every_teacher(rows[task], recipe, f"the bias of {task}")] for task in tasks]
+
+
 def require_each_domain(teacher_of: Any, recipe: Recipe) -> None:
     """Raises InputError unless ``teacher_of`` is a list with one entry for each domain of the data."""
     domains = [domain.name for domain in recipe.data.domains]

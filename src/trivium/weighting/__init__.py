@@ -6,6 +6,7 @@ One rule a file, under ``token/``, ``task/`` and ``context/``; :data:`RULES` is 
 from trivium.weighting.base import Features, Operator, RawRule, Rule, ScoreRule, UserRule, rule
 from trivium.weighting.context.avg_ce import AvgCE
 from trivium.weighting.context.domain_map import DomainMap
+from trivium.weighting.context.fitted_scores import FittedScores
 from trivium.weighting.context.min_ce import MinCE
 from trivium.weighting.context.mopd import MOPD
 from trivium.weighting.context.posterior import PrefixPosterior
@@ -33,7 +34,7 @@ RULES: dict[str, type[Rule]] = {
     for rule_class in (
         *(Entropy, Margin, Disagreement, Gap, Hardness, Scores, EBKD, CAMKD, NemoRL, MMKD),
         *(Skill, Static, AEKD, NashMTL, TorchJD, AMTSS),
-        *(PrefixPosterior, DomainMap, MOPD, MinCE, AvgCE),
+        *(PrefixPosterior, FittedScores, DomainMap, MOPD, MinCE, AvgCE),
     )
 }
 
@@ -50,6 +51,7 @@ __all__ = [
     "DomainMap",
     "Entropy",
     "Features",
+    "FittedScores",
     "Gap",
     "Hardness",
     "Learned",

@@ -65,6 +65,7 @@ OTHERWISE = {tv.StepOutput, tv.Distilled, tv.Certificate, tv.Recipe, tv.Loss, tv
 GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{name: (rule, {}) for name, rule in RULES.items()},
     "scores": (RULES["scores"], {"weights": {"entropy": -1.0}}),
+    "fitted_scores": (RULES["fitted_scores"], {"strengths": {"entropy": -1.0}}),
     "domain_map": (RULES["domain_map"], {"teacher_of": (0, 1)}),
     "mopd": (RULES["mopd"], {"teacher_of": (0, 1)}),
     "mmkd": (RULES["mmkd"], {"teachers": 2, "classes": 3}),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from trivium.catalogue.entry import Case, Entry
-from trivium.scheme import Conform, Product
+from trivium.scheme import Conform, Product, Squash
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
-from trivium.weighting import MOPD, AvgCE, DomainMap, Entropy, MinCE, PrefixPosterior, Scores, Skill
+from trivium.weighting import MOPD, AvgCE, DomainMap, Entropy, FittedScores, MinCE, PrefixPosterior, Scores, Skill
 
 FUSE_LLM = "FuseLLM (Wan et al., ICLR 2024)"
 
@@ -30,6 +30,16 @@ ENTRIES: tuple[Entry, ...] = (
         cost="O(K) a token after the label's log-probability",
         # 1/(1 + 2 e^−4)
         cases=(Case({"prefix_log_prob": (-3.0, -70.0, -500.0)}, (0.9647, 0.0177, 0.0177)),),
+    ),
+    Entry(
+        "fitted_scores",
+        "ours",
+        Squash(FittedScores({"recent_log_prob_90": 0.5}, bias=((0.4, 0.2, 0.0),)), 2.0),
+        "context",
+        source="strengths fitted on the teachers' log-probabilities of validation data",
+        cost="O(K) a feature after what the features cost",
+        # Scores .4, −.8, −2: 2·tanh(−.6) = −1.0741, 2·tanh(−1.2) = −1.6673; 1/(1 + e^−1.0741 + e^−1.6673)
+        cases=(Case({"recent_log_prob_90": (0.0, -2.0, -4.0)}, (0.6534, 0.2232, 0.1233)),),
     ),
     Entry(
         "min_ce",
