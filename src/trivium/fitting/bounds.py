@@ -1,0 +1,232 @@
+"""How much any weights could gain: the best constant ones over everything, a task, a domain, a document (H1, H2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trivium.errors import require
+from trivium.fitting.advice import advice
+from trivium.fitting.differing import Differing
+from trivium.fitting.judging import Gain, gain, gains, mixed
+from trivium.fitting.observations import Observations
+
+#: Nats to which the optimum is known.
+GAP = 1e-7
+_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The best constant weights of a cell: ``value`` = mean log Σ_k w_k p_k(label), nats; no constant weights do better
+    than ``value + gap``."""
+
+    weights: Tensor
+    value: float
+    gap: float
+
+
+def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
+    """w that maximizes mean log Σ_k w_k p_k(label) / Σ_{k serves} w_k over the simplex.
+
+    **Optimality.** Where all teachers serve, F is concave; with g_k = mean p_k/q at w, F(v) ≤ F(w) + log Σ_k v_k g_k
+    (Jensen, on the tokens' responsibilities) ≤ F(w) + log max_k g_k ≤ F(w) + max_k g_k − 1: the duality gap.
+    Begun by a few steps of EM (w ← w·g), which climbs from anywhere and is slow near ties; finished by Newton's method
+    on min −F(w) + Σ w over w ≥ 0, whose solution sums to one: each quadratic step is a non-negative least-squares
+    problem (SciPy), an active set of its own, followed by a line search (after Kim, Carbonetto, Stephens and Anitescu
+    2020, mix-SQP). Where some teachers are absent on some tokens the restricted mixture is not concave in w, so a cell
+    must have one set of serving teachers.
+
+    Args:
+        log_p: log p_k(label), [n, K], nats; −inf allowed where another teacher is possible.
+        serving: bool [n, K], the same in every row; None where all serve.
+
+    Raises:
+        InputError: rows that differ in who serves.
+
+    Cost: O(n·K²) a step; 5 to 20 steps.
+
+    >>> found = best_constant(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]).log())
+    >>> [round(w, 4) for w in found.weights.tolist()], found.gap < 1e-6
+    ([0.7083, 0.2917], True)
+    """
+    if serving is not None:
+        require(bool((serving == serving[:1]).all()), "a cell must have one set of serving teachers", "several")
+        log_p = log_p.masked_fill(~serving, -torch.inf)
+    present = (log_p.amax(0) > -torch.inf).nonzero().flatten()
+    top = log_p.amax(-1, keepdim=True)
+    weights = torch.zeros(log_p.shape[1], dtype=torch.float64)
+    if len(log_p) == 1:
+        weights[int(log_p[0].argmax())] = 1.0
+        return Constant(weights, float(top), 0.0)
+    ratios = (log_p - top).double().exp().numpy()[:, present.numpy()]
+    w, gap = _solved(ratios)
+    weights[present] = torch.from_numpy(w)
+    value = float(np.log(ratios @ w).mean() + float(top.double().mean()))
+    return Constant(weights, value, gap)
+
+
+def _solved(p: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights [K] for likelihoods [n, K], each row with largest entry one, and their duality gap."""
+    from scipy.optimize import nnls
+
+    n, teachers = p.shape
+    w = np.full(teachers, 1 / teachers)
+    for _ in range(10):
+        w = w * (p / (p @ w)[:, None]).mean(0)
+    w /= w.sum()
+    best, least = w, np.inf
+    for _ in range(_STEPS):
+        scaled = p / (p @ w)[:, None]
+        slope = scaled.mean(0)
+        gap = max(0.0, float(slope.max()) - 1.0)
+        if gap < least:
+            best, least = w, gap
+        if least < GAP:
+            break
+        curvature = scaled.T @ scaled / n
+        # −F + Σw: gradient 1 − g, second derivative C; the step's end v minimizes ½(v−w)ᵀC(v−w) + (1−g)ᵀ(v−w), v ≥ 0.
+        # Near ties C is singular: a ridge far below the gap makes its root exist and leaves the optimum where it is.
+        root = np.linalg.cholesky(curvature + 1e-10 * np.trace(curvature) * np.eye(teachers)).T
+        target = np.linalg.solve(root.T, curvature @ w - (1.0 - slope))
+        end = nnls(root, target)[0]
+        w = _line(p, w, end)
+    return best, least
+
+
+def _line(p: np.ndarray, w: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """A point between w and the end of a Newton step that lowers −F + Σ w enough, scaled to sum to one."""
+    mixed, moved = p @ w, p @ (end - w)
+    now, slope = -np.log(mixed).mean() + w.sum(), (end - w).sum() - (moved / mixed).mean()
+    size = 1.0
+    while size > 1e-12:
+        there = mixed + size * moved
+        if there.min() > 0:
+            value = -np.log(there).mean() + w.sum() + size * (end - w).sum()
+            if value <= now + 1e-4 * size * slope:
+                break
+        size /= 2
+    found = np.clip(w + size * (end - w), 0.0, None)
+    scaled: np.ndarray = found / found.sum()
+    return scaled
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What weights that are constant on each cell gain at most, in hindsight of these very labels.
+
+    ``gain.mean + gap`` is the bound; ``cells`` how many weight vectors it takes.
+    """
+
+    gain: Gain
+    gap: float
+    cells: int
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """Upper bounds for rules that are constant on a scale, and the rules beside them; gains over uniform weights.
+
+    Attributes:
+        bounds: ``everything``, ``task``, ``domain``, ``document``, ``token``; in hindsight of the labels, for the
+            linear pool at T = 1. ``by_domain`` splits each over the domains.
+        rules: what each rule gains on the same tokens, by domain and over ``"all"``.
+        differing: how much the teachers differ, without any label; None where that was not looked at.
+        advice: what follows, in a sentence or two.
+    """
+
+    bounds: Mapping[str, Bound]
+    by_domain: Mapping[str, Mapping[str, float]]
+    rules: Mapping[str, Mapping[str, Gain]]
+    differing: Differing | None
+    advice: str
+    counts: Mapping[str, int]
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "bounds": {name: asdict(bound) for name, bound in self.bounds.items()},
+            "by_domain": {name: dict(table) for name, table in self.by_domain.items()},
+            "rules": {n: {domain: asdict(g) for domain, g in table.items()} for n, table in self.rules.items()},
+            "differing": None if self.differing is None else asdict(self.differing),
+            "advice": self.advice,
+            "counts": dict(self.counts),
+            "note": "bounds are in hindsight of these very labels, for the linear pool at temperature 1; where "
+            "teachers are absent, a cell is also split by who serves",
+        }
+
+
+def headroom(
+    data: Observations, rules: Mapping[str, Tensor] | None = None, differing: Differing | None = None
+) -> Headroom:
+    """Bounds of every scale on these observations, and where the rules stand below them.
+
+    A rule that is constant on the cells of a scale gains no more than that scale's bound, whatever it is. A rule that
+    adapts inside them may gain more, up to ``token``, the best teacher of each token, at most log K.
+
+    Args:
+        rules: log-weights [N, K] or broadcastable, by name.
+        differing: of :class:`trivium.fitting.differing.Counting`.
+
+    Cost: O(N·K²) times the 5 to 20 steps of :func:`best_constant`, for each of four partitions.
+    """
+    uniform = data.uniform()
+    everything = torch.zeros(len(data), dtype=torch.long)
+    partitions = {
+        "everything": everything,
+        "task": data.task,
+        "domain": data.domain,
+        "document": numbered(torch.stack([data.domain, data.document])),
+    }
+    bounds, tables = {}, {}
+    for name, cell in partitions.items():
+        values, gap, cells = constant_on(data, cell)
+        bounds[name] = Bound(gain(values - uniform, data), gap, cells)
+        tables[name] = _means(values - uniform, data)
+    best = data.label_log_prob.amax(-1) - uniform
+    bounds["token"] = Bound(gain(best, data), 0.0, len(data))
+    tables["token"] = _means(best, data)
+    found = {name: gains(mixed(weights, data) - uniform, data) for name, weights in (rules or {}).items()}
+    counts = {"tokens": len(data), "documents": data.documents, "impossible_tokens": data.impossible}
+    text = advice({name: bound.gain.mean for name, bound in bounds.items()}, tables, found, differing)
+    return Headroom(bounds, tables, found, differing, text, counts)
+
+
+def constant_on(data: Observations, cell: Tensor) -> tuple[Tensor, float, int]:
+    """(log q(label) of each token [N], mean duality gap, number of cells) under the best constant weights of each cell,
+    [N] numbers. Where teachers are absent a cell is split by who serves, which only raises the bound."""
+    split = split_by_serving(data, cell)
+    order = split.argsort(stable=True)
+    values, gaps, cells = torch.empty(len(data), dtype=torch.float64), 0.0, 0
+    for mine in torch.split(order, torch.bincount(split).tolist()):
+        if not len(mine):
+            continue
+        log_p, serving = data.label_log_prob[mine], None if data.serving is None else data.serving[mine]
+        found = best_constant(log_p, serving)
+        values[mine] = (log_p + found.weights.log()).logsumexp(-1)
+        gaps, cells = gaps + found.gap * len(mine), cells + 1
+    return values, gaps / len(data), cells
+
+
+def split_by_serving(data: Observations, cell: Tensor) -> Tensor:
+    """Numbers of the cells [N], each with one set of serving teachers."""
+    if data.serving is None:
+        return numbered(cell.unsqueeze(0))
+    pattern = data.serving.unique(dim=0, return_inverse=True)[1]
+    return numbered(torch.stack([cell, pattern]))
+
+
+def numbered(columns: Tensor) -> Tensor:
+    """The number of each different column, [N]."""
+    found: Tensor = columns.unique(dim=1, return_inverse=True)[1]
+    return found
+
+
+def _means(values: Tensor, data: Observations) -> dict[str, float]:
+    there = [(name, data.domain == number) for number, name in enumerate(data.domains)]
+    return {name: float(values[mine].mean()) for name, mine in there if bool(mine.any())}
