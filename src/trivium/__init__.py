@@ -9,6 +9,7 @@ The rooms, in the order in which the data flows:
 ``trivium.teachers``   where distributions come from: modules, folders, hub ids, caches
 ``trivium.weighting``  rules at the token, task and context scale; :func:`rule` makes one of yours
 ``trivium.scheme``     rules composed: product, strength, influence budget, conforming projection
+``trivium.fitting``    strengths found by gradient, and what any weighting could gain
 ``trivium.aggregation`` weighted distributions pooled into one target
 ``trivium.losses``     from target to student, streamed
 ``trivium.training``   distiller, step, trainer, monitor, recipe
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from trivium.cli.whole import Distilled, distill
     from trivium.teachers.panel import InBatch
     from trivium.training.distiller import Distiller
+    from trivium.training.fitting import fit
     from trivium.training.recipe import LossSection as Loss
     from trivium.training.recipe import Recipe, load_recipe
     from trivium.training.step import StepOutput
@@ -70,6 +72,7 @@ _LATER = {
     "StepOutput": ("trivium.training.step", "StepOutput"),
     "certify": ("trivium.certification", "certify"),
     "distill": ("trivium.cli.whole", "distill"),
+    "fit": ("trivium.training.fitting", "fit"),
     "load_recipe": ("trivium.training.recipe", "load_recipe"),
 }
 
@@ -103,6 +106,7 @@ __all__ = [
     "conforming_projection",
     "distill",
     "distillation_loss",
+    "fit",
     "load_recipe",
     "rule",
     "rules",

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trivium.cli import certify, demo, distill, recipe, replay, rules, theory, tune, verify
+from trivium.cli import certify, demo, distill, fit, recipe, replay, rules, theory, tune, verify
 from trivium.cli.console import print_in_any_encoding
 from trivium.cli.ending import INPUT, UsageError, ended
 
@@ -56,6 +56,8 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(recipe.recipe)
 app.command()(distill.distill)
+app.command()(fit.fit)
+app.command()(fit.headroom)
 app.command()(tune.tune)
 app.command()(certify.certify)
 app.command()(replay.replay)

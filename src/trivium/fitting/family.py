@@ -131,7 +131,7 @@ class Family(Typed):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each number to be fitted stands in the vector x, and its unit.
+    """Where each number to be fitted stands in the vector x, and its unit, infinite for a feature that tells nothing.
 
     Strengths are in units in which they move a centred score by one nat on the data (root mean square over teachers and
     tokens), so that one penalty fits all: a_f = x_f/unit_f. The biases are ``bias`` @ x, [tasks·K, its numbers]: the
@@ -177,7 +177,8 @@ class Layout:
         return (self.bias @ numbers).view(self.tasks, -1) if scale == "task" else numbers / self.units[scale]
 
     def rules(self, x: Tensor) -> dict[Scale, Fit]:
-        """The rules as a recipe states them: six digits, budgets rounded down so that they sum to no more."""
+        """The rules as a recipe states them: six digits, budgets rounded down so that they sum to no more. Features
+        that tell nothing are left out."""
         budgets = self.budgets(x)
         given = isinstance(self.family.budget, Mapping)
         found: dict[Scale, Fit] = {}
@@ -188,7 +189,11 @@ class Layout:
                 bias = tuple(tuple(_short(number) for number in row) for row in numbers.tolist())
                 found[scale] = Fit(FittedScores({}, bias, scale=scale), budget)
                 continue
-            named = dict(zip(self.family.read_at(scale), map(_short, numbers.tolist()), strict=True))
+            differs = self.units[scale].isfinite().tolist()
+            known = zip(self.family.read_at(scale), map(_short, numbers.tolist()), differs, strict=True)
+            named = {name: number for name, number, tells in known if tells}
+            if not named:
+                continue
             columns = {name: self.family.columns[name] for name in named if name in self.family.columns}
             found[scale] = Fit(FittedScores(named, (), columns, scale), budget)
         return found

@@ -208,6 +208,8 @@ def _strengths(
     tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
     for scale, (rule, _) in rules.items():
         drawn = torch.stack([shape.strengths(row, scale).flatten() for row in draws])
+        if scale != "task":
+            drawn = drawn[:, shape.units[scale].isfinite()]
         low, high = drawn.quantile(tails, dim=0).tolist()
         names = list(rule.strengths) or [f"{task}, {teacher}" for task in data.tasks for teacher in data.teachers]
         values = list(rule.strengths.values()) or [number for row in rule.bias for number in row]

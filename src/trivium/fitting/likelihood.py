@@ -28,9 +28,10 @@ def layout(family: Family, data: Observations) -> Layout:
 
 
 def _unit(values: Tensor) -> Tensor:
-    """Root mean square of a feature about its mean over the teachers; one where it never differs."""
+    """Root mean square of a feature about its mean over the teachers; infinite, which makes its strength zero, where
+    the teachers have the same up to rounding, as two have of their disagreement."""
     spread = (values - values.mean(-1, keepdim=True)).square().mean().sqrt()
-    return torch.where(spread > 1e-9, spread, 1.0)
+    return torch.where(spread > 1e-5 * values.abs().max().clamp_min(1e-30), spread, torch.inf)
 
 
 def _bias(data: Observations) -> Tensor:

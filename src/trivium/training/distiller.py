@@ -201,6 +201,10 @@ class Distiller(Typed):
         self.validation_loss = found
         return found
 
+    def read(self, batch: Mapping[str, Any]) -> Batch:
+        """What a step reads of a batch: labels where they are predicted, teachers' logits, domain, task, columns."""
+        return self._read(batch)[1]
+
     def learn(self, student: torch.nn.Module, learning_rate: float, step: int | None = None) -> None:
         """Teach the scheme's rules that learn, on the last batch; call it after the optimizer's step.
 
