@@ -1,6 +1,6 @@
 """Do three scales beat uniform weights and the best single teacher on real text?
 
-Eleven ways to weigh the demo's three teachers, five paired seeds each: equal data, steps, distillation mass and
+Twelve ways to weigh the demo's three teachers, five paired seeds each: equal data, steps, distillation mass and
 initial weights. Reports bits per byte of the student and of the weighted mixture itself, with bootstrap intervals
 over documents and seeds, and what each scale and the influence budget add. It resumes where it was stopped.
 
@@ -28,6 +28,7 @@ from trivium.training.arms import baselines, parts
 from trivium.training.build import build_scheme
 from trivium.training.checkpoints import require_same
 from trivium.training.compare import bootstrap
+from trivium.training.fitting import fit_recipe
 from trivium.training.identity import run_identity
 from trivium.training.recipe import Recipe, load_recipe
 from trivium.training.run import Workshop, distill, prepare
@@ -35,6 +36,9 @@ from trivium.training.run import Workshop, distill, prepare
 HERE = Path(__file__).resolve().parent
 DEMO = Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml"
 PAIRS = [
+    ("fitted", "full"),
+    ("fitted", "uniform"),
+    ("fitted", "oracle"),
     ("full", "uniform"),
     ("full", "single"),
     ("full", "oracle"),
@@ -97,7 +101,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with shown() as progress:
         workshop = prepare(full, Path(), options.folder / "cache", progress)
-    arms = {"full": full} | baselines(full, workshop.validation_loss) | parts(full)
+    fitted = fit_recipe(full, workshop).recipe.model_copy(update={"name": "fitted"})
+    arms = {"full": full, "fitted": fitted} | baselines(full, workshop.validation_loss) | parts(full)
     todo = [(name, seed) for seed in range(options.seeds) for name in arms]
     place = {(name, seed): options.folder / f"{name}-{seed}" for name, seed in todo}
     waiting = [key for key in todo if not finished(seeded(arms[key[0]], key[1]), workshop, place[key])]

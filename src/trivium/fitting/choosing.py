@@ -111,7 +111,7 @@ def choose(
         path.append(ends)
     place = _strongest(penalties)
     best, reached = penalties[place].at, path[place]
-    budgets, by_budget = _along(folds, best, _scaled(family), reached, family.whole)
+    budgets, by_budget = _along(folds, best, _scaled(family, limit or family.whole), reached, family.whole)
     if limit is not None:
         allowed = [point for point in budgets if point.at <= limit * (1 + 1e-9)]
         chosen = max(allowed, key=lambda point: point.gain).at
@@ -150,8 +150,8 @@ def freer(family: Family) -> dict[str, Family]:
     return found
 
 
-def _scaled(family: Family) -> list[tuple[float, Family]]:
-    whole = sorted({*BUDGETS, family.whole})
+def _scaled(family: Family, limit: float) -> list[tuple[float, Family]]:
+    whole = sorted({*BUDGETS, family.whole, limit})
     return [(number, with_budget(family, number)) for number in whole]
 
 
