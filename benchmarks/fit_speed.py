@@ -94,7 +94,7 @@ def main() -> None:
         "setting": {
             "teachers": TEACHERS,
             "features": len(TOKEN) + len(CONTEXT),
-            "threads": torch.get_num_threads(),
+            "threads": 1,
             "load_average": [round(number, 1) for number in os.getloadavg()],
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         },

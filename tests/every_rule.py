@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trivium.catalogue import ENTRIES
-from trivium.scheme import Limit
+from trivium.scheme import Limit, Squash
 from trivium.scheme.tree import leaves
 from trivium.weighting import (
     AEKD,
@@ -87,7 +87,7 @@ PUBLISHED: list[Published] = [
 
 def rule_of(operator: Operator) -> Rule:
     """The rule, without the limit around it."""
-    inner = operator.part if isinstance(operator, Limit) else operator
+    inner = operator.part if isinstance(operator, Limit | Squash) else operator
     assert isinstance(inner, Rule)
     return inner
 

@@ -204,4 +204,4 @@ def _short(number: float) -> float:
 
 
 def _down(budget: float) -> float:
-    return math.floor(budget * 1e4) / 1e4
+    return float(f"{budget * (1 - 1e-4):.5g}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -130,6 +132,10 @@ def fit(
 
     Cost: about a hundred passes of O(N·K·F) over all tokens, and some hundreds over a part of them.
     """
+    fine = penalty is None or (math.isfinite(penalty) and penalty >= 0)
+    require(fine, "a penalty must be a number ≥ 0", penalty, "Leave it out to have it chosen.")
+    open_ended = limit is None or (math.isfinite(limit) and limit > 0)
+    require(open_ended, "a limit of the budget must be a positive number of nats", limit, "Try 8.")
     for observed in (data, judged):
         lacking = [name for name in family.features if name not in observed.features]
         require(not lacking, "the observations must hold every feature that is fitted", lacking, "Collect them.")
@@ -139,6 +145,31 @@ def fit(
         f"{list(data.teachers)} and {list(judged.teachers)}",
         "Read both alike.",
     )
+    with _one_thread():
+        return _fitted(family, data, judged, limit, penalty, others or {}, seed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors of some ten thousand numbers gain little from a second thread, lose much where another program wants its
+    core, and sums that are split among threads would differ in their last digits from machine to machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fitted(
+    family: Family,
+    data: Observations,
+    judged: Observations,
+    limit: float | None,
+    penalty: float | None,
+    others: Mapping[str, Tensor],
+    seed: int,
+) -> Fitted:
     data, judged = (_admitted(family, observed) for observed in (data, judged))
     family, choice = choose(family, data, limit, penalty, seed)
     likelihood = Likelihood(family, data)
@@ -147,7 +178,7 @@ def fit(
     scheme = family.scheme(data.teachers, rules)
     uniform = judged.uniform()
     mine = mixed(weighed(scheme, judged), judged)
-    given = {name: mixed(weights, judged) for name, weights in (others or {}).items()}
+    given = {name: mixed(weights, judged) for name, weights in others.items()}
     schemes = {
         chosen: family.scheme(data.teachers, {scale: rules[scale] for scale in rules if scale in chosen})
         for chosen in subsets(rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from trivium.fitting import Family, Fitted, Headroom, Observations, headroom, we
 from trivium.fitting import fit as fit_observations
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
+from trivium.simplex.typed import typed
 from trivium.training.build import build_scheme
 from trivium.training.distiller import Distiller
 from trivium.training.observing import Observer, family_of, numbered, observe, others_of
@@ -118,6 +120,7 @@ def budget_of(recipe: Recipe) -> float:
     return BUDGET if given is None or given <= 0 else float(given)
 
 
+@typed(leave=("teachers", "validation", "judged"))
 def fit(
     scheme: Scheme,
     teachers: Any,
@@ -127,8 +130,11 @@ def fit(
     features: Sequence[str] | None = None,
     penalty: float | None = None,
     judged: Iterable[Mapping[str, Any]] | None = None,
+    tasks: Sequence[str] = (),
+    domains: Sequence[str] = (),
+    shift: bool | None = None,
+    vocabulary: int | None = None,
     seed: int = 0,
-    **reading: Any,
 ) -> Fitted:
     """Fit strengths to what teachers say of validation batches, before any student exists.
 
@@ -140,7 +146,7 @@ def fit(
         budget: nats of the whole, at most.
         features, penalty, seed: as of :func:`fit_recipe`.
         judged: batches that are never fitted; None holds out a quarter of the documents.
-        reading: further arguments of the distiller: ``tasks``, ``domains``, ``shift``, ``vocabulary``, …
+        tasks, domains, shift, vocabulary: as of the distiller: how batches are read.
 
     Returns:
         What was fitted; ``.scheme`` is ready for a distiller, and certified as any.
@@ -148,8 +154,9 @@ def fit(
     Raises:
         InputError: batches that lack something, a feature that is not at hand, a single document.
     """
-    distiller = Distiller(scheme, teachers, **reading)
-    kept = [dict(batch) for batch in validation]
+    require(math.isfinite(budget) and budget > 0, "a budget must be a positive number of nats", budget, "Try 4.")
+    distiller = Distiller(scheme, teachers, tasks=tasks, domains=domains, shift=shift, vocabulary=vocabulary)
+    kept = _batches(validation, "validation")
     losses = distiller.measure(kept)
     others, _ = _compared(scheme)
     prefix = distiller.read(kept[0]).labels.shape[-1] > 1
@@ -158,8 +165,15 @@ def fit(
     if judged is None:
         data, other = data.held_out()
     else:
-        other = _of_batches(distiller, [dict(batch) for batch in judged], family, others, losses)
+        other = _of_batches(distiller, _batches(judged, "judged"), family, others, losses)
     return fit_observations(family, data, other, limit=budget, penalty=penalty, others=others_of(other), seed=seed)
+
+
+def _batches(given: Any, what: str) -> list[Mapping[str, Any]]:
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) else []
+    mapped = bool(listed) and all(isinstance(batch, Mapping) for batch in listed)
+    require(mapped, f"{what} of fit must be batches, each a mapping", type(given).__name__, "Give a loader or a list.")
+    return listed
 
 
 def _of_batches(

@@ -69,9 +69,11 @@ def test_shared_budgets_sum_to_the_whole_and_are_rounded_down() -> None:
     found = likelihood(observed(), 5.0)
     for seed in range(20):
         x = point(found.shape.size, seed, 5.0)
+        tiny = likelihood(observed(), 1e-7).shape.rules(x)
+        assert 0 < sum(rule.budget for rule in tiny.values()) <= 1e-7
         assert sum(found.shape.budgets(x).values()) == pytest.approx(5.0, abs=1e-12)
         rules = found.shape.rules(x)
-        assert 5.0 - 3e-4 < sum(rule.budget for rule in rules.values()) <= 5.0
+        assert 5.0 * (1 - 2e-4) < sum(rule.budget for rule in rules.values()) <= 5.0
 
 
 def test_an_absent_teacher_has_the_bias_of_its_stand_in() -> None:

@@ -121,6 +121,10 @@ def test_what_is_missing_is_named(data: Observations, judged: Observations) -> N
         fit(Family(("max_prob",), (), True), data, judged)
     with pytest.raises(InputError, match="same teachers"):
         fit(Family(TOKEN, (), True), data, replace(judged, teachers=("x", "y", "z")))
+    with pytest.raises(InputError, match="penalty"):
+        fit(Family(TOKEN, (), True), data, judged, penalty=math.nan)
+    with pytest.raises(InputError, match="limit"):
+        fit(Family(TOKEN, (), True), data, judged, limit=0.0)
 
 
 def test_one_document_chooses_nothing(judged: Observations) -> None:

@@ -61,6 +61,15 @@ def plain(entropy: torch.Tensor) -> torch.Tensor:
 OTHERWISE = {tv.StepOutput, tv.Distilled, tv.Certificate, tv.Recipe, tv.Loss, tv.distill, tv.DistillationTrainer}
 
 
+#: Two teachers' logits of four rows, and labels.
+TO_FIT: dict[str, Any] = {
+    "scheme": tv.compose(["a", "b"]),
+    "teachers": None,
+    "validation": [{"a_logits": torch.eye(4), "b_logits": torch.ones(4, 4), "labels": torch.arange(4)}],
+    "features": ["entropy"],
+    "penalty": 0.1,
+}
+
 #: Every public thing that takes arguments, with arguments that it takes.
 GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{name: (rule, {}) for name, rule in RULES.items()},
@@ -83,6 +92,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "compose": (tv.compose, {"teachers": ["a", "b"], "token": [tv.Entropy()]}),
     "Distiller": (tv.Distiller, {"scheme": tv.compose(["a", "b"], token=[tv.Entropy()])}),
     "InBatch": (tv.InBatch, {"column": "a"}),
+    "fit": (tv.fit, TO_FIT),
     "load_recipe": (tv.load_recipe, {"path": "none.yaml"}),
     "rule": (lambda **given: tv.rule(**given)(plain), {"scale": "token", "features": ["entropy"]}),
     "rule of": (tv.rule("token", ["entropy"]), {"function": plain}),
