@@ -108,7 +108,7 @@ def distill(
 
 def _shares(folder: Path) -> Mapping[str, float]:
     steps = [line for line in read_trace(folder / "metrics.jsonl") if line["kind"] == "step"]
-    found: Mapping[str, float] = steps[-1]["share"]["all"] if steps else {}
+    found: Mapping[str, float] = steps[-1]["share"].get("all", {}) if steps else {}
     return found
 
 

@@ -50,7 +50,7 @@ class StudentSection(Section):
     config: dict[str, Any] | None = Field(
         None, description="a transformers config for a fresh model, with `model_type`"
     )
-    tokenizer: str | None = Field(None, description="folder of the tokenizer; null takes the one in `model`")
+    tokenizer: str | None = Field(default=None, description="folder of the tokenizer; null takes the one in `model`")
 
 
 class TeacherSection(Section):
@@ -58,37 +58,47 @@ class TeacherSection(Section):
 
     name: str = Field(description="what tables, orders and maps call it")
     model: str = Field(description="a Hugging Face folder with model and tokenizer; for examples also FILE.py:NAME")
-    tasks: list[str] | None = Field(None, description="of examples: the tasks it has heads for; null: all")
-    gives: Literal["logits", "probabilities"] = Field("logits", description="of examples: what FILE.py:NAME returns")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="of examples: share of uniform mixed in, against log 0")
+    tasks: list[str] | None = Field(default=None, description="of examples: the tasks it has heads for; null: all")
+    gives: Literal["logits", "probabilities"] = Field(
+        default="logits", description="of examples: what FILE.py:NAME returns"
+    )
+    smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="of examples: share of uniform mixed in, against log 0"
+    )
 
 
 class DomainSection(Section):
     """One part of the data."""
 
     name: str = Field(description="what reports call this part of the data")
-    task: str = Field("text", description="the task its examples belong to; task rules see nothing finer")
+    task: str = Field(default="text", description="the task its examples belong to; task rules see nothing finer")
     train: str = Field(description="trivium:NAME/train, FILE.txt, FILE.jsonl, a folder; #train keeps that split of it")
     validation: str = Field(description="likewise; teachers' validation losses and the learning curve come from it")
-    test: str | None = Field(None, description="likewise; the final numbers come from it")
+    test: str | None = Field(default=None, description="likewise; the final numbers come from it")
 
 
 class DataSection(Section):
     """The text, or the labelled examples, of all splits."""
 
-    kind: str = Field("text", description="what the data is: text, examples (see the end), or FILE.py:NAME, a task")
+    kind: str = Field(
+        default="text", description="what the data is: text, examples (see the end), or FILE.py:NAME, a task"
+    )
     tasks: dict[str, list[str]] = Field(default_factory=dict, description="of examples: {TASK: [CLASS, ...]}")
     domains: list[DomainSection] = Field(min_length=1, description="the parts of the data")
-    text_column: str = Field("text", description="where JSONL files and datasets keep their text")
-    pair_column: str | None = Field(None, description="of examples: the second text of a pair, in JSONL; null: none")
-    label_column: str = Field("label", description="of examples: where their class is, by name or number")
-    task_column: str | None = Field(None, description="of examples: where their task is; null: the domain's")
-    window: int = Field(256, ge=8, description="tokens a row")
-    end_of_text: bool = Field(True, description="of text: documents end in the tokenizer's end token, to be learned")
-    train_rows: int | None = Field(None, ge=1, description="rows a domain to distil on; null takes all")
-    evaluation_rows: int | None = Field(32, ge=1, description="rows a domain for validation; null takes all")
-    test_rows: int | None = Field(64, ge=1, description="rows a domain for the final numbers; null takes all")
-    seed: int = Field(0, description="which rows are drawn; not the run's seed, so that seeds share the data")
+    text_column: str = Field(default="text", description="where JSONL files and datasets keep their text")
+    pair_column: str | None = Field(
+        default=None, description="of examples: the second text of a pair, in JSONL; null: none"
+    )
+    label_column: str = Field(default="label", description="of examples: where their class is, by name or number")
+    task_column: str | None = Field(default=None, description="of examples: where their task is; null: the domain's")
+    window: int = Field(default=256, ge=8, description="tokens a row")
+    end_of_text: bool = Field(
+        default=True, description="of text: documents end in the tokenizer's end token, to be learned"
+    )
+    train_rows: int | None = Field(default=None, ge=1, description="rows a domain to distil on; null takes all")
+    evaluation_rows: int | None = Field(default=32, ge=1, description="rows a domain for validation; null takes all")
+    test_rows: int | None = Field(default=64, ge=1, description="rows a domain for the final numbers; null takes all")
+    seed: int = Field(default=0, description="which rows are drawn; not the run's seed, so that seeds share the data")
 
     @field_validator("kind")
     @classmethod
@@ -134,22 +144,28 @@ class SchemeSection(Section):
     token: list[RuleSection] = Field(default_factory=list, description="rules that see a position")
     task: list[RuleSection] = Field(default_factory=list, description="rules that see the example's task")
     context: list[RuleSection] = Field(default_factory=list, description="rules that see prefix or domain")
-    budget: float | dict[str, float] | None = Field(None, description="influence in nats: in all, or {token: 1, …}")
-    floor: float = Field(0.0, ge=0, description="least weight of a teacher, at most 1/K")
-    cap: float = Field(1.0, gt=0, description="largest weight of a teacher, at least 1/K")
-    order: str | None = Field(None, description="safety order of teachers, e.g. 'a > b = c', safest first")
-    margin: float = Field(0.0, ge=0, description="nats between two tiers of the order")
+    budget: float | dict[str, float] | None = Field(
+        default=None, description="influence in nats: in all, or {token: 1, …}"
+    )
+    floor: float = Field(default=0.0, ge=0, description="least weight of a teacher, at most 1/K")
+    cap: float = Field(default=1.0, gt=0, description="largest weight of a teacher, at least 1/K")
+    order: str | None = Field(default=None, description="safety order of teachers, e.g. 'a > b = c', safest first")
+    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
 
 
 class LossSection(Section):
     """From target to student."""
 
-    pool: Literal["linear", "log", "power"] = Field("linear", description="how weighted teachers become one target")
-    exponent: float | None = Field(None, description="ρ of pool `power`: 1 is linear, near 0 log; null takes 0.5")
-    divergence: Literal["forward_kl", "reverse_kl", "js"] = Field("forward_kl", description="target to student")
-    temperature: float = Field(1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
-    distillation: float = Field(1.0, ge=0, description="weight of the divergence, the distillation mass")
-    label: float = Field(0.0, ge=0, description="weight of cross-entropy on the text itself")
+    pool: Literal["linear", "log", "power"] = Field(
+        default="linear", description="how weighted teachers become one target"
+    )
+    exponent: float | None = Field(
+        default=None, description="ρ of pool `power`: 1 is linear, near 0 log; null takes 0.5"
+    )
+    divergence: Literal["forward_kl", "reverse_kl", "js"] = Field(default="forward_kl", description="target to student")
+    temperature: float = Field(default=1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
+    distillation: float = Field(default=1.0, ge=0, description="weight of the divergence, the distillation mass")
+    label: float = Field(default=0.0, ge=0, description="weight of cross-entropy on the text itself")
 
     @model_validator(mode="after")
     def _pool_and_exponent(self) -> Self:
@@ -160,38 +176,44 @@ class LossSection(Section):
 class TrainSection(Section):
     """The optimizer and its schedule."""
 
-    steps: int = Field(300, ge=1, description="optimizer steps")
-    batch_size: int = Field(8, ge=1, description="rows a forward pass and device")
-    accumulation: int = Field(1, ge=1, description="forward passes an optimizer step")
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
-    schedule: Schedule = Field("cosine", description="a transformers schedule")
-    warmup_steps: int = Field(20, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, ge=0, description="norm the student's gradient is clipped to; 0 for none")
-    seed: int = Field(0, ge=0, le=MOST_SEED, description="initial weights and order of rows")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where a GPU has it")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; null leaves torch's default")
-    save_every: int = Field(50, ge=1, description="steps between checkpoints")
-    evaluate_every: int = Field(100, ge=1, description="steps between validations")
-    log_every: int = Field(5, ge=1, description="steps between lines of metrics.jsonl")
-    tracker: Literal["none", "tensorboard", "trackio"] = Field("tensorboard", description="where curves are logged too")
+    steps: int = Field(default=300, ge=1, description="optimizer steps")
+    batch_size: int = Field(default=8, ge=1, description="rows a forward pass and device")
+    accumulation: int = Field(default=1, ge=1, description="forward passes an optimizer step")
+    learning_rate: float = Field(default=2e-3, gt=0, description="peak of the schedule")
+    schedule: Schedule = Field(default="cosine", description="a transformers schedule")
+    warmup_steps: int = Field(default=20, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, ge=0, description="norm the student's gradient is clipped to; 0 for none")
+    seed: int = Field(default=0, ge=0, le=MOST_SEED, description="initial weights and order of rows")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 where a GPU has it"
+    )
+    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; null leaves torch's default")
+    save_every: int = Field(default=50, ge=1, description="steps between checkpoints")
+    evaluate_every: int = Field(default=100, ge=1, description="steps between validations")
+    log_every: int = Field(default=5, ge=1, description="steps between lines of metrics.jsonl")
+    tracker: Literal["none", "tensorboard", "trackio"] = Field(
+        default="tensorboard", description="where curves are logged too"
+    )
 
 
 class CacheSection(Section):
     """Where teachers' logits are kept."""
 
-    enabled: bool = Field(True, description="compute the teachers' logits once; false runs them every step")
-    folder: str | None = Field(None, description="null: `cache` in the run's folder; name one to share it")
-    limit_gb: float = Field(16.0, gt=0, description="refuse a cache larger than this")
+    enabled: bool = Field(default=True, description="compute the teachers' logits once; false runs them every step")
+    folder: str | None = Field(default=None, description="null: `cache` in the run's folder; name one to share it")
+    limit_gb: float = Field(default=16.0, gt=0, description="refuse a cache larger than this")
 
 
 class MonitorSection(Section):
     """Which axioms are watched and what a violation does."""
 
-    on_violation: Literal["raise", "repair", "record"] = Field("raise", description="repair: the conforming projection")
-    floor: float | None = Field(None, description="W-B to watch; null: what the scheme promises")
-    cap: float | None = Field(None, description="likewise")
-    order: str | None = Field(None, description="W-S to watch; null: what the scheme promises")
+    on_violation: Literal["raise", "repair", "record"] = Field(
+        default="raise", description="repair: the conforming projection"
+    )
+    floor: float | None = Field(default=None, description="W-B to watch; null: what the scheme promises")
+    cap: float | None = Field(default=None, description="likewise")
+    order: str | None = Field(default=None, description="W-S to watch; null: what the scheme promises")
     pareto: Literal["record", "raise", "off"] = Field(
         "record", description="W-C, watched where the scheme reads gradients; nothing repairs it"
     )
@@ -206,7 +228,7 @@ class MonitorSection(Section):
 class Recipe(Section):
     """All of a run."""
 
-    name: str = Field("run", description="a name for tables")
+    name: str = Field(default="run", description="a name for tables")
     student: StudentSection = Field(description="who learns")
     teachers: list[TeacherSection] = Field(min_length=1, description="who teaches")
     data: DataSection = Field(description="on what text or examples")

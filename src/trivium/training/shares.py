@@ -27,7 +27,7 @@ class Shares:
         self._clear()
 
     def _clear(self) -> None:
-        self.batches = 0
+        self.batches = self.weighed = 0
         self.sums: dict[str, float] = defaultdict(float)
         self.weights: dict[str, Tensor] = {}
         self.influence: dict[str, float] = {}
@@ -43,6 +43,9 @@ class Shares:
         self.batches += 1
         for name, value in (("loss", step.loss), ("distillation", step.distillation), ("label", step.label)):
             self.sums[name] += float(value)
+        if not bool(mask.any()):  # nothing is predicted, so nobody has a share
+            return
+        self.weighed += 1
         for scale, log_weights in [*self.scheme.by_scale(step.features).items(), ("all", step.log_weights)]:
             chosen = log_weights.expand(*mask.shape, -1)[mask]
             largest = influence(chosen)
@@ -56,10 +59,10 @@ class Shares:
 
     def take(self) -> dict[str, Any]:
         """Since the last call, in the shape of a trace line: losses a step, mean shares, largest influence."""
-        count = max(self.batches, 1)
+        count, weighed = max(self.batches, 1), max(self.weighed, 1)
         names = self.scheme.teachers
         record: dict[str, Any] = {name: value * self.accumulation / count for name, value in self.sums.items()}
-        record["share"] = {s: dict(zip(names, (w / count).tolist(), strict=True)) for s, w in self.weights.items()}
+        record["share"] = {s: dict(zip(names, (w / weighed).tolist(), strict=True)) for s, w in self.weights.items()}
         record["influence"] = dict(self.influence)
         self._clear()
         return record
@@ -68,6 +71,7 @@ class Shares:
         """What has been added and not been taken yet, for a checkpoint."""
         return {
             "batches": self.batches,
+            "weighed": self.weighed,
             "sums": dict(self.sums),
             "weights": dict(self.weights),
             "influence": dict(self.influence),
@@ -77,18 +81,21 @@ class Shares:
         """The inverse of :meth:`state`."""
         self._clear()
         self.batches, self.influence = int(state["batches"]), dict(state["influence"])
+        self.weighed = int(state.get("weighed", self.batches))
         self.sums.update(state["sums"])
         self.weights.update(state["weights"])
 
 
 def combined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One record of those that several processes took in the same steps: losses add up, as each is over the tokens
-    of all; shares are averaged; influence is the largest."""
-    first, count = records[0], len(records)
+    of all; shares are averaged over those that have some; influence is the largest."""
+    first = records[0]
     found: dict[str, Any] = {n: sum(r[n] for r in records) for n in first if n not in ("share", "influence")}
-    found["share"] = {
-        scale: {name: sum(r["share"][scale][name] for r in records) / count for name in share}
-        for scale, share in first["share"].items()
-    }
-    found["influence"] = {scale: max(r["influence"][scale] for r in records) for scale in first["influence"]}
+    scales = dict.fromkeys(scale for record in records for scale in record["share"])
+    found["share"], found["influence"] = {}, {}
+    for scale in scales:
+        having = [record for record in records if scale in record["share"]]
+        names = having[0]["share"][scale]
+        found["share"][scale] = {n: sum(r["share"][scale][n] for r in having) / len(having) for n in names}
+        found["influence"][scale] = max(record["influence"][scale] for record in having)
     return found

@@ -102,9 +102,8 @@ def distillation_step(
     # 4. The text itself, if it counts at all.
     label = torch.zeros((), device=flat.device)
     if loss.label > 0:
-        summed = torch.nn.functional.cross_entropy(
-            flat.float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
-        label = summed / count
+        wide = flat if flat.dtype == torch.float64 else flat.float()
+        summed = torch.nn.functional.cross_entropy(wide, batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
+        label = summed / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))  # of nothing nothing
     total = loss.distillation * distilled + loss.label * label
     return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)

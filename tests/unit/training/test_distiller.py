@@ -367,3 +367,28 @@ def test_what_is_wrong_is_said_with_the_nearest_name() -> None:
         Distiller(AMTSS(3), models)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"validation losses must be \[tasks, 3\]"):
         Distiller(compose(NAMES, task=[Static((1.0, 1.0, 1.0))]), models, validation_loss=torch.zeros(2, 2))
+
+
+def test_a_batch_that_predicts_nothing_teaches_nothing() -> None:
+    models, student, batch = teachers(), llama(9), text()
+    loss = {"distillation": 0.5, "label": 0.5}
+    distiller, alone = Distiller(SCHEME, models, loss=loss), Distiller(SCHEME, models, loss=loss)
+    logits = student(**inputs(batch)).logits
+    nothing = {**batch, "labels": torch.full_like(batch["labels"], -100)}
+    for out in (distiller(logits, nothing), distiller(logits, nothing, 10)):
+        assert out.loss.item() == 0.0
+        out.loss.backward(retain_graph=True)
+    assert {float(p.grad.abs().max()) for p in student.parameters() if p.grad is not None} == {0.0}
+    distiller(logits, batch), alone(logits, batch)
+    assert distiller.record()["share"] == alone.record()["share"]  # of the positions that there are
+
+
+def test_the_label_of_a_float64_student_is_of_float64() -> None:
+    models, batch = teachers(), text()
+    logits = llama(9)(**inputs(batch)).logits.detach().double().requires_grad_()
+    Distiller(SCHEME, models, loss={"distillation": 0.0, "label": 1.0})(logits, batch).loss.backward()
+    own = logits.grad
+    logits.grad = None
+    kept = batch["labels"][:, 1:] >= 0
+    torch.nn.functional.cross_entropy(logits[:, :-1][kept], batch["labels"][:, 1:][kept]).backward()
+    torch.testing.assert_close(own, logits.grad, rtol=1e-12, atol=1e-15)
