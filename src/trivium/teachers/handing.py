@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, nearest
+from trivium.errors import InputError, nearest, said_by
 
 #: What is known of a row besides what a model reads: handed over only to a model that names it.
 MARKS = frozenset({"domain", "task", "serving", "row"})
@@ -33,6 +33,18 @@ def of_transformers(model: object) -> bool:
     """Whether a model is one of transformers', which is not imported to tell."""
     module = sys.modules.get("transformers")
     return module is not None and isinstance(model, module.PreTrainedModel)
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """The model of transformers in wrappers that have nothing beside it: compiled, distributed, with adapters, or one's
+    own; the module itself where there is none."""
+    found = model
+    while not of_transformers(found):
+        inner = list(found.children())
+        if len(inner) != 1:
+            return model
+        found = inner[0]
+    return found
 
 
 def modules_of(model: object) -> list[torch.nn.Module]:
@@ -151,6 +163,19 @@ def inputs_of(batch: Mapping[str, Any], others: Collection[str] = ()) -> dict[st
 def moved(entries: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """The entries with their tensors on ``device``."""
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in entries.items()}
+
+
+def tensor_of(value: Any, who: str) -> Tensor:
+    """What a batch holds as a tensor.
+
+    Raises:
+        InputError: rows of several lengths, texts, nothing: what is no table of numbers.
+    """
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        fix = "Rows must be of one length: give a tensor."
+        raise InputError(f"{who} must be numbers", said_by(error, 120), fix) from error
 
 
 def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputError) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,17 @@ from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, VocabularyError, calling, nearest, require
 from trivium.teachers.first_batch import admit
-from trivium.teachers.handing import Intake, at_rest, inputs_of, logits_of, modules_of, moved, of_transformers
+from trivium.teachers.handing import (
+    Intake,
+    at_rest,
+    inputs_of,
+    logits_of,
+    modules_of,
+    moved,
+    of_transformers,
+    tensor_of,
+    unwrapped,
+)
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
 from trivium.teachers.references import load_reference
@@ -143,7 +154,7 @@ class Panel:
             if teacher.column not in asked.batch:
                 fix = nearest(teacher.column, asked.batch) if asked.batch else ""
                 raise InputError(f"the logits of {who} must be in the batch", f"no {teacher.column!r}", fix)
-            logits = torch.as_tensor(asked.batch[teacher.column]).detach()
+            logits = tensor_of(asked.batch[teacher.column], f"the logits of {who}, column {teacher.column!r},").detach()
         else:
             assert not isinstance(teacher, str | Path), "load() comes first"
             inputs = inputs_of(asked.batch, self.apart)
@@ -176,12 +187,21 @@ class Panel:
 
 
 def answers_in_place(model: object) -> bool:
-    """Whether a model of transformers labels the positions that it reads: encoder-decoders, taggers, masked models."""
-    if not of_transformers(model):
-        return False
-    found: Any = model
+    """Whether what a callable runs is a model of transformers that labels the positions that it reads: an
+    encoder-decoder, a tagger, a masked model."""
+    return any(_in_place(unwrapped(module)) for module in modules_of(model))
+
+
+def _in_place(model: Any) -> bool:
     endings = ("ForTokenClassification", "ForMaskedLM")
-    return bool(found.config.is_encoder_decoder) or type(model).__name__.endswith(endings)
+    return of_transformers(model) and (bool(model.config.is_encoder_decoder) or type(model).__name__.endswith(endings))
+
+
+def answers_for_examples(model: object) -> bool:
+    """Whether what a callable runs is a model of transformers that gives one row of logits an example, [B, C]."""
+    ending = re.compile("For(Sequence|Image|Video|Audio)Classification$")
+    found = [unwrapped(module) for module in modules_of(model)]
+    return any(of_transformers(module) and ending.search(type(module).__name__) for module in found)
 
 
 def fitting(logits: Tensor, asked: Asked, who: str) -> Tensor:

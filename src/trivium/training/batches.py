@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,33 +12,41 @@ from torch import Tensor
 from trivium.data.rows import IGNORE
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
+from trivium.teachers.handing import tensor_of
 from trivium.training.collect import Batch
 from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_PREFIX
 
 
-def predicted(batch: Mapping[str, Any], shifts: bool) -> Tensor | None:
+def predicted(batch: Mapping[str, Any], shifts: bool, examples: bool = False) -> Tensor | None:
     """What each position of the student's logits predicts, [B, T] or [B]; None where the batch does not say.
 
     The one place where labels are shifted. ``labels`` are as transformers has them: the label of a position of a text
     is the token that stands there, so what position t predicts is the label of t + 1, and the last position predicts
-    nothing. Labels that stand where they are predicted already are given as ``shift_labels``; those of examples, [B],
-    are never moved.
+    nothing. Labels that stand where they are predicted already are given as ``shift_labels``; those of examples, [B] or
+    [B, 1], are never moved, and a text that is an example is not its own labels.
+
+    Args:
+        shifts: whether labels of a text are moved.
+        examples: whether the logits are those of examples, [B, C], which labels alone do not tell.
 
     >>> predicted({"labels": torch.tensor([[5, 6, 7]])}, shifts=True)
     tensor([[   6,    7, -100]])
     """
     if batch.get("shift_labels") is not None:
-        return torch.as_tensor(batch["shift_labels"])
+        return tensor_of(batch["shift_labels"], "'shift_labels'")
     found = batch.get("labels")
-    if found is None and shifts and isinstance(batch.get("input_ids"), Tensor):
+    if found is None and shifts and not examples and isinstance(batch.get("input_ids"), Tensor):
         found = batch["input_ids"]  # a text is its own labels
         if isinstance(mask := batch.get("attention_mask"), Tensor):
             found = found.masked_fill(mask == 0, IGNORE)
     if found is None:
         return None
-    labels = torch.as_tensor(found)
-    if labels.ndim < 2 or not shifts:
+    labels = tensor_of(found, "'labels'")
+    if examples and labels.ndim == 2 and labels.shape[1] == 1:
+        return labels.squeeze(1)
+    if labels.ndim < 2 or examples or not shifts:
         return labels
+    labels = labels if labels.is_floating_point() else labels.long()  # small types have no −100
     return torch.nn.functional.pad(labels, (0, 1), value=IGNORE)[..., 1:]
 
 
@@ -63,11 +71,24 @@ class BatchReader:
         ranges = self.scheme.ranges
         return {name: interval.width(teachers) for name, interval in ranges.items() if name not in BUILT_IN}
 
-    def read(self, batch: Mapping[str, Any], shifts: bool, logits: Tensor, teachers: Sequence[Tensor]) -> Batch:
+    @property
+    def needs_labels(self) -> str:
+        """What reads labels; empty where nothing does."""
+        read = sorted(set(self.scheme.ranges) & (NEEDS_LABEL | NEEDS_PREFIX))
+        return "the loss" if self.labelled else f"the feature {read[0]!r}" if read else ""
+
+    def read(
+        self,
+        batch: Mapping[str, Any],
+        shifts: bool,
+        logits: Tensor,
+        teachers: Sequence[Tensor],
+        examples: bool = False,
+    ) -> Batch:
         """The batch of a step.
 
         Args:
-            shifts: whether labels are moved; see :func:`predicted`.
+            shifts, examples: whether labels are moved, and whether rows are examples; see :func:`predicted`.
             logits: the student's, [B, T, V], columns cut.
             teachers: K tensors of that shape.
 
@@ -75,9 +96,9 @@ class BatchReader:
             InputError: something that the scheme or the loss reads and the batch does not hold, or holds in another
                 shape, or a label that no column of the logits stands for.
         """
-        rows, positions, classes = logits.shape
+        rows = len(logits)
         return Batch(
-            labels=self._labels(batch, shifts, rows, positions, classes, logits.device),
+            labels=self._labels(batch, predicted(batch, shifts, examples), logits),
             teacher_logits=teachers,
             domain=self.index(batch, "domain", rows).to(logits.device),
             task=self.index(batch, "task", rows).to(logits.device),
@@ -85,19 +106,14 @@ class BatchReader:
             serving=self._serving(batch, rows, logits.device),
         )
 
-    def _labels(
-        self, batch: Mapping[str, Any], shifts: bool, rows: int, positions: int, classes: int, device: torch.device
-    ) -> Tensor:
-        found = predicted(batch, shifts and batch.get("shift_labels") is None)
+    def _labels(self, batch: Mapping[str, Any], found: Tensor | None, logits: Tensor) -> Tensor:
+        rows, positions, classes = logits.shape
         if found is None:
-            read = sorted(set(self.scheme.ranges) & (NEEDS_LABEL | NEEDS_PREFIX))
-            needed = "the loss" if self.labelled else f"the feature {read[0]!r}" if read else ""
-            if needed or positions > 1:
-                raise InputError(
-                    f"a batch must hold labels for {needed or 'its positions'}", f"{sorted(batch)}", "Add 'labels'."
-                )
-            return torch.zeros(rows, positions, dtype=torch.long, device=device)
-        labels = found.to(device)
+            if self.needs_labels or positions > 1:
+                needed = self.needs_labels or "its positions"
+                raise InputError(f"a batch must hold labels for {needed}", f"{sorted(batch)}", "Add 'labels'.")
+            return torch.zeros(rows, positions, dtype=torch.long, device=logits.device)
+        labels = found.to(logits.device)
         labels = labels.unsqueeze(-1) if labels.ndim == 1 else labels
         require(
             labels.shape == (rows, positions) and not labels.is_floating_point(),
@@ -105,6 +121,7 @@ class BatchReader:
             f"{labels.dtype} {list(labels.shape)}",
             "−100 says that a position predicts nothing.",
         )
+        labels = labels.long()
         bad = ((labels < 0) & (labels != IGNORE)) | (labels >= classes)
         if bool(bad.any()):
             raise InputError(
@@ -112,7 +129,7 @@ class BatchReader:
                 int(labels[bad][0]),
                 "Is the vocabulary cut, or the padding's label not −100?",
             )
-        return labels.long()
+        return labels
 
     def index(self, batch: Mapping[str, Any], name: Literal["domain", "task"], rows: int) -> Tensor:
         """The rows' domains or tasks by number, [B]; all 0 where the batch has none and nothing reads them."""
@@ -122,14 +139,18 @@ class BatchReader:
             given = f"Add {name!r}: one index a row, or names with Distiller({name}s=[...])."
             require(not needed, f"a batch must hold each row's {name}, which the scheme reads", sorted(batch), given)
             return torch.zeros(rows, dtype=torch.long)
-        values = [found] * rows if isinstance(found, str) else found
-        if not isinstance(values, Tensor) and any(isinstance(value, str) for value in values):
+        values = [found] * rows if isinstance(found, str | int) else found
+        if (
+            isinstance(values, Iterable)
+            and not isinstance(values, Tensor)
+            and any(isinstance(value, str) for value in values)
+        ):
             for value in values:
                 if value not in names:
                     fix = nearest(str(value), names) if names else f"Name them all: Distiller({name}s=[...])."
                     raise InputError(f"the {name} of a row must be known", repr(value), fix)
             values = [names.index(value) for value in values]
-        index = torch.as_tensor(values).flatten().long()
+        index = tensor_of(values, repr(name)).flatten().long()
         require(len(index) == rows, f"{name!r} must be one a row", f"{len(index)} for {rows} rows", "Give [B].")
         low, high = (int(end) for end in index.aminmax()) if rows else (0, 0)
         limit = len(names) or 256
@@ -140,7 +161,7 @@ class BatchReader:
         if name not in batch:
             fix = nearest(name, batch) if batch else "Add it."
             raise InputError(f"a batch must hold the column {name!r}, which a rule reads", sorted(batch), fix)
-        column = torch.as_tensor(batch[name], dtype=torch.float32, device=logits.device)
+        column = tensor_of(batch[name], f"column {name!r}").to(logits.device, torch.float32)
         column = column.unsqueeze(-1) if column.ndim == 1 and width == 1 else column
         shape = [rows, width]
         require(list(column.shape) == shape, f"column {name!r} must be shaped {shape}", list(column.shape), "[B, K].")
@@ -149,7 +170,7 @@ class BatchReader:
     def _serving(self, batch: Mapping[str, Any], rows: int, device: torch.device) -> Tensor | None:
         if batch.get("serving") is None:
             return None
-        serving = torch.as_tensor(batch["serving"], device=device)
+        serving = tensor_of(batch["serving"], "'serving'").to(device)
         shape = (rows, len(self.scheme.teachers))
         fits = serving.dtype == torch.bool and serving.shape == shape
         said = f"{serving.dtype} {list(serving.shape)}"

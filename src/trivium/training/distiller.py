@@ -15,7 +15,7 @@ from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
 from trivium.teachers.handing import Intake, inputs_of, logits_of, moved, parameters_behind
 from trivium.teachers.huggingface import check_logits
-from trivium.teachers.panel import Answering, Asked, Given, Panel, answers_in_place, cut
+from trivium.teachers.panel import Answering, Asked, Given, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted
 from trivium.training.collect import Batch, collect_features, weigh
@@ -101,6 +101,7 @@ class Distiller(Typed):
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
         self.validation_loss = None if validation_loss is None else self._checked(validation_loss)
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
+        self._examples: bool | None = None  # whether the last logits were [B, C]
         self._refuse_student()
 
     @property
@@ -154,9 +155,19 @@ class Distiller(Typed):
 
     def count(self, batch: Mapping[str, Any]) -> int:
         """The positions of a batch that are predicted: what the loss is averaged over."""
-        labels = predicted(batch, self.shifts)
+        labels = self.predicted(batch)
         require(labels is not None, "a batch must hold labels to count", sorted(batch), "Add 'labels'.")
         return int((cast(Tensor, labels) >= 0).sum())
+
+    def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
+        """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
+        batch does not say. Whether rows are examples is told by the last logits, before them by what the student is."""
+        examples = self._examples
+        if examples is None:
+            column = batch.get("labels")
+            sole = isinstance(column, Tensor) and column.ndim == 2 and column.shape[1] == 1
+            examples = sole or answers_for_examples(self.student)
+        return predicted(batch, self.shifts, examples)
 
     def mixture(self, batch: Mapping[str, Any], student_logits: Any = None) -> Tensor:
         """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled at temperature 1; no gradient.
@@ -277,12 +288,14 @@ class Distiller(Typed):
         if student is not None and student.ndim not in (2, 3):
             raise InputError("logits must be [B, T, V], or [B, C] of examples", list(student.shape), "Mind the axes.")
         asked = self._asked(batch, device, None if student is None else tuple(student.shape))
-        teachers = [_three(logits) for logits in self.source.answers(asked)]
+        answers = self.source.answers(asked)
+        self._examples = (answers[0] if student is None else student).ndim == 2
+        teachers = [_three(logits) for logits in answers]
         self._columns = teachers[0].shape[-1]
         if student is not None:
             student = _three(cut(student, None, self._columns, "the student"))
         like = teachers[0] if student is None else student
-        return student, self.reader.read(batch, self.shifts, like, teachers)
+        return student, self.reader.read(batch, self.shifts, like, teachers, self._examples)
 
     def load(self, device: torch.device | str = "cpu") -> None:
         """Load the teachers that are given by name now, and not with the first batch."""
@@ -297,7 +310,7 @@ class Distiller(Typed):
         return Asked(batch, device, shape, causal, self.vocabulary)
 
     def _labels(self, batch: Mapping[str, Any]) -> Tensor:
-        labels = predicted(batch, self.shifts)
+        labels = self.predicted(batch)
         if labels is None:
             raise InputError("a batch must hold labels for rules that learn", sorted(batch), "Add 'labels'.")
         return labels if labels.ndim > 1 else labels.unsqueeze(-1)

@@ -16,7 +16,6 @@ from trivium.errors import InputError, calling, require
 from trivium.scheme import Scheme
 from trivium.teachers.handing import Intake
 from trivium.teachers.panel import Answering, Given
-from trivium.training.batches import predicted
 from trivium.training.distiller import Distiller
 from trivium.training.monitor import Action
 from trivium.training.recipe import LossSection
@@ -132,7 +131,7 @@ class DistillationTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The positions that the distiller counts, whatever the student's own loss would shift."""
-        labels = [predicted(batch, self.distiller.shifts) for batch in batch_samples]
+        labels = [self.distiller.predicted(batch) for batch in batch_samples]
         counted = [{"labels": found, "shift_labels": found} for found in labels if found is not None]
         return super()._get_num_items_in_batch(counted, device)
 

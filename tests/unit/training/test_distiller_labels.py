@@ -1,0 +1,87 @@
+"""Which labels go with which logits, whatever shape they come in and whatever the models are wrapped in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tiny_models import T, V, bert, inputs, llama, text
+from trivium.errors import InputError
+from trivium.scheme import compose
+from trivium.teachers.panel import InBatch
+from trivium.training.distiller import Distiller
+from trivium.weighting import Entropy
+
+ONE = compose(["a"], token=[Entropy()])
+
+
+def classified(**changes: Any) -> tuple[dict[str, Any], Tensor]:
+    """A batch of texts in classes, and a student's logits."""
+    batch = text() | {"labels": torch.tensor([0, 2, 1, 1])} | changes
+    return batch, bert(9).eval()(**inputs(batch)).logits
+
+
+def test_labels_of_examples_in_a_column_are_those_in_a_row() -> None:
+    batch, logits = classified()
+    expected = Distiller(ONE, {"a": bert(0)}, loss={"label": 0.5})(logits, batch)
+    column = batch | {"labels": batch["labels"].unsqueeze(1)}
+    distiller = Distiller(ONE, {"a": bert(0)}, loss={"label": 0.5})
+    assert distiller.count(column) == 4
+    assert torch.equal(distiller(logits, column).loss, expected.loss)
+    assert distiller.count(column) == 4
+
+
+def test_a_text_that_is_an_example_needs_labels_only_where_something_reads_them() -> None:
+    batch, logits = classified()
+    expected = Distiller(ONE, {"a": bert(0)})(logits, batch)
+    del batch["labels"]
+    assert torch.equal(Distiller(ONE, {"a": bert(0)})(logits, batch).loss, expected.loss)
+    with pytest.raises(InputError, match="must hold labels for the loss"):
+        Distiller(ONE, {"a": bert(0)}, loss={"label": 0.5})(logits, batch)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32])
+def test_labels_of_small_types_are_labels(kind: torch.dtype) -> None:
+    batch = text()
+    batch["labels"] = batch["input_ids"]
+    logits = llama(9)(**inputs(batch)).logits
+    expected = Distiller(ONE, {"a": llama(0)})(logits, batch).loss
+    small = batch | {"labels": batch["labels"].to(kind)}
+    assert torch.equal(Distiller(ONE, {"a": llama(0)})(logits, small).loss, expected)
+
+
+class Wrapped(nn.Module):
+    """As libraries for several processes wrap a model."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def tagger(seed: int) -> Any:
+    from transformers import BertConfig, BertForTokenClassification
+
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    torch.manual_seed(seed)
+    return BertForTokenClassification(BertConfig(vocab_size=V, num_labels=4, num_attention_heads=2, **sizes)).eval()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, when its compiler is imported
+@pytest.mark.parametrize("wrap", [Wrapped, torch.compile, lambda model: Wrapped(torch.compile(model))])
+def test_a_tagger_in_a_wrapper_is_a_tagger(wrap: Any) -> None:
+    batch = text()
+    batch["labels"] = torch.randint(4, (4, T)).masked_fill(batch["attention_mask"] == 0, -100)
+    teacher, student = wrap(tagger(0)), tagger(1)
+    logits = student(**inputs(batch)).logits
+    with torch.compiler.set_stance("force_eager"):
+        expected = Distiller(ONE, {"a": tagger(0)})(logits, batch).loss
+        assert torch.equal(Distiller(ONE, {"a": teacher})(logits, batch).loss, expected)
+        stored = batch | {"z": tagger(0)(**inputs(batch)).logits.detach()}
+        assert torch.equal(Distiller(ONE, {"a": InBatch("z")}, student=wrap(student))(logits, stored).loss, expected)
+    assert Distiller(ONE, {"a": wrap(llama(0))}, student=wrap(llama(1))).shifts
