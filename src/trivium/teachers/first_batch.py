@@ -15,8 +15,8 @@ from torch import Tensor
 
 from trivium.errors import TeacherError
 from trivium.teachers.admission import apart, asked, require_meaning, require_own_answers, tolerance, unsaid
-from trivium.teachers.handing import modules_of
 from trivium.teachers.huggingface import check_logits
+from trivium.teachers.reach import modules_of
 
 #: Rows that a teacher is asked about: of texts the longest and the shortest, for each takes as long as a batch.
 _EXAMPLES, _TEXTS = 8, 2

@@ -47,21 +47,6 @@ def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return found
 
 
-def modules_of(model: object) -> list[torch.nn.Module]:
-    """The modules that a callable is known to run: itself, the object whose method it is, what a partial or a function
-    defined around a module holds on to. A function that reaches a module by other ways has to see to its mode."""
-    if isinstance(model, torch.nn.Module):
-        return [model]
-    if isinstance(model, functools.partial):
-        return [module for part in (model.func, *model.args, *model.keywords.values()) for module in modules_of(part)]
-    if inspect.ismethod(model):
-        return modules_of(model.__self__)
-    if inspect.isfunction(model):
-        seen = inspect.getclosurevars(model)
-        return [v for v in (*seen.nonlocals.values(), *seen.globals.values()) if isinstance(v, torch.nn.Module)]
-    return []
-
-
 @contextmanager
 def at_rest(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Evaluation mode and no gradients, whatever the caller has set; afterwards every mode is what it was."""

@@ -18,7 +18,6 @@ from trivium.teachers.handing import (
     at_rest,
     inputs_of,
     logits_of,
-    modules_of,
     moved,
     of_transformers,
     tensor_of,
@@ -26,6 +25,7 @@ from trivium.teachers.handing import (
 )
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
+from trivium.teachers.reach import modules_of
 from trivium.teachers.references import load_reference
 from trivium.teachers.vocabulary import HasVocabulary
 
