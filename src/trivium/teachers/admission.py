@@ -124,12 +124,18 @@ def require_own_answers(
 
 
 def require_meaning(
-    parts: Sequence[Tensor], probabilities: bool, who: str, say: Say, fault: type[TriviumError] = InputError
+    parts: Sequence[Tensor],
+    probabilities: bool,
+    who: str,
+    say: Say,
+    fault: type[TriviumError] = InputError,
+    fix: str = "",
 ) -> None:
     """Refuse answers that are plainly not what they are taken for, and tell of those that look odd.
 
     Args:
         parts: the answers to N rows, [N, C_t] for each task.
+        fix: what to do about a model that no recipe names.
 
     Raises:
         TriviumError: of class ``fault``, where logits are said and every row is a distribution already.
@@ -141,9 +147,9 @@ def require_meaning(
         sums_to_one = bool(((total - 1).abs() <= 1e-3).all())
         if not probabilities and within and sums_to_one:
             raise fault(
-                f"{who} must give logits, as its recipe says",
+                f"{who} must give logits{'' if fix else ', as its recipe says'}",
                 "rows of numbers from 0 to 1 that sum to one, which are probabilities: their softmax is nearly uniform",
-                "Say `gives: probabilities` of a teacher; end a student before its softmax.",
+                fix or "Say `gives: probabilities` of a teacher; end a student before its softmax.",
             )
         if not probabilities and within and len(p) >= 8:
             say(

@@ -106,9 +106,22 @@ def admit(
         name = who.removeprefix("teacher ").strip("'")
         check_logits(answers, name)
     answers = require_own_answers(answer, rows, module, who, TeacherError)
-    require_meaning([answers.flatten(0, -2)[:_POSITIONS]], False, who, unsaid, TeacherError)
+    require_logits(answers, rows.mask, who)
     if causal and answers.ndim == 3:
         _ahead(answer, rows[:1], answers[:1], module, who)
+
+
+def require_logits(answers: Tensor, mask: Tensor | None, who: str) -> None:
+    """Refuse probabilities in the place of logits, [B, T, V] or [B, C], at the positions that are real.
+
+    Raises:
+        TeacherError: every row of numbers sums to one.
+    """
+    fits = mask is not None and mask.shape == answers.shape[:-1]
+    rows = answers[mask.to(answers.device)] if mask is not None and fits else answers.flatten(0, -2)
+    told = rows[(rows != 0).any(-1)]  # padding that no mask tells of is often zeros
+    fix = "End it before its softmax, or give the logarithms of its probabilities."
+    require_meaning([told[:_POSITIONS]], False, who, unsaid, TeacherError, fix)
 
 
 def _chosen(rows: SomeRows) -> Tensor:

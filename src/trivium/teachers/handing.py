@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, nearest, said_by
+from trivium.errors import InputError, TeacherError, nearest, said_by
 
 #: What is known of a row besides what a model reads: handed over only to a model that names it.
 MARKS = frozenset({"domain", "task", "serving", "row"})
@@ -60,6 +60,22 @@ def at_rest(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def unwritten(entries: Mapping[str, Any], who: str) -> Iterator[None]:
+    """Raises TeacherError if a tensor was written into, which others read too. On the first batch these are copies."""
+
+    def versions() -> dict[str, int]:
+        return {name: v._version for name, v in entries.items() if isinstance(v, Tensor) and not v.is_inference()}
+
+    before = versions()
+    yield
+    after = versions()
+    written = [name for name in before if before[name] != after[name]]
+    if written:
+        fix = f"Others read it too: let it work on a copy, {written[0]}.clone()."
+        raise TeacherError(f"{who} must leave the batch as it is", f"one that writes into {written[0]!r}", fix)
 
 
 @dataclass(frozen=True)

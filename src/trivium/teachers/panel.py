@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, TeacherError, VocabularyError, calling, nearest, require
-from trivium.teachers.first_batch import admit
+from trivium.teachers.first_batch import SomeRows, admit, require_logits
 from trivium.teachers.handing import (
     Intake,
     at_rest,
@@ -22,6 +22,7 @@ from trivium.teachers.handing import (
     of_transformers,
     tensor_of,
     unwrapped,
+    unwritten,
 )
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.live import LogitSource
@@ -161,10 +162,12 @@ class Panel:
             if first and self.admission:
                 admit(self._asking(name, teacher), inputs, teacher, who, asked.causal)
             logits = self._asking(name, teacher)(inputs)
-        logits = fitting(asked.placed(logits), asked, who)
+        given = asked.placed(logits)
+        logits = fitting(given, asked, who)
         if first:
             if isinstance(teacher, InBatch) and self.admission:
                 check_logits(logits, name)
+                require_logits(given, SomeRows(asked.batch, len(given)).mask, who)
             self._admitted.add(name)
         return logits
 
@@ -177,7 +180,7 @@ class Panel:
         home = next((p.device for module in modules for p in module.parameters()), None)
 
         def ask(inputs: Mapping[str, Any]) -> Tensor:
-            with at_rest(modules):
+            with at_rest(modules), unwritten(inputs, who):
                 given = inputs if home is None else moved(inputs, home)
                 with calling(f"{who} must read a batch", "Call it on one by itself to see.", None):
                     output = reading.call(teacher, given, who)

@@ -204,7 +204,7 @@ class Batched(Restless):
         (Restless(), "teacher 'a' must answer the same when it is asked twice"),
         (Batched(), "teacher 'a' must give the same answer to a row alone and beside others"),
         (lambda x: torch.full((len(x), 3), torch.nan), "teacher 'a' must give finite logits"),
-        (lambda x: x[:, :3].softmax(-1), "teacher 'a' must give logits, as its recipe says"),
+        (lambda x: x[:, :3].softmax(-1), "teacher 'a' must give logits; .*End it before its softmax"),
     ],
 )
 def test_the_first_batch_of_examples_is_asked_what_every_model_is(teacher: Any, said: str) -> None:
