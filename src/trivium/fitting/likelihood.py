@@ -153,7 +153,9 @@ class Likelihood:
             scores += budget * tanh
             parts[scale] = _Squashed(tanh, depth, place, budget)
         if self.projecting is None:
-            return scores.log_softmax(-1), scores, torch.zeros(0, dtype=torch.bool), parts
+            # Of rows as short as these a softmax by its own name takes several times as long.
+            log_w = scores - scores.logsumexp(-1, keepdim=True)
+            return log_w, scores, torch.zeros(0, dtype=torch.bool), parts
         log_w, moved = self.projecting(scores)
         return log_w, scores, moved, parts
 
@@ -174,9 +176,9 @@ class Likelihood:
             log_w, scores, moved, parts = self._weigh(piece, x)
             mixed, joint, present = self._mixed(piece, log_w)
             total += float(mixed.sum())
-            pull = joint.softmax(-1)
+            pull = (joint - joint.logsumexp(-1, keepdim=True) if present is not None else joint - mixed[:, None]).exp()
             if present is not None:
-                pull = pull - present.softmax(-1)
+                pull = pull - (present - present.logsumexp(-1, keepdim=True)).exp()
             if self.projecting is None:
                 pull = pull - log_w.exp() * pull.sum(-1, keepdim=True)
             else:

@@ -55,7 +55,7 @@ def climb(
     tokens they are faint. A memory built across one misleads the next step, so it is dropped where the ascent stops.
 
     Args:
-        precision: relative gain of a step below which it stops.
+        precision: relative gain of a step below which it stops; where it is coarse, it is not begun anew.
     """
     from scipy.optimize import minimize
 
@@ -65,7 +65,7 @@ def climb(
 
     options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 20, "ftol": precision, "gtol": 1e-7}
     x, value = start, -torch.inf
-    for _ in range(1 if precision > 1e-7 else 4):
+    for _ in range(1 if precision >= 1e-8 else 4):
         found = minimize(objective, x.numpy(), jac=True, method="L-BFGS-B", options=options)
         gained = -float(found.fun) - value
         if gained > 0:

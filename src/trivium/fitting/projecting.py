@@ -32,7 +32,7 @@ class Projecting:
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """log y [n, K] of scores [n, K], and which rows were moved, [n]."""
-        log_w = scores.log_softmax(-1)
+        log_w = scores - scores.logsumexp(-1, keepdim=True)
         moved = self._outside(log_w)
         if bool(moved.any()):
             log_w[moved] = conforming_projection(log_w[moved], self.goal)
