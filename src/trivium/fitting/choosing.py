@@ -14,13 +14,14 @@ from trivium.fitting.likelihood import Likelihood, layout
 from trivium.fitting.observations import Observations
 from trivium.fitting.optimize import climb
 
-#: λ, from the strongest: each begins where the one before it ended.
+#: λ, strongest first. Each begins where the next weaker ended: a strong penalty leads into poorer optima, from which a
+#: weaker one does not come out.
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 #: Nats of the whole that are tried, and drawn in the curve.
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
 FLOORS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3)
 #: Tokens, of whole documents, on which is chosen, and the folds they are cut into.
-CHOOSING, FOLDS = 8_000, 3
+CHOOSING, FOLDS = 6_000, 3
 #: Relative gain of a step at which an ascent stops here: a few millionths of a nat decide nothing.
 _PRECISION = 5e-6
 
@@ -56,15 +57,22 @@ class Folds:
         """Whether there are two documents."""
         return self.number > 1
 
-    def zero(self) -> list[Tensor]:
-        """A start for every fold."""
-        return [torch.zeros(part.shape.size, dtype=torch.float64) for part in self._fitted]
+    def begin(self, family: Family, penalty: float, seed: int) -> list[Tensor]:
+        """A start for every fold: the best of what zero and random strengths lead to."""
+        draw, found = torch.Generator().manual_seed(seed), []
+        size = self.shape.size
+        starts = [spread * torch.randn(size, generator=draw, dtype=torch.float64) for spread in (0.0, 0.3, 1.0)]
+        for part in self._fitted:
+            fitted = part.again(family)
+            reached = [climb(fitted, penalty, start, precision=_PRECISION, rounds=2) for start in starts]
+            found.append(max(reached, key=lambda pair: pair[1])[0])
+        return found
 
     def point(self, family: Family, penalty: float, starts: Sequence[Tensor], at: float) -> tuple[Point, list[Tensor]]:
         """The held-out gain of a family under a penalty, and where each fold ended."""
         found, ends = [], []
         for fitted, judged, start in zip(self._fitted, self._judged, starts, strict=True):
-            end = climb(fitted.again(family), penalty, start, precision=_PRECISION)[0]
+            end = climb(fitted.again(family), penalty, start, precision=_PRECISION, rounds=1)[0]
             found.append(judged.again(family).token_log_likelihood(end))
             ends.append(end)
         return self._point(torch.cat(found) - self._uniform, at), ends
@@ -103,12 +111,14 @@ def choose(
     folds = Folds(family, data, seed)
     if not folds.usable:
         return family, Choice(1e-2 if penalty is None else penalty, family.whole)
-    ends, penalties = folds.zero(), []
-    path = []
-    for number in PENALTIES if penalty is None else (penalty,):
+    tried = PENALTIES if penalty is None else (penalty,)
+    ends = folds.begin(family, tried[-1], seed)
+    penalties: list[Point] = []
+    path: list[list[Tensor]] = []
+    for number in reversed(tried):
         point, ends = folds.point(family, number, ends, number)
-        penalties.append(point)
-        path.append(ends)
+        penalties.insert(0, point)
+        path.insert(0, ends)
     place = _strongest(penalties)
     best, reached = penalties[place].at, path[place]
     budgets, by_budget = _along(folds, best, _scaled(family, limit or family.whole), reached, family.whole)

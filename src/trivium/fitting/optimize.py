@@ -40,14 +40,14 @@ def maximize(likelihood: Likelihood, penalty: float, starts: Sequence[Tensor] = 
     for most in TRIED:
         part = likelihood.data.drawn(most, seed)
         trial = Likelihood(likelihood.family, part, likelihood.shape)
-        tried = [max((climb(trial, penalty, x, precision=1e-6) for x in tried), key=_value)[0]]
+        tried = [max((climb(trial, penalty, x, precision=1e-6, rounds=2) for x in tried), key=_value)[0]]
     # What is best of a few documents need not be best of all: the given starts are compared on all.
     begun = max([*tried, *starts], key=lambda x: likelihood.gradient(x, penalty)[0])
-    return climb(likelihood, penalty, begun, precision=1e-8)[0]
+    return climb(likelihood, penalty, begun, precision=1e-8, rounds=2)[0]
 
 
 def climb(
-    likelihood: Likelihood, penalty: float, start: Tensor, steps: int = 300, precision: float = 1e-11
+    likelihood: Likelihood, penalty: float, start: Tensor, steps: int = 300, precision: float = 1e-11, rounds: int = 4
 ) -> tuple[Tensor, float]:
     """(x, value) of one ascent by L-BFGS (SciPy), begun anew at its end while that still gains.
 
@@ -55,7 +55,8 @@ def climb(
     tokens they are faint. A memory built across one misleads the next step, so it is dropped where the ascent stops.
 
     Args:
-        precision: relative gain of a step below which it stops; where it is coarse, it is not begun anew.
+        precision: relative gain of a step below which it stops.
+        rounds: how often it is begun at most.
     """
     from scipy.optimize import minimize
 
@@ -65,12 +66,12 @@ def climb(
 
     options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 20, "ftol": precision, "gtol": 1e-7}
     x, value = start, -torch.inf
-    for _ in range(1 if precision >= 1e-8 else 4):
+    for _ in range(rounds):
         found = minimize(objective, x.numpy(), jac=True, method="L-BFGS-B", options=options)
         gained = -float(found.fun) - value
         if gained > 0:
             x, value = torch.from_numpy(found.x.copy()), -float(found.fun)
-        if gained < 1e-8:
+        if gained < min(1e-5, 1000 * precision):
             break
     return x, value
 
@@ -119,10 +120,10 @@ def _thorough(
     def slope(x: Tensor) -> tuple[float, Tensor]:
         return likelihood.gradient(x, penalty)
 
-    reached = sorted((climb(likelihood, penalty, x, precision=1e-6) for x in starts), key=_value)
+    reached = sorted((climb(likelihood, penalty, x, precision=1e-6, rounds=2) for x in starts), key=_value)
     best = max((crawl(slope, x, least=1e-8) for x, _ in reached[-KEPT:]), key=_value)
     for hop in range(HOPS):
-        left = climb(likelihood, penalty, best[0] + drawn((0.1, 0.3, 1.0)[hop % 3]), precision=1e-6)
+        left = climb(likelihood, penalty, best[0] + drawn((0.1, 0.3, 1.0)[hop % 3]), precision=1e-6, rounds=2)
         if left[1] > best[1] - 1e-2:
             best = max(best, crawl(slope, left[0], least=1e-8), key=_value)
     return crawl(slope, best[0])[0]
