@@ -165,8 +165,7 @@ class Distiller(Typed):
         examples = self._examples
         if examples is None:
             column = batch.get("labels")
-            sole = isinstance(column, Tensor) and column.ndim == 2 and column.shape[1] == 1
-            examples = sole or answers_for_examples(self.student)
+            examples = answers_for_examples(self.student) or (isinstance(column, Tensor) and column.shape[1:] == (1,))
         return predicted(batch, self.shifts, examples)
 
     def mixture(self, batch: Mapping[str, Any], student_logits: Any = None) -> Tensor:
@@ -253,6 +252,11 @@ class Distiller(Typed):
         """The entries of a batch that teachers and rules ask for by name, beside labels and marks."""
         found = self.source.reads() if isinstance(self.source, Panel) else set()
         return found | set(self.reader.columns)
+
+    def suffices(self, batch: Mapping[str, Any]) -> bool:
+        """Whether a batch holds the labels and columns that a loss needs, as far as its names tell."""
+        told = not self.reader.needs_labels or self.predicted(batch) is not None
+        return told and all(batch.get(name) is not None for name in self.apart)
 
     def record(self) -> dict[str, Any]:
         """What was seen since the last call: mean losses, shares and largest influence of each scale, worst residual

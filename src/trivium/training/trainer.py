@@ -46,6 +46,7 @@ class DistillationTrainer(Trainer):
     """
 
     _signature_columns: list[str] | None
+    can_return_loss: bool
 
     def __init__(
         self,
@@ -128,6 +129,29 @@ class DistillationTrainer(Trainer):
             # Gradients are averaged over processes, tokens were summed over them.
             loss = loss * (self.accelerator.num_processes // self.get_tp_size())
         return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Any, Any]:
+        """A loss without labels too, which a ``Trainer`` gives to models alone whose forward says that they return one.
+        Rows that are only predicted, without what teachers and rules read, have none."""
+        labelled = all(inputs.get(name) is not None for name in self.label_names)
+        if labelled or not self.distiller.suffices(inputs):
+            found: tuple[Tensor | None, Any, Any] = super().prediction_step(
+                model, inputs, prediction_loss_only, ignore_keys
+            )
+            return found
+        names, returns = self.label_names, self.can_return_loss
+        self.label_names, self.can_return_loss = [], True
+        try:
+            loss, logits, _ = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        finally:
+            self.label_names, self.can_return_loss = names, returns
+        return loss, logits, None
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The positions that the distiller counts, whatever the student's own loss would shift."""

@@ -107,6 +107,45 @@ def test_evaluation_gives_the_loss_and_leaves_the_record_alone(tmp_path: Path) -
     assert not [name for name in found if name.startswith("share")]
 
 
+def test_a_run_without_labels_is_evaluated_and_keeps_its_best(tmp_path: Path) -> None:
+    data = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows(8)]
+    settings: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2, "save_strategy": "steps"}
+    made = trainer(
+        tmp_path,
+        train_dataset=data,
+        eval_dataset=data,
+        load_best_model_at_end=True,
+        per_device_eval_batch_size=8,
+        max_steps=4,
+        **settings,
+    )
+    made.train()
+    assert made.state.best_metric is not None
+    batch = {name: torch.stack([row[name] for row in data]) for name in data[0]}
+    with torch.no_grad():
+        expected = Distiller(SCHEME, teachers())(made.model.eval()(**inputs(batch)), batch).loss
+    assert made.evaluate()["eval_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_rows_without_labels_are_predicted_where_a_loss_needs_labels(tmp_path: Path) -> None:
+    data = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows(8)]
+    made = DistillationTrainer(
+        model=bert(9),
+        args=arguments(tmp_path),
+        train_dataset=data,
+        teachers={"a": bert(0)},
+        scheme=compose(["a"]),
+        loss={"label": 0.5},
+    )
+    found = made.predict(data)
+    assert found.predictions.shape == (8, 3)
+    assert "test_loss" not in found.metrics
+    free = DistillationTrainer(
+        model=bert(9), args=arguments(tmp_path), train_dataset=data, teachers={"a": bert(0)}, scheme=compose(["a"])
+    )
+    assert free.predict(data).metrics["test_loss"] > 0
+
+
 def test_logs_hold_each_teachers_share(tmp_path: Path) -> None:
     made = trainer(tmp_path)
     made.train()
