@@ -95,6 +95,8 @@ class Distiller(Typed):
         else:
             require(isinstance(teachers, Answering), "teachers must be a mapping", type(teachers).__name__, "By name.")
             self.source = teachers
+        wide = self.vocabulary
+        require(wide is None or wide > 0, "a vocabulary must have tokens", wide, "Say how many columns are real.")
         self.monitor, self._aside = _watchers(scheme, on_violation)
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
@@ -278,7 +280,23 @@ class Distiller(Typed):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state_dict`."""
+        """The inverse of :meth:`state_dict`.
+
+        Raises:
+            InputError: no state of a distiller, or one of other teachers.
+        """
+        lacking = sorted({"teaching", "monitor", "shares", "validation_loss", "batches"} - set(state))
+        require(not lacking, "a state must be a distiller's", f"one without {lacking}", "Give its state_dict().")
+        widths = {len(weights) for weights in state["shares"]["weights"].values()}
+        if (losses := state["validation_loss"]) is not None:
+            widths.add(losses.shape[-1])
+        count = len(self.scheme.teachers)
+        require(
+            widths <= {count}, f"a state must be of {count} teachers", sorted(widths), "Restore one of this scheme."
+        )
+        taught = len(state["teaching"]["rules"])
+        fix = "Restore one of this scheme."
+        require(taught == len(self.teaching.rules), "a state must be of the rules that learn here", taught, fix)
         self.teaching.restore(state["teaching"])
         if isinstance(self.monitor, Monitor):
             self.monitor.restore(state["monitor"])
@@ -288,6 +306,8 @@ class Distiller(Typed):
     def _read(self, batch: Mapping[str, Any], student: Tensor | None = None) -> tuple[Tensor | None, Batch]:
         """The student's logits [B, T, V], columns cut, and what the step reads of the batch."""
         require(isinstance(batch, Mapping), "a batch must map names to tensors", type(batch).__name__, "Give a dict.")
+        sizes = [len(v) for v in batch.values() if isinstance(v, Tensor) and v.ndim]
+        require(not sizes or max(sizes) > 0, "a batch must have rows", "none", "Leave it out of the loop.")
         device = None if student is None else student.device
         if student is not None and student.ndim not in (2, 3):
             raise InputError("logits must be [B, T, V], or [B, C] of examples", list(student.shape), "Mind the axes.")

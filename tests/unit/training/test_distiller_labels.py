@@ -13,7 +13,7 @@ from trivium.errors import InputError
 from trivium.scheme import compose
 from trivium.teachers.panel import InBatch
 from trivium.training.distiller import Distiller
-from trivium.weighting import Entropy
+from trivium.weighting import AMTSS, Entropy, rule
 
 ONE = compose(["a"], token=[Entropy()])
 
@@ -85,3 +85,51 @@ def test_a_tagger_in_a_wrapper_is_a_tagger(wrap: Any) -> None:
         stored = batch | {"z": tagger(0)(**inputs(batch)).logits.detach()}
         assert torch.equal(Distiller(ONE, {"a": InBatch("z")}, student=wrap(student))(logits, stored).loss, expected)
     assert Distiller(ONE, {"a": wrap(llama(0))}, student=wrap(llama(1))).shifts
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": 300}, "'task' must be indices from 0 to 255"),
+        ({"task": [[0], [0, 1], [0], [0]]}, "'task' must be numbers"),
+        ({"labels": [[1], [1, 2], [3], [4]]}, "'labels' must be numbers"),
+        ({"trust": [[0.1], [0.1, 0.2], [0.3], [0.4]]}, "column 'trust' must be numbers"),
+        ({"trust": ["a"] * 4}, "column 'trust' must be numbers"),
+        ({"z": None}, "the logits of teacher 'a', column 'z', must be numbers"),
+        ({"z": "much"}, "the logits of teacher 'a', column 'z', must be numbers"),
+    ],
+)
+def test_what_is_no_table_of_numbers_is_named(changes: dict[str, Any], said: str) -> None:
+    @rule(scale="context", features={"trust": (0.0, 1.0)})
+    def trusting(trust: Tensor) -> Tensor:
+        return torch.softmax(trust, dim=-1)
+
+    batch, logits = classified(trust=torch.rand(4, 1), z=torch.randn(4, 3), task=1)
+    distiller = Distiller(compose(["a"], context=[trusting]), {"a": InBatch("z")})
+    assert distiller(logits, batch).loss.isfinite()
+    with pytest.raises(InputError, match=said):
+        distiller(logits, batch | changes)
+
+
+def test_a_batch_without_rows_and_a_vocabulary_without_tokens_are_refused() -> None:
+    batch, logits = classified()
+    none = {name: value[:0] for name, value in batch.items()}
+    with pytest.raises(InputError, match="a batch must have rows"):
+        Distiller(ONE, {"a": bert(0)})(logits[:0], none)
+    for size in (0, -1):
+        with pytest.raises(InputError, match=f"a vocabulary must have tokens; received {size}"):
+            Distiller(ONE, {"a": bert(0)}, vocabulary=size)
+
+
+def test_a_state_of_another_distiller_is_refused() -> None:
+    batch, logits = classified()
+    distiller, two = Distiller(ONE, {"a": bert(0)}), Distiller(compose(["a", "b"]), {"a": bert(0), "b": bert(1)})
+    two(logits.detach().requires_grad_(), batch)
+    with pytest.raises(InputError, match=r"a state must be a distiller's; received one without \['batches'"):
+        distiller.load_state_dict({})
+    with pytest.raises(InputError, match=r"a state must be of 1 teachers; received \[2\]"):
+        distiller.load_state_dict(two.state_dict())
+    learns = compose(["a", "b"], task=[AMTSS(teachers=2, rate=0.3, budget=4.0)])
+    with pytest.raises(InputError, match="a state must be of the rules that learn here; received 0"):
+        Distiller(learns, {"a": bert(0), "b": bert(1)}).load_state_dict(two.state_dict())
+    two.load_state_dict(two.state_dict())
