@@ -22,6 +22,8 @@ BUDGETS = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
 FLOORS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3)
 #: Tokens, of whole documents, on which is chosen, and the folds they are cut into.
 CHOOSING, FOLDS = 6_000, 3
+#: Documents that suffice; of fewer, four times the tokens are taken.
+ENOUGH = 30
 #: Relative gain of a step at which an ascent stops here: a few millionths of a nat decide nothing.
 _PRECISION = 5e-6
 
@@ -40,7 +42,10 @@ class Folds:
     """Documents in folds, each fold predicted by what was fitted to the others."""
 
     def __init__(self, family: Family, data: Observations, seed: int = 0) -> None:
-        self.data = data.drawn(CHOOSING, seed)
+        few = data.drawn(CHOOSING, seed)
+        self.data = few if few.documents >= ENOUGH else data.drawn(4 * CHOOSING, seed)
+        if self.data.documents < FOLDS:
+            self.data = data
         self.number = min(FOLDS, self.data.documents)
         self.shape = layout(family, self.data)
         fold = self.data.folds(self.number, seed) if self.number > 1 else torch.zeros(len(self.data))

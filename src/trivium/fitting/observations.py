@@ -119,12 +119,13 @@ class Observations(Typed):
         """The fold of each token, [N], in 0…number − 1: whole documents, spread over each domain; the same for the same
         documents whatever the order of the tokens."""
         fold = torch.empty_like(self.document)
-        draw = torch.Generator().manual_seed(seed)
+        draw, before = torch.Generator().manual_seed(seed), 0
         for domain in range(len(self.domains)):
             mine = self.domain == domain
             documents, place = self.document[mine].unique(return_inverse=True)
-            # Domains start at different folds, so that few documents a domain do not fill the first ones alone.
-            dealt = (torch.arange(len(documents)) + domain) % number
+            # Each domain goes on where the last one ended, so that no fold is empty while there are documents enough.
+            dealt = (torch.arange(len(documents)) + before) % number
+            before += len(documents)
             fold[mine] = dealt[torch.randperm(len(documents), generator=draw)][place]
         return fold
 

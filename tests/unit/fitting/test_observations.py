@@ -76,6 +76,15 @@ def test_a_part_is_of_whole_documents_and_about_as_large_as_asked() -> None:
     assert data.drawn(4000) is data
 
 
+@pytest.mark.parametrize("documents", [2, 3, 4, 5, 7])
+def test_no_fold_is_empty_while_there_are_documents_enough(documents: int) -> None:
+    """Documents of several domains used to fall into the same fold, and a fit of few long ones failed."""
+    domain = torch.arange(300) * documents // 300 % 3
+    data = observed(documents=documents, domain=domain, domains=("a", "b", "c"))
+    for seed in range(5):
+        assert len(data.folds(min(3, documents), seed).unique()) == min(3, documents)
+
+
 def test_one_document_cannot_be_held_out() -> None:
     with pytest.raises(InputError, match="two documents"):
         observed(documents=1).held_out()

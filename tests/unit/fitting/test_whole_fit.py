@@ -134,6 +134,13 @@ def test_one_document_chooses_nothing(judged: Observations) -> None:
     assert found.choice.budget == 2.0
 
 
+def test_few_long_documents_choose_among_all(judged: Observations) -> None:
+    data = observed(5, 20_000, 2, documents=4)
+    folds = Folds(Family(("margin",), (), False), data)
+    assert (folds.number, folds.data.documents) == (3, 4)
+    assert len(folds.place) == len(folds.data)
+
+
 def test_a_fold_is_judged_by_strengths_of_the_others() -> None:
     """A document that only its own fold could explain gains nothing where it is held out."""
     data = observed(3, 300, 2, documents=6)
