@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from trivium.aggregation import make_pool
-from trivium.errors import InputError, TriviumError, nearest, require
+from trivium.errors import InputError, TriviumError, require
 from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
 from trivium.teachers.handing import Intake, inputs_of, logits_of, moved, parameters_behind
 from trivium.teachers.huggingface import check_logits
-from trivium.teachers.panel import Answering, Asked, Given, Panel, answers_for_examples, answers_in_place, cut
+from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.training.evaluate import nats
 from trivium.training.learning import Teaching
 from trivium.training.memory import Entries, Recall
-from trivium.training.monitor import Action, Bounds, Monitor
-from trivium.training.recipe import LossSection, MonitorSection, parse_loss
+from trivium.training.monitor import Action, Monitor
+from trivium.training.recipe import LossSection
+from trivium.training.settings import loss_of, place_of, watchers
 from trivium.training.shares import Shares
 from trivium.training.step import StepOutput, Watcher, distillation_step
 from trivium.weighting.features import NEEDS_STUDENT
@@ -68,7 +69,7 @@ class Distiller(Typed):
     def __init__(
         self,
         scheme: Scheme,
-        teachers: Mapping[str, Given] | Answering | None = None,
+        teachers: Mapping[str, Any] | Answering | None = None,  # each a Given, as the panel checks by name
         *,
         loss: LossSection | Mapping[str, Any] | None = None,
         on_violation: Action | Watcher = "raise",
@@ -88,7 +89,7 @@ class Distiller(Typed):
         self.reader = BatchReader(scheme, self.loss.label > 0, tuple(tasks), tuple(domains))
         self.vocabulary = vocabulary_size(tokenizer) if vocabulary is None and tokenizer is not None else vocabulary
         if teachers is None or isinstance(teachers, Mapping):
-            place = None if device is None else _place(device)
+            place = None if device is None else place_of(device)
             self.source: Answering = Panel(
                 scheme.teachers, teachers, [*self.reader.columns], place, tokenizer, admission=admission
             )
@@ -97,7 +98,7 @@ class Distiller(Typed):
             self.source = teachers
         wide = self.vocabulary
         require(wide is None or wide > 0, "a vocabulary must have tokens", wide, "Say how many columns are real.")
-        self.monitor, self._aside = _watchers(scheme, on_violation)
+        self.monitor, self._aside = watchers(scheme, on_violation)
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
@@ -409,32 +410,6 @@ class Distiller(Typed):
             )
 
 
-def loss_of(loss: LossSection | Mapping[str, Any] | None) -> LossSection:
-    """The settings of a loss, from what a caller may give."""
-    if loss is None or isinstance(loss, LossSection):
-        return loss or LossSection()
-    require(isinstance(loss, Mapping), "a loss must be a Loss or a mapping", type(loss).__name__, "{'temperature': 2}")
-    return parse_loss(loss)
-
-
 def _three(logits: Tensor) -> Tensor:
     """[B, T, V]: an example is a row of one position."""
     return logits.unsqueeze(1) if logits.ndim == 2 else logits
-
-
-def _watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, Watcher]:
-    """The monitor of training, and one for all else, whose record nobody reads."""
-    if not isinstance(on_violation, str):
-        return on_violation, on_violation
-    if on_violation not in get_args(Action):
-        fix = nearest(on_violation, get_args(Action))
-        raise InputError("on_violation must be an action or a monitor", repr(on_violation), fix)
-    bounds = Bounds.of(scheme, MonitorSection())
-    return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
-
-
-def _place(device: torch.device | str) -> torch.device:
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise InputError("a device must be one of torch's", repr(device), "For example cuda:0 or cpu.") from error

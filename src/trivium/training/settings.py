@@ -1,0 +1,41 @@
+"""Settings of a distiller, from what a caller may give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import torch
+
+from trivium.errors import InputError, nearest, require
+from trivium.scheme import Scheme
+from trivium.training.monitor import Action, Bounds, Monitor
+from trivium.training.recipe import LossSection, MonitorSection, parse_loss
+from trivium.training.step import Watcher
+
+
+def loss_of(loss: LossSection | Mapping[str, Any] | None) -> LossSection:
+    """The settings of a loss, from what a caller may give."""
+    if loss is None or isinstance(loss, LossSection):
+        return loss or LossSection()
+    require(isinstance(loss, Mapping), "a loss must be a Loss or a mapping", type(loss).__name__, "{'temperature': 2}")
+    return parse_loss(loss)
+
+
+def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, Watcher]:
+    """The monitor of training, and one for all else, whose record nobody reads."""
+    if not isinstance(on_violation, str):
+        return on_violation, on_violation
+    if on_violation not in get_args(Action):
+        fix = nearest(on_violation, get_args(Action))
+        raise InputError("on_violation must be an action or a monitor", repr(on_violation), fix)
+    bounds = Bounds.of(scheme, MonitorSection())
+    return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
+
+
+def place_of(device: torch.device | str) -> torch.device:
+    """The device of that name."""
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise InputError("a device must be one of torch's", repr(device), "For example cuda:0 or cpu.") from error
