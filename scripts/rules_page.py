@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivium import rules
 from trivium.aggregation.claims import claims
 from trivium.axioms import AXIOMS
 from trivium.catalogue import table
@@ -23,6 +24,7 @@ from trivium.errors import TriviumError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "rules.md"
+NAMES = ROOT / "docs" / "api" / "rules.md"
 #: A row of the grid: what it is called there, the key that its anchors are made from, its cells by axiom.
 Row = tuple[str, str, Mapping[str, Mapping[str, Any]]]
 INTRO = """\
@@ -164,6 +166,20 @@ def slug(text: str) -> str:
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", kept).strip().lower())
 
 
+def api() -> str:
+    """The page of ``tv.rules``: each name leads to where it is explained."""
+    rooms: dict[str, list[str]] = {}
+    for name in rules.__all__:
+        found = getattr(rules, name)
+        room = found.__module__.split(".")[1:3]
+        title = {"scheme": "wrappers", "aggregation": "pools"}.get(room[0], f"{room[-1]} scale")
+        rooms.setdefault(title, []).append(f"[`{name}`][{found.__module__}.{name}]")
+    order = ("token scale", "task scale", "context scale", "wrappers", "pools")
+    lines = [f"| {title} | {', '.join(rooms[title])} |" for title in order]
+    head = "::: trivium.rules\n    options:\n      members: false\n\n## Names\n\n| | |\n|---|---|\n"
+    return head + "\n".join(lines) + "\n"
+
+
 def told(row: dict[str, Any]) -> str:
     """One line for who waits."""
     return f"{row['key']}: " + ", ".join(f"{axiom} {cell['verdict']}" for axiom, cell in row["cells"].items())
@@ -194,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     PAGE.write_text(page(table.read()), encoding="utf-8")
+    NAMES.write_text(api(), encoding="utf-8")
     import quoted_tables  # beside this script
 
     quoted_tables.write()

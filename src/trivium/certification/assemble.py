@@ -91,7 +91,7 @@ def certify(
     >>> from trivium.weighting.token.margin import Margin
     >>> certificate = certify(Margin(), num_teachers=2, floor=0.2, seconds=0.2)
     >>> [finding.verdict for finding in certificate.findings]
-    ['PROVED', 'PROVED', 'PROVED', 'PROVED']
+    ['PROVED', 'PROVED', 'PROVED', 'PROVED', 'PROVED']
     """
     if question is None:
         known = operator.teachers if isinstance(operator, Scheme) else ()

@@ -304,8 +304,17 @@ def test_nothing_asked_shows_the_help(here: Path) -> None:
 
 def process(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [str(TRIVIUM), *arguments], stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **environment}
+        [str(TRIVIUM), *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        preexec_fn=heeding,
     )
+
+
+def heeding() -> None:
+    """What a shell runs in the background ignores the keyboard's signal, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.parametrize("command", [["recipe"], ["rules"]], ids=["echo", "table"])
