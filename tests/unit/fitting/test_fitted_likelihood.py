@@ -134,8 +134,8 @@ def test_the_value_is_the_references() -> None:
         assert found.gradient(x, penalty)[0] == pytest.approx(independent(found, penalty)(x.numpy()), abs=1e-9)
 
 
-#: Not all of twenty: the others have not been run to their end, which takes minutes each. docs/status.md says so.
-PROBLEMS = [0, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (3, 5, 7, 11, 15))]
+#: Few of twenty: each takes minutes. docs/status.md says so.
+PROBLEMS = [0, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (3,))]
 
 
 @pytest.mark.parametrize("seed", PROBLEMS, ids=str)
