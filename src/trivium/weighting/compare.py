@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from trivium.errors import RuleError
-from trivium.weighting.graph import type_of
-from trivium.weighting.program import Opaque, Program, plain
+from trivium.weighting.program import Opaque, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,33 +39,6 @@ class Difference:
             else "weights of another shape",
             "Reduce and index along the last axis only: x.mean(-1), x[..., i], x.shape[-1].",
         )
-
-
-def unlike(program: Program, batch: Mapping[str, Tensor]) -> str:
-    """Where ``vmap`` runs an operation as another one than a row does, in words; empty if nowhere on this batch.
-
-    A number [] of one row promotes other dtypes less than a tensor does; under ``vmap`` both have an axis of rows. So
-    every result must have the dtype and the shape that it has on one row.
-    """
-    watch = _Kinds(program.graph)
-    with torch.no_grad(), plain(batch[program.inputs[0]].device):
-        torch.vmap(watch.run, randomness="error")(*(batch[name] for name in program.inputs))
-    return watch.found
-
-
-class _Kinds(fx.Interpreter):
-    """Compares dtype and shape of what each node gives with what it gave on one row."""
-
-    found = ""
-
-    def run_node(self, n: Any) -> Any:
-        value = super().run_node(n)
-        expected = n.meta.get("val")
-        if self.found or not isinstance(value, Tensor) or not isinstance(expected, Tensor):
-            return value
-        if value.dtype != expected.dtype or value.shape != expected.shape:
-            self.found = f"{n.target} gives {type_of(expected)} on a row and {type_of(value)} on each of several"
-        return value
 
 
 def parting_line(one: Program, many: Program, batch: Mapping[str, Tensor]) -> int | None:

@@ -11,71 +11,10 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
-#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
-_SHOWN = 64
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
-#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
-_SHOWN = 64
-_ATEN = torch.ops.aten
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
-#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
-_SHOWN = 64
 _ATEN = torch.ops.aten
 BRANCHES = "it branches on values, or reads them as Python numbers (use torch.where)"
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
 #: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
 _SHOWN = 64
-_ATEN = torch.ops.aten
-BRANCHES = "it branches on values, or reads them as Python numbers (use torch.where)"
-#: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
-_TIES = {
-    _ATEN.topk.default: 1,
-    _ATEN.sort.default: 1,
-    _ATEN.median.dim: 1,
-    _ATEN.nanmedian.dim: 1,
-    _ATEN.kthvalue.default: 1,
-    _ATEN.mode.default: 1,
-}
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
-#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
-_SHOWN = 64
-_ATEN = torch.ops.aten
-BRANCHES = "it branches on values, or reads them as Python numbers (use torch.where)"
-#: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
-_TIES = {
-    _ATEN.topk.default: 1,
-    _ATEN.sort.default: 1,
-    _ATEN.median.dim: 1,
-    _ATEN.nanmedian.dim: 1,
-    _ATEN.kthvalue.default: 1,
-    _ATEN.mode.default: 1,
-}
-#: Of entries that share memory these return whatever lies beside it (seen in PyTorch 2.13).
-_OF_DISTINCT = frozenset([_ATEN.median.dim, _ATEN.median.default, _ATEN.nanmedian.dim, _ATEN.kthvalue.default])
-#: Rows a block is a multiple of: more than any kernel takes at once.
-_ALIGNED = 64
-#: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
-_GRAIN = 32768
-#: Numbers of a constant up to which a listing shows them; of longer ones it shows shape and hash.
-_SHOWN = 64
-_ATEN = torch.ops.aten
-BRANCHES = "it branches on values, or reads them as Python numbers (use torch.where)"
 #: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
 _TIES = {
     _ATEN.topk.default: 1,
@@ -129,6 +68,66 @@ def make_functional(traced: fx.GraphModule) -> None:
                 check(node)
     graph.lint()
     traced.recompile()
+
+
+def agree_on_dtypes(traced: fx.GraphModule, rows: Sequence[Tensor]) -> None:
+    """Writes conversions down as operations where several rows would be computed in another dtype than one row is.
+
+    A number [] of one row leaves the dtype of a tensor [K] beside it; under ``vmap`` some operations (``where``,
+    ``clamp``, ``addcmul`` in PyTorch 2.13) promote to the wider of the two, and what trains would not be what is
+    bounded. Neither depends on the values, so two rows of zeros tell.
+
+    Args:
+        rows: an example of one row, in the order of the inputs.
+
+    Raises:
+        Refused: an operation whose result still has another dtype or shape on several rows.
+    """
+    batch, before = [row.new_zeros(2, *row.shape) for row in rows], None
+    while True:
+        watch = _Kinds(traced)
+        try:
+            torch.vmap(watch.run, randomness="error")(*batch)
+        except Exception:  # undefined at zero, say: what it does elsewhere is compared with the function as written
+            return
+        if watch.node is None:
+            return
+        if watch.node is before or not _convert(traced.graph, watch.node):
+            raise Refused(f"{watch.told}: convert its operands to one dtype", watch.node)
+        before = watch.node
+        traced.recompile()
+
+
+class _Kinds(fx.Interpreter):
+    """The first node whose result has another dtype or shape than on one row, and how they differ."""
+
+    node: Any = None
+    told = ""
+
+    def run_node(self, n: Any) -> Any:
+        value, expected = super().run_node(n), n.meta.get("val")
+        if self.node is not None or not isinstance(value, Tensor) or not isinstance(expected, Tensor):
+            return value
+        if value.dtype != expected.dtype or value.shape != expected.shape:
+            self.node = n
+            self.told = f"{n.target} gives {type_of(expected)} on a row and {type_of(value)} on each of several"
+        return value
+
+
+def _convert(graph: fx.Graph, node: Any) -> bool:
+    """Converts the operands of a node to the dtype of its result on one row; False where there is none to convert."""
+    kind, others = node.meta["val"].dtype, []
+    for operand in node.all_input_nodes:
+        value = operand.meta.get("val")
+        alike = isinstance(value, Tensor) and value.dtype.is_floating_point == kind.is_floating_point
+        if alike and value.dtype not in (kind, torch.bool):
+            others.append(operand)
+    for operand in others:
+        with graph.inserting_before(node):
+            made = graph.call_function(_ATEN._to_copy.default, (operand,), {"dtype": kind})
+        made.meta = {**operand.meta, "val": operand.meta["val"].to(kind), "stack_trace": node.meta.get("stack_trace")}
+        node.replace_input_with(operand, made)
+    return bool(others)
 
 
 def _rewrite(node: Any, owned: set[Any]) -> None:

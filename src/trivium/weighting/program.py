@@ -33,6 +33,7 @@ from trivium.simplex.capturing import CAPTURING, capturing
 from trivium.weighting.graph import (
     BRANCHES,
     Refused,
+    agree_on_dtypes,
     bytes_of,
     listing_of,
     make_functional,
@@ -41,19 +42,6 @@ from trivium.weighting.graph import (
 )
 
 _ATEN = torch.ops.aten
-#: Operations whose indices depend on the order in which equal numbers lie in memory, with the output that holds them.
-_TIES = {
-    _ATEN.topk.default: 1,
-    _ATEN.sort.default: 1,
-    _ATEN.median.dim: 1,
-    _ATEN.nanmedian.dim: 1,
-    _ATEN.kthvalue.default: 1,
-    _ATEN.mode.default: 1,
-}
-#: Of entries that share memory these return whatever lies beside it (seen in PyTorch 2.13).
-_OF_DISTINCT = frozenset([_ATEN.median.dim, _ATEN.median.default, _ATEN.nanmedian.dim, _ATEN.kthvalue.default])
-_UNINITIALIZED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize"})
-
 #: Rows a block is a multiple of: more than any kernel takes at once.
 _ALIGNED = 64
 #: Numbers from which a kernel shares its work among threads (at::internal::GRAIN_SIZE).
@@ -180,13 +168,16 @@ def capture(
         return Opaque(_why(error), line_of(error, file))
     finally:
         CAPTURING.reset(token)
-    return _finished(traced, names)
+    return _finished(traced, rows)
 
 
-def _finished(traced: fx.GraphModule, names: tuple[str, ...]) -> Program | Opaque:
+def _finished(traced: fx.GraphModule, rows: Mapping[str, Tensor]) -> Program | Opaque:
+    names = tuple(rows)
     try:
         own_constants(traced)
         make_functional(traced)
+        with torch.no_grad(), plain(next(iter(rows.values())).device):
+            agree_on_dtypes(traced, list(rows.values()))
     except Refused as refusal:
         return Opaque(refusal.reason, place_of(refusal.node))
     lines = {node.name: line for node in traced.graph.nodes if (line := place_of(node))}

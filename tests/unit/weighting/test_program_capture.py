@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trivium.errors import RuleError
 from trivium.weighting.base import UserRule, program_of, rule
-from trivium.weighting.program import Opaque, Program
+from trivium.weighting.program import Opaque, Program, capture
 from trivium.weighting.token.entropy import Entropy
 
 RANGE = {"entropy": (0.0, 10.0)}
@@ -271,3 +271,41 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(rows: int) -> None:
     batch = torch.rand(1000, 3, generator=torch.Generator().manual_seed(1)) * 10
     whole = user.weights({"entropy": batch})
     assert torch.equal(user.weights({"entropy": batch[:rows]}), whole[:rows])
+
+
+ON_NUMBERS = {
+    "where": lambda a, b: torch.where(b > 1, a, b),
+    "clamp": lambda a, b: torch.clamp(b, min=a),
+    "clamp of a number": lambda a, b: torch.clamp(a, max=b),
+    "addcmul": lambda a, b: torch.addcmul(b, a, b),
+    "addcdiv": lambda a, b: torch.addcdiv(b, a, b + 1),
+    "power": lambda a, b: (b + 1) ** a,
+    "remainder": lambda a, b: torch.remainder(b, a + 1),
+    "stack": lambda a, b: b + torch.stack([a, b.sum()]).amax(),
+}
+KINDS = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int8]
+
+
+@pytest.mark.parametrize("name", ON_NUMBERS)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_row_and_several_are_computed_in_one_dtype(name: str) -> None:
+    """A number [] beside a tensor [K] of another dtype promotes otherwise under vmap than on a row."""
+    x = 3 * torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    taken = 0
+    for of_number in KINDS:
+        for of_tensor in KINDS:
+            program = capture(
+                lambda f, a=of_number, b=of_tensor: (
+                    ON_NUMBERS[name](f["x"].mean().to(a), f["x"].to(b)).float().expand(3),
+                ),
+                {"x": torch.zeros(3)},
+            )
+            if not isinstance(program, Program):
+                continue
+            taken += 1
+            alone = torch.stack([program.row({"x": row})[0] for row in x])
+            # A power and a remainder round a number of one row later; in the same dtype, so within its rounding.
+            kinds = [k for k in (of_number, of_tensor) if k.is_floating_point and name in ("power", "remainder")]
+            eps = max([torch.finfo(k).eps for k in kinds], default=1e-6)
+            torch.testing.assert_close(program({"x": x})[0], alone, rtol=eps, atol=eps)
+    assert taken > 20
