@@ -25,7 +25,7 @@ def ask(
     cap: float | None = None,
     influence: float | None = None,
     lipschitz: float | None = None,
-    order: str | None = None,
+    order: str | Order | None = None,
     margin: float = 0.0,
     pareto: bool = False,
     words: tuple[str, str] = ("num_teachers=", "names"),
@@ -60,7 +60,7 @@ def ask(
         cap=cap if bounded else own.cap,
         influence=influence if bounded else own.influence,
         lipschitz=own.lipschitz if lipschitz is None else lipschitz,
-        order=own.order if order is None else Order.parse(order, labels),
+        order=own.order if order is None else Order.parse(order, labels) if isinstance(order, str) else order,
         margin=own.margin if order is None and own.order is not None else margin,
         pareto=pareto or own.pareto,
     )

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -32,6 +33,7 @@ from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
 from trivium.simplex.constants import Constants
+from trivium.simplex.order import Order
 from trivium.simplex.rounding import log_slack, weight_slack
 from trivium.simplex.typed import typed
 from trivium.weighting.base import Operator, RawRule, Rule
@@ -52,7 +54,7 @@ def certify(
     cap: float | None = None,
     influence: float | None = None,
     lipschitz: float | None = None,
-    order: str | None = None,
+    order: str | Order | None = None,
     margin: float = 0.0,
     pareto: bool = False,
     seconds: float = 5.0,
@@ -77,7 +79,8 @@ def certify(
         num_teachers, names: how many, and what they are called; a scheme says so itself.
         floor, cap, influence: bounds on weights, and on log(max w / min w) in nats (W-B).
         lipschitz: nats a unit of the features (W-R).
-        order, margin: safest first, ``"a > b = c"``, with nats between two tiers (W-S).
+        order, margin: safest first, ``"a > b = c"`` or an :class:`~trivium.simplex.order.Order`, with nats between two
+            tiers (W-S).
         pareto: whether no teacher's loss may rise to first order (W-C).
         seconds: for the search, about, and as many again for bounding.
         seed: of the search.
@@ -96,7 +99,7 @@ def certify(
     if question is None:
         known = operator.teachers if isinstance(operator, Scheme) else ()
         question = ask(
-            lambda count, labels: claims(operator, count, labels),
+            partial(claims, operator),
             known,
             teachers=num_teachers,
             names=names,

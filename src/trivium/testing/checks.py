@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
+from trivium.certification.ask import ask
 from trivium.certification.assemble import certify, claims
 from trivium.certification.calculus import known
 from trivium.certification.certificate import Certificate
 from trivium.certification.page import asked, number
-from trivium.certification.question import STATEMENTS, VERDICTS, Finding, Question, Verdict, default_names
+from trivium.certification.question import STATEMENTS, VERDICTS, Finding, Question, Verdict
 from trivium.errors import InputError, require
 from trivium.scheme.scheme import Scheme
 from trivium.simplex.order import Order
@@ -142,7 +143,20 @@ def checks(
         if isinstance(rule, GradientRule):
             made.append(Check(name, "W-C", None, rule, teachers or 3, at_least))
             continue
-        question = _question(rule, teachers, floor, cap, influence, lipschitz, order, margin, pareto)
+        own = rule.teachers if isinstance(rule, Scheme) else ()
+        question = ask(
+            partial(claims, rule),
+            own,
+            teachers=teachers or len(own) or 3,
+            floor=floor,
+            cap=cap,
+            influence=influence,
+            lipschitz=lipschitz,
+            order=order,
+            margin=margin,
+            pareto=pareto,
+            words=("the number of teachers ", "names"),
+        )
         subject = Subject(rule, question, seconds, seed)
         asked_of_it = [*question.axioms, CONSTANTS] if known(rule, question.teachers) is not None else question.axioms
         made += [Check(name, axiom, subject, rule, question.teachers, at_least) for axiom in asked_of_it]
@@ -161,36 +175,3 @@ def _names(rules: Sequence[Operator | GradientRule]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return names
-
-
-def _question(
-    rule: Operator,
-    teachers: int | None,
-    floor: float | None,
-    cap: float | None,
-    influence: float | None,
-    lipschitz: float | None,
-    order: str | Order | None,
-    margin: float,
-    pareto: bool,
-) -> Question:
-    """As ``trivium certify`` asks it."""
-    own_names = rule.teachers if isinstance(rule, Scheme) else ()
-    count = teachers if teachers is not None else len(own_names) or 3
-    fits = not own_names or len(own_names) == count
-    require(fits, "the number of teachers must be that of the scheme", f"{count} for {len(own_names)}", "Leave it out.")
-    labels = own_names or default_names(count)
-    own = claims(rule, count, labels)
-    bounded = not floor == cap == influence is None
-    asked_order = Order.parse(order, labels) if isinstance(order, str) else order
-    return Question(
-        count,
-        labels,
-        floor=floor if bounded else own.floor,
-        cap=cap if bounded else own.cap,
-        influence=influence if bounded else own.influence,
-        lipschitz=own.lipschitz if lipschitz is None else lipschitz,
-        order=own.order if asked_order is None else asked_order,
-        margin=margin if asked_order is not None or own.order is None else own.margin,
-        pareto=pareto or own.pareto,
-    )

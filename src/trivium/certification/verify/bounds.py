@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -412,8 +411,3 @@ def join(run: Run, parts: list[Bounds]) -> Bounds:
     if all(part.width == 1 or part.total is not None or part.constant for part in parts):
         made.total = functools.reduce(lambda one, other: one + other, [part.form for part in parts])
     return made
-
-
-def same_kind(parts: list[Any]) -> bool:
-    """Whether all have one dtype."""
-    return len({part.dtype for part in parts}) == 1

@@ -57,8 +57,3 @@ def passed(factor: Tensor, error: Tensor) -> Tensor:
 def own(dtype: torch.dtype, size: Tensor, units: float = 1.0, underflow: bool = True) -> Tensor:
     """What rounding a result of this magnitude adds."""
     return unit(dtype) * units * (1 + 1e-6) * size + (vanishing(dtype) if underflow else 0.0)
-
-
-def of_number(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """How far numbers, given as float64, move when they are written in a format."""
-    return (value.to(dtype).to(torch.float64) - value).abs()
