@@ -18,7 +18,7 @@ _LABELS = {
 _PAIRS = [("full", "uniform"), ("full", "single"), ("full", "oracle")]
 _NOTE = (
     "Same text, steps, distillation mass and initial weights for every run; intervals are 95 % paired bootstraps over "
-    "held-out documents. One seed: benchmarks/first_light.py runs five."
+    "held-out documents. One seed; benchmarks/first_light.py runs several."
 )
 
 

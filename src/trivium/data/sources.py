@@ -70,7 +70,7 @@ def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
         return Texts(
             found,
             reference,
-            notes=tuple(f"{n} files {why} are no part of it" for why, n in left_out(domain, split).items()),
+            notes=tuple(f"{n} file{'s' * (n != 1)} left out: {why}" for why, n in left_out(domain, split).items()),
         )
     location, _, part = reference.partition("#")
     if part and part not in SPLITS:
@@ -90,7 +90,8 @@ def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
     if not kept:
         raise InputError("a domain must not be empty", f"no text in {reference!r}", "Give it at least one document.")
     dropped = ({"blank": len(texts) - len(kept)} if len(kept) < len(texts) else {}) | dict(passed)
-    notes = (f"{len(hidden)} hidden files are no part of it, such as {hidden[0]}",) if hidden else ()
+    files = f"{len(hidden)} hidden file{'s' * (len(hidden) != 1)}"
+    notes = (f"{files} left out, for example {hidden[0]}",) if hidden else ()
     return Texts(kept, reference, dropped, notes)
 
 

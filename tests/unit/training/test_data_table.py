@@ -117,14 +117,14 @@ def test_hidden_files_of_a_folder_are_told(tmp_path: Path) -> None:
     (tmp_path / "texts" / ".git" / "config").write_text("no text", encoding="utf-8")
     found = read_texts("texts", tmp_path)
     assert [text.name for text in found.texts] == ["a.txta.txt"]
-    assert found.notes == ("1 hidden files are no part of it, such as .git/config",)
+    assert found.notes == ("1 hidden file left out, for example .git/config",)
 
 
 def test_what_a_built_in_corpus_leaves_out_is_told() -> None:
     notes = " ".join(read_texts("trivium:cpp/train", Path()).notes)
     counts = left_out("cpp", "train")
     assert counts
-    assert all(f"{count} files {reason}" in notes for reason, count in counts.items())
+    assert all(f"{count} file{'s' * (count != 1)} left out: {reason}" in notes for reason, count in counts.items())
     assert min(len(document.text) for document in documents("cpp")) >= 400
 
 
