@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from tokenizers import Tokenizer
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from trivium.teachers.live import LogitSource
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, prepare
+from trivium.training.run import Workshop, distill, prepare
 
 TEACHERS = ("sums", "tales", "both")
 DOMAINS = ("sums", "tales")
@@ -200,3 +201,19 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
         return
     for key, inner in items:
         yield from leaves(inner, (*path, key))
+
+
+def resumed(recipe: Recipe, folder: Path, run: Path, at: int) -> dict[str, Tensor]:
+    """The student of a run of ``recipe`` from ``folder`` that is ended at a validation and gone on with."""
+
+    class Stopped(Exception):
+        pass
+
+    def watch(step: int, value: float) -> None:
+        if step == at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        distill(recipe, prepare(recipe, folder, folder / "cache"), run, watch=watch)
+    distill(recipe, prepare(recipe, folder, folder / "cache", resumed=run), run, resume=True)
+    return weights_of(run / "student")

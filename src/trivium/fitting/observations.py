@@ -106,10 +106,6 @@ class Observations(Typed):
             impossible=0,
         )
 
-    def with_features(self, names: Sequence[str]) -> Observations:
-        """These features alone."""
-        return replace(self, features={name: self.features[name] for name in names})
-
     def uniform(self) -> Tensor:
         """log of the mean of the serving teachers' p(label), [N]."""
         serving = self.count if self.serving is None else self.serving.sum(-1).double()
