@@ -9,7 +9,7 @@ import torch
 
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
-from trivium.training.monitor import Action, Bounds, Monitor
+from trivium.training.monitor import Action, Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection, parse_loss
 from trivium.training.step import Watcher
 
@@ -29,7 +29,7 @@ def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, W
     if on_violation not in get_args(Action):
         fix = nearest(on_violation, get_args(Action))
         raise InputError("on_violation must be an action or a monitor", repr(on_violation), fix)
-    bounds = Bounds.of(scheme, MonitorSection())
+    bounds = MonitoredBounds.of(scheme, MonitorSection())
     return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
 
 

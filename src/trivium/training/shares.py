@@ -33,12 +33,12 @@ class Shares:
         self.influence: dict[str, float] = {}
 
     @torch.no_grad()
-    def add(self, step: StepOutput, mask: Tensor, serving: Tensor | None = None) -> None:
+    def add(self, step: StepOutput, mask: Tensor, teacher_mask: Tensor | None = None) -> None:
         """Take in one batch.
 
         Args:
             mask: [B, T], which positions count.
-            serving: [B, K], which teachers serve a row; shares and influence are those among them. None: all.
+            teacher_mask: [B, K], which teachers serve a row; shares and influence are those among them. None: all.
         """
         self.batches += 1
         for name, value in (("loss", step.loss), ("distillation", step.distillation), ("label", step.label)):
@@ -49,8 +49,8 @@ class Shares:
         for scale, log_weights in [*self.scheme.by_scale(step.features).items(), ("all", step.log_weights)]:
             chosen = log_weights.expand(*mask.shape, -1)[mask]
             largest = influence(chosen)
-            if serving is not None:
-                present = serving.unsqueeze(1).expand(*mask.shape, -1)[mask]
+            if teacher_mask is not None:
+                present = teacher_mask.unsqueeze(1).expand(*mask.shape, -1)[mask]
                 chosen = restrict(chosen, present)
                 largest = chosen.amax(-1) - chosen.masked_fill(~present, torch.inf).amin(-1)
             mean = chosen.exp().mean(0).double().cpu()
@@ -60,7 +60,7 @@ class Shares:
     def take(self) -> dict[str, Any]:
         """Since the last call, in the shape of a trace line: losses a step, mean shares, largest influence."""
         count, weighed = max(self.batches, 1), max(self.weighed, 1)
-        names = self.scheme.teachers
+        names = self.scheme.teacher_names
         record: dict[str, Any] = {name: value * self.accumulation / count for name, value in self.sums.items()}
         record["share"] = {s: dict(zip(names, (w / weighed).tolist(), strict=True)) for s, w in self.weights.items()}
         record["influence"] = dict(self.influence)

@@ -10,7 +10,7 @@ from trivium.certification.falsify.probe import Probe, quiet
 from trivium.weighting.base import Operator
 
 
-def equivariance(operator: Operator, teachers: int, *, rows: int = 1024, seed: int = 0) -> float:
+def equivariance(operator: Operator, num_teachers: int, *, rows: int = 1024, seed: int = 0) -> float:
     """max |w(u∘σ) − w(u)∘σ| over points of the feature box and permutations σ of the teachers.
 
     0 up to rounding for a rule that treats teachers alike, such as a softmax of scores; +inf where only one side is a
@@ -21,20 +21,24 @@ def equivariance(operator: Operator, teachers: int, *, rows: int = 1024, seed: i
     >>> equivariance(Entropy(), 3) < 1e-15
     True
     """
-    box = Box.of(operator, teachers)
+    box = Box.of(operator, num_teachers)
     with quiet(seed):
         points, probe = Points(box, seed), Probe(operator, box)
         pool = torch.cat([points.pool(rows // 2), points.tied(points.uniform(rows // 2))])
         plain, _ = probe(pool)
         worst = 0.0
-        shifts = [torch.arange(teachers).roll(shift) for shift in range(1, teachers)]
-        for order in (*shifts, torch.arange(teachers).flip(0), torch.randperm(teachers, generator=points.generator)):
+        shifts = [torch.arange(num_teachers).roll(shift) for shift in range(1, num_teachers)]
+        for order in (
+            *shifts,
+            torch.arange(num_teachers).flip(0),
+            torch.randperm(num_teachers, generator=points.generator),
+        ):
             moved = pool.clone()
             for group in box.groups:
-                if len(group) == teachers:
+                if len(group) == num_teachers:
                     moved[:, group] = pool[:, group[order]]
-                elif len(group) == teachers**2:  # a pairwise feature: rows and columns move together
-                    moved[:, group] = pool[:, group.view(teachers, teachers)[order][:, order].flatten()]
+                elif len(group) == num_teachers**2:  # a pairwise feature: rows and columns move together
+                    moved[:, group] = pool[:, group.view(num_teachers, num_teachers)[order][:, order].flatten()]
             change = (probe(moved)[0] - plain[:, order]).abs()
             worst = max(worst, float(change.nan_to_num(nan=float("inf"))[plain.isfinite().all(dim=-1)].max()))
     return worst
