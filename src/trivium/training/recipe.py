@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, nearest, require
+from trivium.former import keyed
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
 from trivium.weighting.base import Operator
@@ -33,6 +34,8 @@ Schedule = Literal[
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 #: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
 _ALWAYS = ("strength", "squash", "budget", "mix")
+#: Former keys of each part: what they are called now.
+FORMER: Mapping[str, Mapping[str, str]] = {"scheme": {"margin": "order_margin"}}
 
 
 class RecipePart(BaseModel):
@@ -152,6 +155,11 @@ class SchemeSection(RecipePart):
     order: str | None = Field(default=None, description="safety order of teachers, e.g. 'a > b = c', safest first")
     order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former(cls, content: Any) -> Any:
+        return keyed(content, FORMER["scheme"], "scheme in a recipe") if isinstance(content, Mapping) else content
+
 
 class LossSection(RecipePart):
     """From target to student."""
@@ -250,6 +258,8 @@ class Recipe(RecipePart):
         The key of a wrapper counts where it is used, so that a recipe keeps its digest when a wrapper is added.
         """
         content = self.model_dump()
+        for old, new in FORMER["scheme"].items():  # an identity outlives the names of keys
+            content["scheme"][old] = content["scheme"].pop(new)
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
             for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
                 if entry[key.name] == key.default:

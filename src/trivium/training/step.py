@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trivium.data.rows import IGNORE
+from trivium.former import renamed
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
 from trivium.training.collect import Batch, batch_gram, collect_features, weigh
@@ -25,6 +26,7 @@ class Watcher(Protocol):
     def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
 
 
+@renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class StepOutput:
     """What one batch gave. ``loss`` has a gradient, everything else is for the record.

@@ -50,7 +50,13 @@ from trivium.teachers.classifier import Classifier, Heads
 from trivium.training.evaluate import nats_and_correct, teacher_nll, validation_losses
 from trivium.training.classifier_student import ClassifierStudent
 from trivium.training.tasks.base import Materials, own_features, three
-from trivium.training.tasks.classifiers import admit_classifier, admit_classifier_student, identity_of, made, own_student
+from trivium.training.tasks.classifiers import (
+    admit_classifier,
+    admit_classifier_student,
+    identity_of,
+    made,
+    own_student,
+)
 
 SPACE = LabelSpace.of({"better": ["first", "second"]})
 HEADS = Heads(SPACE.tasks, SPACE.task_of_class, (0,))
