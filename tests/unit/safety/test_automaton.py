@@ -1,4 +1,4 @@
-"""The automaton against regular expressions, on texts that three kinds of tokenizers cut; nothing else reads strings."""
+"""The automaton against regular expressions, on texts that three kinds of tokenizers cut: no other test has strings."""
 
 import random
 import time
