@@ -151,7 +151,7 @@ class Distiller(Typed):
         self._require_finite(step, content)
         if training:
             self.batches += 1
-            self.shares.add(step, content.mask, content.serving)
+            self.shares.add(step, content.mask, content.serving, normalizer)
             self.teaching.see(batch, len(logits))
             self._warn_untaught()
         return step
@@ -165,6 +165,7 @@ class Distiller(Typed):
     def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
         """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
         batch does not say. Whether rows are examples is told by the last logits, before them by what the student is."""
+        _require_batch(batch)
         examples = self._examples
         if examples is None:
             column = batch.get("labels")
@@ -198,6 +199,9 @@ class Distiller(Typed):
         Raises:
             InputError: no batch, or a task without one.
         """
+        kind = type(batches).__name__
+        fits = isinstance(batches, Iterable) and not isinstance(batches, Mapping | str | bytes)
+        require(fits, "validation batches must be several", kind, "Give a loader, or [batch].")
         sums: dict[int, Tensor] = {}
         tokens: dict[int, int] = {}
         for batch in batches:
@@ -249,6 +253,7 @@ class Distiller(Typed):
 
     def inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What models may read of a batch: all but answers, and columns that rules or stored teachers read."""
+        _require_batch(batch)
         return inputs_of(batch, self.apart)
 
     def reads(self) -> set[str]:
@@ -258,12 +263,14 @@ class Distiller(Typed):
 
     def suffices(self, batch: Mapping[str, Any]) -> bool:
         """Whether a batch holds the labels and columns that a loss needs, as far as its names tell."""
+        _require_batch(batch)
         told = not self.reader.needs_labels or self.predicted(batch) is not None
         return told and all(batch.get(name) is not None for name in self.apart)
 
     def record(self) -> dict[str, Any]:
-        """What was seen since the last call: mean losses, shares and largest influence of each scale, worst residual
-        of each axiom, and the violations that were repaired or recorded."""
+        """What was seen since the last call: losses a step, shares over positions and largest influence of each scale;
+        of how many ``steps`` and ``positions``; worst residual of each axiom, and the violations that were repaired or
+        recorded."""
         worst, violations = {}, list[dict[str, Any]]()
         if isinstance(self.monitor, Monitor):
             worst, violations = self.monitor.take_worst(), self.monitor.take_violations()
@@ -286,6 +293,9 @@ class Distiller(Typed):
         Raises:
             InputError: no state of a distiller, or one of other teachers.
         """
+        require(
+            isinstance(state, Mapping), "a state must be a distiller's", type(state).__name__, "state_dict() of one."
+        )
         lacking = sorted({"teaching", "monitor", "shares", "validation_loss", "batches"} - set(state))
         require(not lacking, "a state must be a distiller's", f"one without {lacking}", "Give its state_dict().")
         widths = {len(weights) for weights in state["shares"]["weights"].values()}
@@ -306,7 +316,7 @@ class Distiller(Typed):
 
     def _read(self, batch: Mapping[str, Any], student: Tensor | None = None) -> tuple[Tensor | None, Batch]:
         """The student's logits [B, T, V], columns cut, and what the step reads of the batch."""
-        require(isinstance(batch, Mapping), "a batch must map names to tensors", type(batch).__name__, "Give a dict.")
+        _require_batch(batch)
         sizes = [len(v) for v in batch.values() if isinstance(v, Tensor) and v.ndim]
         require(not sizes or max(sizes) > 0, "a batch must have rows", "none", "Leave it out of the loop.")
         device = None if student is None else student.device
@@ -325,7 +335,7 @@ class Distiller(Typed):
     def load(self, device: torch.device | str = "cpu") -> None:
         """Load the teachers that are given by name now, and not with the first batch."""
         if isinstance(self.source, Panel):
-            self.source.load(torch.device(device))
+            self.source.load(place_of(device))
 
     def _asked(
         self, batch: Mapping[str, Any], device: torch.device | None, shape: tuple[int, ...] | None = None
@@ -408,6 +418,12 @@ class Distiller(Typed):
                 "distiller.learn(student, learning_rate) after the optimizer's step",
                 stacklevel=3,
             )
+
+
+def _require_batch(batch: Any) -> None:
+    require(isinstance(batch, Mapping), "a batch must map names to tensors", type(batch).__name__, "Give a dict.")
+    nameless = [name for name in batch if not isinstance(name, str)]
+    require(not nameless, "a batch must name its entries", nameless[:1], "Their names are texts.")
 
 
 def _three(logits: Tensor) -> Tensor:

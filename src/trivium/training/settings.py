@@ -37,5 +37,5 @@ def place_of(device: torch.device | str) -> torch.device:
     """The device of that name."""
     try:
         return torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InputError("a device must be one of torch's", repr(device), "For example cuda:0 or cpu.") from error
