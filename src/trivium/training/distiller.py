@@ -48,7 +48,7 @@ class Distiller(Typed):
         scheme: how to weigh; see :func:`trivium.compose`.
         teachers: for each of the scheme's names a module, a callable, a folder, a hub id or ``InBatch(column)``; None:
             the batch's columns ``NAME_logits``. See :class:`trivium.teachers.panel.Panel`.
-        loss: pool, exponent, divergence, temperature, distillation and label mass, as a ``Loss`` or a mapping.
+        loss: what :class:`~trivium.training.recipe.LossSection` lists, as a ``Loss`` or a mapping.
         on_violation: ``raise``, ``repair`` or ``record`` what the axioms' monitor finds, or a monitor of your own.
         validation_loss: the teachers' losses a task, [tasks, K], where a rule reads them; :meth:`measure` finds them.
         shift: whether labels of a text are moved to the position that predicts them; None: unless a model of
@@ -173,7 +173,7 @@ class Distiller(Typed):
         return predicted(batch, self.shifts, examples)
 
     def mixture(self, batch: Mapping[str, Any], student_logits: Any = None) -> Tensor:
-        """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled at temperature 1; no gradient.
+        """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled as they are; no gradient.
 
         Args:
             student_logits: needed by rules that read the student; without it the first teacher's tell the shape.

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
+from trivium.aggregation.softening import FixedSoftener, make_softener
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
@@ -181,6 +182,15 @@ class LossSection(Section):
     exponent: float | None = Field(
         default=None, description="ρ of pool `power`: 1 is linear, near 0 log; null takes 0.5"
     )
+    softening: Literal["temperature", "uniform", "prior"] | None = Field(
+        default=None, description="what flattens each teacher before it is pooled; null: nothing"
+    )
+    softness: float | None = Field(
+        default=None, description="how much: T > 0 of `temperature`, the share in [0, 1] mixed in by the others"
+    )
+    prior: list[float] | None = Field(
+        default=None, description="of softening `prior`: a probability for each class or vocabulary entry"
+    )
     divergence: Literal["forward_kl", "reverse_kl", "js"] = Field(default="forward_kl", description="target to student")
     temperature: float = Field(default=1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
     distillation: float = Field(default=1.0, ge=0, description="weight of the divergence, the distillation mass")
@@ -189,7 +199,17 @@ class LossSection(Section):
     @model_validator(mode="after")
     def _pool_and_exponent(self) -> Self:
         make_pool(self.pool, self.exponent)
+        both = (self.softening is None) == (self.softness is None)
+        require(both, "softening and softness must be given together", f"{self.softening} and {self.softness}")
+        require(self.prior is None or self.softening is not None, "a prior must have its softening", "none", "Add it.")
+        self.softener()
         return self
+
+    def softener(self) -> FixedSoftener | None:
+        """What flattens each teacher's distribution before it is pooled; None: nothing."""
+        if self.softening is None or self.softness is None:
+            return None
+        return make_softener(self.softening, self.softness, self.prior)
 
 
 class TrainSection(Section):
@@ -266,13 +286,17 @@ class Recipe(Section):
     def digest(self) -> str:
         """SHA-256 of the recipe with every default filled in, 16 hex digits.
 
-        The key of a wrapper counts where it is used, so that a recipe keeps its digest when a wrapper is added.
+        The key of a wrapper, and softening, count where they are used, so that a recipe keeps its digest when one is
+        added.
         """
         content = self.model_dump()
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
             for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
                 if entry[key.name] == key.default:
                     del entry[key.name]
+        if content["loss"]["softening"] is None:
+            for name in ("softening", "softness", "prior"):
+                del content["loss"][name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
     def __str__(self) -> str:

@@ -22,7 +22,6 @@ from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
 from trivium.certification.question import Question
 from trivium.errors import InputError, TriviumError
-from trivium.losses.dense import dense_distillation_loss
 from trivium.losses.streaming import token_losses
 from trivium.simplex.typed import Typed, fits, typed
 from trivium.weighting import RULES, Operator, Rule
@@ -120,7 +119,6 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "amtss": (RULES["amtss"], {"teachers": 2}),
     "Product": (scheme.Product, {"parts": (tv.Entropy(), tv.Margin())}),
     **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
-    "FloorMix": (scheme.FloorMix, {"part": tv.Entropy(), "floor": 0.1}),
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
     "Conform": (scheme.Conform, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
     "Scheme": (tv.Scheme, {"teachers": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
@@ -138,7 +136,6 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "conforming_projection": (tv.conforming_projection, {"log_w": WEIGHTS, "conforming_set": tv.ConformingSet(2)}),
     "distillation_loss": (tv.distillation_loss, LOSS),
     "token_losses": (token_losses, LOSS),
-    "dense": (dense_distillation_loss, LOSS),
     "make_pool": (aggregation.make_pool, {"name": "power"}),
     "PowerPool": (aggregation.PowerPool, {}),
     **{name: (kind, {}) for name, kind in axioms.AXIOMS.items()},
