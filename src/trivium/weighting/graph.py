@@ -120,7 +120,7 @@ def _runs(traced: fx.GraphModule, rows: Sequence[Tensor]) -> bool:
 
 
 class _Kinds(fx.Interpreter):
-    """The first node whose result has another dtype or shape than on one row, how they differ, and the last node run."""
+    """The first node whose result has another dtype or shape than on one row, how they differ, and the last one run."""
 
     node: Any = None
     last: Any = None
