@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, TeacherError, nearest, said_by
+from trivium.errors import InputError, TeacherError, nearest, require, said_by
 
 #: What is known of a row besides what a model reads: handed over only to a model that names it.
 MARKS = frozenset({"domain", "task", "serving", "row"})
@@ -173,10 +173,12 @@ def tensor_of(value: Any, who: str) -> Tensor:
         InputError: rows of several lengths, texts, nothing: what is no table of numbers.
     """
     try:
-        return torch.as_tensor(value)
+        found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         fix = "Rows must be of one length: give a tensor."
         raise InputError(f"{who} must be numbers", said_by(error, 120), fix) from error
+    require(not found.is_complex(), f"{who} must be real numbers", found.dtype, "Give their real part.")
+    return found
 
 
 def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputError) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
@@ -36,7 +36,26 @@ KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None
 _ALWAYS = ("strength", "squash", "budget", "mix")
 
 
-class Section(BaseModel):
+if TYPE_CHECKING:  # pydantic names it nowhere public
+    from pydantic._internal._model_construction import ModelMetaclass as _Kind
+else:
+    _Kind = type(BaseModel)
+
+
+class _SaidInOneLine(_Kind):
+    """Makes what is wrong with a section's arguments one :class:`InputError`. Only a call in Python comes through here:
+    a section inside another is the outer one's to tell of."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            problems = "; ".join(_explain(problem, cls) for problem in error.errors())
+            fix = "`trivium recipe` shows every key."
+            raise InputError(f"{error.title} must have valid settings", problems, fix) from None
+
+
+class Section(BaseModel, metaclass=_SaidInOneLine):
     """A part of the recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -343,18 +362,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, root: Any = None) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))})"
+        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1], root))})"
     if problem["type"] == "missing":
         return f"missing key {path!r}"
     return f"{path!r}: {problem['msg']}, not {_SHORT.repr(problem['input'])[:300]}"
 
 
-def _keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys allowed at a place in the recipe, read from the models themselves."""
-    model: Any = Recipe
+def _keys(location: tuple[Any, ...], root: Any = None) -> list[str]:
+    """The keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
+    model: Any = root or Recipe
     for part in location:
         if part not in model.model_fields:  # a place in a list or mapping
             continue
