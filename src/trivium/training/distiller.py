@@ -13,7 +13,7 @@ from trivium.aggregation import make_pool
 from trivium.errors import InputError, TriviumError, require
 from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
-from trivium.teachers.handing import Intake, inputs_of, logits_of, moved, parameters_behind
+from trivium.teachers.handing import Intake, decoding, inputs_of, logits_of, moved, parameters_behind
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
@@ -237,7 +237,7 @@ class Distiller(Typed):
         reading, device = Intake.of(student), next(student.parameters()).device
 
         def logits(parameters: Mapping[str, Tensor], batch: Entries) -> Tensor:
-            given = reading.arguments(moved(self.inputs(batch), device), "the student")
+            given = reading.arguments(moved(self.inputs(batch, student), device), "the student")
             output = torch.func.functional_call(student, dict(parameters), (), given)
             return _three(logits_of(output, "the student")[..., : self._columns])
 
@@ -251,10 +251,14 @@ class Distiller(Typed):
             step,
         )
 
-    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """What models may read of a batch: all but answers, and columns that rules or stored teachers read."""
+    def inputs(self, batch: Mapping[str, Any], model: torch.nn.Module | None = None) -> dict[str, Any]:
+        """What models may read of a batch: all but answers, and columns that rules or stored teachers read.
+
+        Args:
+            model: who reads; an encoder-decoder gets its decoder's inputs too.
+        """
         require_batch(batch)
-        return inputs_of(batch, self.apart)
+        return dict(decoding(model, inputs_of(batch, self.apart), batch.get("labels"), "the student"))
 
     def reads(self) -> set[str]:
         """The entries of a batch that teachers and rules ask for by name, beside labels and marks."""

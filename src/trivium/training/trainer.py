@@ -39,7 +39,9 @@ class DistillationTrainer(Trainer):
         model, args, data_collator, train_dataset, eval_dataset, processing_class, model_init, compute_metrics,
             callbacks, optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: as for ``Trainer``. A
             tokenizer as ``processing_class`` tells how many columns of a causal student's logits are real. Where
-            ``model_init`` makes the student anew, rules that learn begin anew too.
+            ``model_init`` makes the student anew, rules that learn begin anew too. As there, columns of a dataset that
+            nobody reads by name are removed: a teacher that takes ``batch`` or any keyword and reads others needs
+            ``remove_unused_columns=False``.
         teachers, scheme, loss, on_violation, validation_loss: see :class:`trivium.training.distiller.Distiller`.
         distiller: a ready one in their place.
         compute_loss_func: refused, as the distiller computes the loss.
@@ -144,7 +146,7 @@ class DistillationTrainer(Trainer):
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
         # Where kernels are fused, an evaluation asks for no logits, of which this loss is made.
         inputs = {name: value for name, value in inputs.items() if name != "skip_logits"}
-        given = self._intake.arguments(self.distiller.inputs(inputs), "the student")
+        given = self._intake.arguments(self.distiller.inputs(inputs, model), "the student")
         with calling("the student must read a batch", "Run its forward by itself to see."):
             outputs = model(**given)
         if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:
