@@ -12,11 +12,11 @@ from trivium.cli.subject import Subject
 from trivium.cli.table import show
 from trivium.report import accuracy_table, write_report
 from trivium.training.recipe import Recipe
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.training.sample import write_sample
 
 
-def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -> Certificate:
+def finish(recipe: Recipe, prepared_run: PreparedRun, folder: Path, subject: Subject) -> Certificate:
     """Write them.
 
     Args:
@@ -25,13 +25,13 @@ def finish(recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject) -
         folder: the run's folder, which holds its student.
         subject: what the recipe stood for when the run began: its file may have been edited since for the next one.
     """
-    question = subject.claims(len(subject.teachers), subject.teachers)
-    certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
+    certificate = certify(subject.operator, specification, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")
-    if workshop.tokenizer is not None:
-        student = workshop.task.load(recipe, workshop.base, folder / "student")
-        write_sample(subject.scheme, workshop, student, folder / "sample.json")
+    if prepared_run.tokenizer is not None:
+        student = prepared_run.task.load(recipe, prepared_run.base, folder / "student")
+        write_sample(subject.scheme, prepared_run, student, folder / "sample.json")
     write_report(folder)
     return certificate
 

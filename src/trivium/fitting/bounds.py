@@ -22,16 +22,16 @@ _STEPS = 200
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantWeights:
     """The best constant weights of a cell: ``value`` = mean log Σ_k w_k p_k(label), nats; no constant weights do better
     than ``value + gap``."""
 
     weights: Tensor
     value: float
-    gap: float
+    duality_gap: float
 
 
-def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
+def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> ConstantWeights:
     """w that maximizes mean log Σ_k w_k p_k(label) / Σ_{k serves} w_k over the simplex.
 
     **Optimality.** Where all teachers serve, F is concave; with g_k = mean p_k/q at w, F(v) ≤ F(w) + log Σ_k v_k g_k
@@ -44,7 +44,7 @@ def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
 
     Args:
         log_p: log p_k(label), [n, K], nats; −inf allowed where another teacher is possible.
-        serving: bool [n, K], the same in every row; None where all serve.
+        teacher_mask: bool [n, K], the same in every row; None where all serve.
 
     Raises:
         InputError: rows that differ in who serves.
@@ -55,20 +55,22 @@ def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
     >>> [round(w, 4) for w in found.weights.tolist()], found.gap < 1e-6
     ([0.7083, 0.2917], True)
     """
-    if serving is not None:
-        require(bool((serving == serving[:1]).all()), "a cell must have one set of serving teachers", "several")
-        log_p = log_p.masked_fill(~serving, -torch.inf)
+    if teacher_mask is not None:
+        require(
+            bool((teacher_mask == teacher_mask[:1]).all()), "a cell must have one set of serving teachers", "several"
+        )
+        log_p = log_p.masked_fill(~teacher_mask, -torch.inf)
     present = (log_p.amax(0) > -torch.inf).nonzero().flatten()
     top = log_p.amax(-1, keepdim=True)
     weights = torch.zeros(log_p.shape[1], dtype=torch.float64)
     if len(log_p) == 1:
         weights[int(log_p[0].argmax())] = 1.0
-        return Constant(weights, float(top), 0.0)
+        return ConstantWeights(weights, float(top), 0.0)
     ratios = (log_p - top).double().exp().numpy()[:, present.numpy()]
-    w, gap = _solved(ratios)
+    w, duality_gap = _solved(ratios)
     weights[present] = torch.from_numpy(w)
     value = float(np.log(ratios @ w).mean() + float(top.double().mean()))
-    return Constant(weights, value, gap)
+    return ConstantWeights(weights, value, duality_gap)
 
 
 def _solved(p: np.ndarray) -> tuple[np.ndarray, float]:
@@ -84,9 +86,9 @@ def _solved(p: np.ndarray) -> tuple[np.ndarray, float]:
     for _ in range(_STEPS):
         scaled = p / (p @ w)[:, None]
         slope = scaled.mean(0)
-        gap = max(0.0, float(slope.max()) - 1.0)
-        if gap < least:
-            best, least = w, gap
+        duality_gap = max(0.0, float(slope.max()) - 1.0)
+        if duality_gap < least:
+            best, least = w, duality_gap
         if least < GAP:
             break
         curvature = scaled.T @ scaled / n
@@ -124,7 +126,7 @@ class Bound:
     """
 
     gain: Gain
-    gap: float
+    duality_gap: float
     cells: int
 
 
@@ -185,8 +187,8 @@ def headroom(
     }
     bounds, tables = {}, {}
     for name, cell in partitions.items():
-        values, gap, cells = constant_on(data, cell)
-        bounds[name] = Bound(gain(values - uniform, data), gap, cells)
+        values, duality_gap, cells = constant_on(data, cell)
+        bounds[name] = Bound(gain(values - uniform, data), duality_gap, cells)
         tables[name] = _means(values - uniform, data)
     best = data.label_log_prob.amax(-1) - uniform
     bounds["token"] = Bound(gain(best, data), 0.0, len(data))
@@ -200,24 +202,24 @@ def headroom(
 def constant_on(data: Observations, cell: Tensor) -> tuple[Tensor, float, int]:
     """(log q(label) of each token [N], mean duality gap, number of cells) under the best constant weights of each cell,
     [N] numbers. Where teachers are absent a cell is split by who serves, which only raises the bound."""
-    split = split_by_serving(data, cell)
+    split = split_by_teacher_mask(data, cell)
     order = split.argsort(stable=True)
     values, gaps, cells = torch.empty(len(data), dtype=torch.float64), 0.0, 0
     for mine in torch.split(order, torch.bincount(split).tolist()):
         if not len(mine):
             continue
-        log_p, serving = data.label_log_prob[mine], None if data.serving is None else data.serving[mine]
-        found = best_constant(log_p, serving)
+        log_p, teacher_mask = data.label_log_prob[mine], None if data.teacher_mask is None else data.teacher_mask[mine]
+        found = best_constant(log_p, teacher_mask)
         values[mine] = (log_p + found.weights.log()).logsumexp(-1)
-        gaps, cells = gaps + found.gap * len(mine), cells + 1
+        gaps, cells = gaps + found.duality_gap * len(mine), cells + 1
     return values, gaps / len(data), cells
 
 
-def split_by_serving(data: Observations, cell: Tensor) -> Tensor:
+def split_by_teacher_mask(data: Observations, cell: Tensor) -> Tensor:
     """Numbers of the cells [N], each with one set of serving teachers."""
-    if data.serving is None:
+    if data.teacher_mask is None:
         return numbered(cell.unsqueeze(0))
-    pattern = data.serving.unique(dim=0, return_inverse=True)[1]
+    pattern = data.teacher_mask.unique(dim=0, return_inverse=True)[1]
     return numbered(torch.stack([cell, pattern]))
 
 

@@ -36,26 +36,26 @@ def _unit(values: Tensor) -> Tensor:
 
 def _bias(data: Observations) -> Tensor:
     """The map from (skill, departures) to biases [tasks·K], centred; an absent teacher has its stand-in's."""
-    tasks, teachers = len(data.tasks), data.count
-    skill, share = torch.zeros(tasks, teachers, dtype=torch.float64), torch.zeros(tasks, dtype=torch.float64)
-    own = torch.arange(teachers).repeat(tasks, 1)
+    tasks, num_teachers = len(data.tasks), data.count
+    skill, share = torch.zeros(tasks, num_teachers, dtype=torch.float64), torch.zeros(tasks, dtype=torch.float64)
+    own = torch.arange(num_teachers).repeat(tasks, 1)
     for task in range(tasks):
         mine = data.task == task
         share[task] = mine.double().mean()
         if bool(mine.any()):
             skill[task] = data.label_log_prob[mine].clamp_min(-30.0).mean(0)
-            if data.serving is not None:
-                own[task] = stand_ins(data.serving[mine][:1])[0]
+            if data.teacher_mask is not None:
+                own[task] = stand_ins(data.teacher_mask[mine][:1])[0]
     skill = skill.gather(1, own)
     skill = skill - skill.mean(-1, keepdim=True)
     unit = (skill.square().mean(-1) * share).sum().sqrt()
     column = skill.flatten() / (unit if float(unit) > 1e-9 else 1.0)
-    picked = torch.zeros(tasks, teachers, tasks, teachers, dtype=torch.float64)
+    picked = torch.zeros(tasks, num_teachers, tasks, num_teachers, dtype=torch.float64)
     for task in range(tasks):
-        picked[task, torch.arange(teachers), task, own[task]] = 1.0
-        picked[task] /= (share[task].clamp_min(1e-3) / teachers).sqrt()
+        picked[task, torch.arange(num_teachers), task, own[task]] = 1.0
+        picked[task] /= (share[task].clamp_min(1e-3) / num_teachers).sqrt()
     picked = picked - picked.mean(1, keepdim=True)
-    return torch.cat([column.unsqueeze(-1), picked.view(tasks * teachers, -1)], -1)
+    return torch.cat([column.unsqueeze(-1), picked.view(tasks * num_teachers, -1)], -1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Piece:
     log_p: Tensor
     read: Mapping[Scale, Tensor]
     task: Tensor
-    serving: Tensor | None
+    teacher_mask: Tensor | None
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Likelihood:
     def __init__(self, family: Family, data: Observations, shape: Layout | None = None) -> None:
         self.family, self.data = family, data
         self.shape = layout(family, data) if shape is None else replace(shape, family=family)
-        goal = family.conforming(data.teachers)
+        goal = family.conforming(data.teacher_names)
         self.projecting = None if goal is None else Projecting(goal)
         self._read = {
             scale: torch.stack([data.features[name] for name in family.read_at(scale)], -1)
@@ -101,7 +101,7 @@ class Likelihood:
         other = object.__new__(Likelihood)
         other.family, other.data, other._read = family, self.data, self._read
         other.shape = replace(self.shape, family=family)
-        goal = family.conforming(self.data.teachers)
+        goal = family.conforming(self.data.teacher_names)
         other.projecting = None if goal is None else Projecting(goal)
         return other
 
@@ -138,7 +138,7 @@ class Likelihood:
                 self.data.label_log_prob[part],
                 {scale: value[part] for scale, value in self._read.items()},
                 self.data.task[part],
-                None if self.data.serving is None else self.data.serving[part],
+                None if self.data.teacher_mask is None else self.data.teacher_mask[part],
             )
 
     def _weigh(self, piece: _Piece, x: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[Scale, _Squashed]]:
@@ -163,9 +163,9 @@ class Likelihood:
         """log q(label), log of w·p and of the weight of those that serve."""
         joint = log_w + piece.log_p
         mixed = joint.logsumexp(-1)
-        if piece.serving is None:
+        if piece.teacher_mask is None:
             return mixed, joint, None
-        present = log_w.masked_fill(~piece.serving, -torch.inf)
+        present = log_w.masked_fill(~piece.teacher_mask, -torch.inf)
         return mixed - present.logsumexp(-1), joint, present
 
     def _summed(self, x: Tensor, group: Tensor | None, groups: int) -> tuple[float, Tensor]:
@@ -227,9 +227,9 @@ class Likelihood:
     def _add_bias(self, sums: Tensor, piece: _Piece, raw: Tensor, place: slice, mine: Tensor | None) -> None:
         shape = self.shape
         if mine is None:
-            rows = torch.zeros(shape.tasks, shape.teachers, dtype=torch.float64).index_add_(0, piece.task, raw)
+            rows = torch.zeros(shape.tasks, shape.num_teachers, dtype=torch.float64).index_add_(0, piece.task, raw)
             sums[0, place] += rows.flatten() @ shape.bias
             return
-        rows = torch.zeros(len(raw), shape.tasks, shape.teachers, dtype=torch.float64)
+        rows = torch.zeros(len(raw), shape.tasks, shape.num_teachers, dtype=torch.float64)
         rows[torch.arange(len(raw)), piece.task] = raw
         sums[:, place].index_add_(0, mine, rows.flatten(1) @ shape.bias)

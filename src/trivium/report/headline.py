@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from trivium.certification.question import VERDICTS
-from trivium.report.certificate import findings
+from trivium.certification.specification import VERDICTS
+from trivium.report.certificate import results
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import counted, decimal, finite, interval, reading
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 
-def headline(folder: RunFolder) -> Section:
+def headline(folder: RunFolder) -> PageSection:
     """Build the opening of the page. It always has something to say."""
     facts = [_compared(folder, "student"), _compared(folder, "mixture"), _axioms(folder), _monitor(folder)]
     data = {"facts": [fact for fact in facts if fact], "runs": [folder.label(run.name) for run in folder.runs]}
-    return Section("verdict", "Verdict", "_headline.html", data)
+    return PageSection("verdict", "Verdict", "_headline.html", data)
 
 
 def _difference(folder: RunFolder, what: str) -> Mapping[str, Any] | None:
@@ -53,7 +53,7 @@ def _compared(folder: RunFolder, what: str) -> dict[str, str] | None:
 
 
 def _axioms(folder: RunFolder) -> dict[str, str] | None:
-    answers = findings(folder.certificate)
+    answers = results(folder.certificate)
     found = [entry for entry in answers if not str(entry.get("axiom")).startswith("constants.")]
     if not found:
         return None

@@ -15,7 +15,7 @@ from trivium.scheme.scheme import Term
 from trivium.training.names import bias_of, every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.tasks import task_of
-from trivium.weighting import RULES, Learned, Rule
+from trivium.weighting import RULES, LearnableRule, Rule
 from trivium.weighting.features import Scale
 from trivium.weighting.loading import load_rule
 
@@ -41,7 +41,7 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         floor=section.floor,
         cap=section.cap,
         order=section.order,
-        margin=section.margin,
+        order_margin=section.order_margin,
     )
     task_of(recipe, base).admit(scheme)
     return scheme
@@ -86,7 +86,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         options["teacher_of"] = teachers_of(options.pop("map"), recipe)
     if "bias" in fields and isinstance(options.get("bias"), Mapping):
         options["bias"] = bias_of(options["bias"], recipe)
-    if issubclass(rule, Learned):
+    if issubclass(rule, LearnableRule):
         sizes = {"teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
         for name, sized in sizes.items():
             if name not in fields:

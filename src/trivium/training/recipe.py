@@ -55,13 +55,13 @@ class _SaidInOneLine(_Kind):
             raise InputError(f"{error.title} must have valid settings", problems, fix) from None
 
 
-class Section(BaseModel, metaclass=_SaidInOneLine):
+class RecipePart(BaseModel, metaclass=_SaidInOneLine):
     """A part of the recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class StudentSection(Section):
+class StudentSection(RecipePart):
     """Who learns."""
 
     model: str | None = Field(
@@ -73,7 +73,7 @@ class StudentSection(Section):
     tokenizer: str | None = Field(default=None, description="folder of the tokenizer; null takes the one in `model`")
 
 
-class TeacherSection(Section):
+class TeacherSection(RecipePart):
     """One teacher."""
 
     name: str = Field(description="what tables, orders and maps call it")
@@ -87,7 +87,7 @@ class TeacherSection(Section):
     )
 
 
-class DomainSection(Section):
+class DomainSection(RecipePart):
     """One part of the data."""
 
     name: str = Field(description="what reports call this part of the data")
@@ -97,7 +97,7 @@ class DomainSection(Section):
     test: str | None = Field(default=None, description="likewise; the final numbers come from it")
 
 
-class DataSection(Section):
+class DataSection(RecipePart):
     """The text, or the labelled examples, of all splits."""
 
     kind: str = Field(
@@ -135,7 +135,7 @@ def _field(key: Key) -> Any:
     return float if key.default is not None else float | None, Field(key.default, description=key.description, **limits)
 
 
-class _Named(Section):
+class _Named(RecipePart):
     rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
 
 
@@ -158,7 +158,7 @@ class RuleSection(_Keyed):
         return rule
 
 
-class SchemeSection(Section):
+class SchemeSection(RecipePart):
     """How teachers are weighted; see :func:`trivium.scheme.compose`."""
 
     token: list[RuleSection] = Field(default_factory=list, description="rules that see a position")
@@ -170,10 +170,10 @@ class SchemeSection(Section):
     floor: float = Field(default=0.0, ge=0, description="least weight of a teacher, at most 1/K")
     cap: float = Field(default=1.0, gt=0, description="largest weight of a teacher, at least 1/K")
     order: str | None = Field(default=None, description="safety order of teachers, e.g. 'a > b = c', safest first")
-    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
+    order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
 
 
-class LossSection(Section):
+class LossSection(RecipePart):
     """From target to student."""
 
     pool: Literal["linear", "log", "power"] = Field(
@@ -212,7 +212,7 @@ class LossSection(Section):
         return make_softener(self.softening, self.softness, self.prior)
 
 
-class TrainSection(Section):
+class TrainSection(RecipePart):
     """The optimizer and its schedule."""
 
     steps: int = Field(default=300, ge=1, description="optimizer steps")
@@ -236,7 +236,7 @@ class TrainSection(Section):
     )
 
 
-class CacheSection(Section):
+class CacheSection(RecipePart):
     """Where teachers' logits are kept."""
 
     enabled: bool = Field(default=True, description="compute the teachers' logits once; false runs them every step")
@@ -244,7 +244,7 @@ class CacheSection(Section):
     limit_gb: float = Field(default=16.0, gt=0, description="refuse a cache larger than this")
 
 
-class MonitorSection(Section):
+class MonitorSection(RecipePart):
     """Which axioms are watched and what a violation does."""
 
     on_violation: Literal["raise", "repair", "record"] = Field(
@@ -264,7 +264,7 @@ class MonitorSection(Section):
         return "off" if value is False else value
 
 
-class Recipe(Section):
+class Recipe(RecipePart):
     """All of a run."""
 
     name: str = Field(default="run", description="a name for tables")

@@ -21,7 +21,7 @@ from trivium.training.recipe import LossSection
 class Watcher(Protocol):
     """Who looks at weights before they are used, as :class:`trivium.training.monitor.Monitor` does."""
 
-    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor: ...
+    def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor: ...
     def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
 
 
@@ -36,7 +36,7 @@ class StepOutput:
         log_weights: natural logs of the teachers' weights, [B, T, K].
         features: what the rules looked at, each [B, T, K] or broadcastable to it.
         mask: which positions count, [B, T].
-        teachers: their names.
+        teacher_names: their names.
     """
 
     loss: Tensor
@@ -45,14 +45,14 @@ class StepOutput:
     log_weights: Tensor
     features: dict[str, Tensor]
     mask: Tensor
-    teachers: tuple[str, ...]
+    teacher_names: tuple[str, ...]
 
     @cached_property
     def shares(self) -> Mapping[str, float]:
         """Each teacher's mean weight over the positions that count."""
         chosen = self.log_weights[self.mask]
-        means = chosen.double().exp().mean(0) if len(chosen) else self.log_weights.new_zeros(len(self.teachers))
-        return dict(zip(self.teachers, means.tolist(), strict=True))
+        means = chosen.double().exp().mean(0) if len(chosen) else self.log_weights.new_zeros(len(self.teacher_names))
+        return dict(zip(self.teacher_names, means.tolist(), strict=True))
 
 
 def distillation_step(
@@ -79,10 +79,10 @@ def distillation_step(
     features = collect_features(scheme, batch, student_logits, validation_loss)
     # 2. How much each teacher counts at each position, watched and, if the recipe says so, repaired.
     rows, positions, vocabulary = student_logits.shape
-    weights = weigh(scheme, features).expand(rows, positions, len(scheme.teachers))
-    weights = monitor.watch(weights, batch.mask, batch.serving)
+    weights = weigh(scheme, features).expand(rows, positions, len(scheme.teacher_names))
+    weights = monitor.watch(weights, batch.mask, batch.teacher_mask)
     if "gram" in features:
-        gram = features["gram"] if batch.serving is None else batch_gram(scheme, batch, student_logits)
+        gram = features["gram"] if batch.teacher_mask is None else batch_gram(scheme, batch, student_logits)
         monitor.watch_gradients(weights, batch.mask, gram)
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
@@ -98,7 +98,7 @@ def distillation_step(
         softening=loss.softener(),
         mask=batch.mask.flatten(),
         normalizer=count,
-        teacher_names=scheme.teachers,
+        teacher_names=scheme.teacher_names,
     )
     # 4. The text itself, if it counts at all.
     label = torch.zeros((), device=flat.device)
@@ -107,4 +107,4 @@ def distillation_step(
         summed = torch.nn.functional.cross_entropy(wide, batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
         label = summed / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))  # of nothing nothing
     total = loss.distillation * distilled + loss.label * label
-    return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)
+    return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teacher_names)
