@@ -143,12 +143,7 @@ def renamed(**old: str) -> Callable[[_T], _T]:
 
 
 def _rename_in(kind: Any, old: Mapping[str, str]) -> None:
-    make, begin = kind.__new__, kind.__init__
-
-    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if make is object.__new__:
-            return make(cls)
-        return make(cls, *args, **{old.get(key, key): value for key, value in kwargs.items()})
+    begin = kind.__init__
 
     @functools.wraps(begin)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -156,7 +151,7 @@ def _rename_in(kind: Any, old: Mapping[str, str]) -> None:
             kwargs = keyed(kwargs, old, kind.__name__)
         begin(self, *args, **kwargs)
 
-    kind.__new__, kind.__init__ = new, init
+    kind.__init__ = init
     _RENAMED[kind] = old
     for name, now in old.items():
         if name not in vars(kind):

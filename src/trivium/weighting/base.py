@@ -18,7 +18,6 @@ from torch import Tensor
 
 from trivium.axioms import FunctionOfItsRow
 from trivium.errors import InputError, RuleError, nearest, require
-from trivium.former import renamed
 from trivium.simplex.capturing import capturing
 from trivium.simplex.constants import Constants, bounded
 from trivium.simplex.semidefinite import nearest_psd
@@ -351,7 +350,6 @@ def require_real(weights: Tensor, like: Tensor, name: str) -> None:
         raise RuleError(f"rule {name!r} must return real numbers on {like.device}", received, "Return a real tensor.")
 
 
-@renamed(teachers="num_teachers")
 def program_of(operator: Operator, num_teachers: int, dtype: torch.dtype = torch.float32) -> Program | Opaque:
     """Any operator at K teachers as a graph of one row, with the outputs (weights [K], log-weights [K]).
 

@@ -40,7 +40,7 @@ def fine(entropy):
 def greedy(entropy):
     return torch.softmax(-entropy, dim=-1)
 
-@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], teachers=3, floor=0.05, seconds=0.1)
+@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], num_teachers=3, floor=0.05, seconds=0.1)
 def test_my_rules(check): check()
 """
 
@@ -57,6 +57,7 @@ def ids(*arguments: object, **options: object) -> list[str]:
     return [check.id for check in checks(*arguments, **options)]  # type: ignore[arg-type]
 
 
+@pytest.mark.deep
 def test_a_users_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_mine.py").write_text(USERS_TEST, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]

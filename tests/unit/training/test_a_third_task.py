@@ -336,7 +336,7 @@ def test_its_file_belongs_to_the_identity_of_a_run(folder: Path, recipe: Recipe,
         path.write_text(before, encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_command_certifies_it_and_leaves_a_report(folder: Path, tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content(steps=10)), encoding="utf-8")
     done = CliRunner().invoke(app, ["distill", str(folder / "recipe.yaml"), "--out", str(tmp_path / "run")])
@@ -357,8 +357,8 @@ def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
         shutil.copy(folder / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(yaml.safe_dump(content()), encoding="utf-8")
-    asked = dict.fromkeys(("teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
-    certificate = work.certified("recipe.yaml", {}, {**asked, "margin": 0.0, "pareto": False}, None, 0.1, 0)
+    asked = dict.fromkeys(("num_teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
+    certificate = work.certified("recipe.yaml", {}, {**asked, "order_margin": 0.0, "pareto": False}, None, 0.1, 0)
     assert set(certificate["source"]["files"]) == {"ranking.py"}
     Path("c.json").write_text(json.dumps(certificate), encoding="utf-8")
     assert work.verified("c.json", 0.1, None)["refusals"] == []

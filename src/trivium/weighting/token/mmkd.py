@@ -43,7 +43,7 @@ class MMKD(LearnableRule):
     (Zhang et al., "Adaptive multi-teacher knowledge distillation with meta-learning", ICME 2023); its inputs are
     logits, ours log-probabilities, which do not depend on a constant; only the logit half of the method.
 
-    >>> rule = MMKD(teachers=2, classes=3)
+    >>> rule = MMKD(num_teachers=2, classes=3)
     >>> round(float(rule.log_weights({"logits": torch.zeros(9)}).exp().sum()), 4)
     1.0
     """
@@ -145,6 +145,9 @@ class MMKD(LearnableRule):
 
     def kept(self) -> Collection[int]:
         return self.buffer.loss
+
+    def release(self) -> None:
+        self.buffer.loss = {}
 
     def state(self) -> dict[str, Any]:
         network = {name: value.clone() for name, value in self.network.state_dict().items()}
