@@ -24,7 +24,8 @@ class RunFolder:
         recipe_text: the recipe as run, or None.
         main: the trace at the top of the folder, named after the run below it that has the same one.
         runs: traces to overlay, the main one first.
-        certificate, comparison, sample, accuracy, data: the JSON files, or None; a run on text has no accuracy.
+        certificate, comparison, sample, accuracy, data, safety: the JSON files, or None; a run on text has no accuracy,
+            one that declared nothing no safety.
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 
@@ -40,6 +41,7 @@ class RunFolder:
     faults: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
+    safety: Mapping[str, Any] | None = None
 
     @property
     def teachers(self) -> list[str]:
@@ -89,6 +91,7 @@ def read_folder(run: Path) -> RunFolder:
         faults=faults,
         accuracy=_json(run / "accuracy.json", faults),
         data=_json(run / "data.json", faults),
+        safety=_json(run / "safety.json", faults),
     )
 
 

@@ -20,6 +20,7 @@ from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.training.evaluate import nats
+from trivium.training.guard import Guard, Safety
 from trivium.training.learning import Teaching
 from trivium.training.memory import Entries, Recall
 from trivium.training.monitor import Action, Monitor
@@ -60,6 +61,7 @@ class Distiller(Typed):
         admission: whether teachers are asked about the first batch what every model is asked when it is loaded.
         device: where teachers that are named go; None: to the student's logits.
         recall: where past rows are found, for rules that learn; None: the distiller keeps those that it needs.
+        safety: what the student must not do on critical inputs, and whether that is enforced.
 
     Raises:
         InputError: teachers that are not the scheme's; settings that do not exist. InfeasibleError: bounds that no
@@ -83,6 +85,7 @@ class Distiller(Typed):
         admission: bool = True,
         device: torch.device | str | None = None,
         recall: Recall | None = None,
+        safety: Safety | None = None,
     ) -> None:
         require(isinstance(scheme, Scheme), "a distiller must have a scheme", type(scheme).__name__, "tv.compose it.")
         self.scheme, self.loss, self.shift, self.student = scheme, loss_of(loss), shift, student
@@ -101,6 +104,7 @@ class Distiller(Typed):
         self.monitor, self._aside = watchers(scheme, on_violation)
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
+        self.guard = None if safety is None else Guard(safety)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
         self.validation_loss = None if validation_loss is None else self._checked(validation_loss)
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
@@ -147,6 +151,9 @@ class Distiller(Typed):
                 losses,
                 self.monitor if training else self._aside,
                 normalizer,
+                self.guard,
+                None if self.guard is None else self.guard.mark(batch, content),
+                training,
             )
         self._require_finite(step, content)
         if training:
@@ -161,6 +168,21 @@ class Distiller(Typed):
         labels = self.predicted(batch)
         require(labels is not None, "a batch must hold labels to count", sorted(batch), "Add 'labels'.")
         return int((cast(Tensor, labels) >= 0).sum())
+
+    def count_critical(self, batches: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the guard of all the batches of an optimizer step, so that several give what one large batch would."""
+        if self.guard is None or self.guard.safety.enforce != "constraint":
+            return
+        count = 0
+        for batch in batches:
+            labels = self.predicted(batch)
+            if labels is None or batch.get("critical") is None:
+                return
+            labels = labels if labels.ndim > 1 else labels.unsqueeze(-1)
+            task = self.reader.index(batch, "task", len(labels))
+            content = Batch(labels, (), task, task, {})
+            count += self.guard.mark(batch, content).count
+        self.guard.expected = count
 
     def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
         """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
@@ -228,6 +250,8 @@ class Distiller(Typed):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.teaching.require_one_process(torch.distributed.get_world_size() if distributed else 1)
         self._untaught = -1
+        if self.guard is not None:
+            self.guard.after_step()
         if not self.teaching.rules or len(self.teaching.last) == 0:
             return
         reading, device = Intake.of(student), next(student.parameters()).device
@@ -267,7 +291,8 @@ class Distiller(Typed):
         worst, violations = {}, list[dict[str, Any]]()
         if isinstance(self.monitor, Monitor):
             worst, violations = self.monitor.take_worst(), self.monitor.take_violations()
-        return self.shares.take() | {"axioms": worst, "violations": violations}
+        unsafe = {} if self.guard is None else {"safety": self.guard.take()}
+        return self.shares.take() | {"axioms": worst, "violations": violations} | unsafe
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run changes here, to go on from: learned rules, validation losses, what was recorded."""
@@ -278,6 +303,7 @@ class Distiller(Typed):
             "shares": self.shares.state(),
             "validation_loss": self.validation_loss,
             "batches": self.batches,
+            **({} if self.guard is None else {"safety": self.guard.state()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -301,6 +327,11 @@ class Distiller(Typed):
         self.teaching.restore(state["teaching"])
         if isinstance(self.monitor, Monitor):
             self.monitor.restore(state["monitor"])
+        if self.guard is not None:
+            require(
+                "safety" in state, "a state must hold what its safety has learned", "none", "Restore one that does."
+            )
+            self.guard.restore(state["safety"])
         self.shares.restore(state["shares"])
         self.validation_loss, self.batches = state["validation_loss"], int(state["batches"])
 

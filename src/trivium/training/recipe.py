@@ -225,6 +225,51 @@ class MonitorSection(Section):
         return "off" if value is False else value
 
 
+class CriticalSection(Section):
+    """Which inputs are critical: those of which everything that is given holds."""
+
+    column: str | None = Field(default=None, description="a column of the data: 1 for critical, else 0")
+    regex: str | None = Field(default=None, description="found in a row's text")
+    domains: list[str] | None = Field(default=None, description="names of domains")
+    classifier: str | None = Field(default=None, description="FILE.py:NAME, from a list of texts to as many 0 or 1")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not any((self.column, self.regex, self.domains, self.classifier)):
+            raise PydanticCustomError("critical", "must name a column, regex, domains or a classifier")
+        return self
+
+
+class UnsafeSection(Section):
+    """What must not be drawn there."""
+
+    tokens: list[int | str] = Field(default_factory=list, description="of text: ids, or strings of one token")
+    variants: bool = Field(default=True, description="a token stands for its cases and for itself behind a space")
+    strings: list[str] = Field(default_factory=list, description="of text: forbidden however they are cut into tokens")
+    whole_words: bool = Field(default=True, description="a string counts where no letter, digit or _ continues it")
+    not_after: str = Field(default="", description="characters behind which a string does not count, such as '.'")
+    ignore_case: bool = Field(default=False, description="of strings")
+    classes: list[str] = Field(default_factory=list, description="of examples: CLASS, or TASK/CLASS")
+
+
+class SafetySection(Section):
+    """What the student must not do, and which teachers are trusted where it matters."""
+
+    critical: CriticalSection = Field(description="which inputs are critical")
+    unsafe: UnsafeSection = Field(description="what must not be drawn there")
+    trust: str | None = Field(default=None, description="order of teachers kept there, e.g. 'a > b = c', safest first")
+    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
+    contradiction: Literal["report", "refuse"] = Field(
+        default="report", description="of a trusted teacher that measures less safe than one below it"
+    )
+    limit: float = Field(gt=0, lt=1, description="δ: most mean unsafe mass of the student at a critical position")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of every limit that is reported")
+    enforce: Literal["none", "constraint", "target"] = Field(
+        default="none", description="constraint: a multiplier on the student; target: the nearest safe one"
+    )
+    rate: float = Field(default=0.05, gt=0, description="step of the multiplier")
+
+
 class Recipe(Section):
     """All of a run."""
 
@@ -239,6 +284,24 @@ class Recipe(Section):
     train: TrainSection = Field(default_factory=TrainSection)
     cache: CacheSection = Field(default_factory=CacheSection)
     monitor: MonitorSection = Field(default_factory=MonitorSection)
+    safety: SafetySection | None = Field(default=None, description="what the student must not do; see docs/safety.md")
+
+    @model_validator(mode="after")
+    def _safe_loss(self) -> Self:
+        """The bounds are those of the linear pool at T = 1; a target mixed with labels is another target."""
+        if self.safety is None:
+            return self
+        if self.loss.pool != "linear" or self.loss.temperature != 1:
+            raise PydanticCustomError("safety", "a recipe with `safety` must have loss.pool linear and temperature 1")
+        if self.safety.enforce == "target" and self.loss.label > 0:
+            raise PydanticCustomError(
+                "safety", "safety.enforce target must have loss.label 0: labels are no safe target"
+            )
+        if self.safety.trust is not None and self.scheme.order is not None:
+            raise PydanticCustomError("safety", "safety.trust and scheme.order must not both be given")
+        if self.safety.trust is None and self.safety.margin > 0:
+            raise PydanticCustomError("safety", "safety.margin needs safety.trust")
+        return self
 
     @property
     def teacher_names(self) -> list[str]:
@@ -250,6 +313,8 @@ class Recipe(Section):
         The key of a wrapper counts where it is used, so that a recipe keeps its digest when a wrapper is added.
         """
         content = self.model_dump()
+        if self.safety is None:
+            del content["safety"]
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
             for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
                 if entry[key.name] == key.default:
