@@ -15,6 +15,7 @@ from trivium.errors import InputError, require
 from trivium.safety import UnsafeSet, safe_projection
 from trivium.teachers.handing import tensor_of
 from trivium.training.collect import Batch
+from trivium.training.recipe import LossSection
 
 Enforce = Literal["none", "constraint", "target"]
 #: Of the limit, what the student is trained to before a validation has said how far it has to stay below.
@@ -96,6 +97,16 @@ class Guard:
             "a limit of unsafe mass must be enforced by one process",
             processes,
             "Launch one, with larger batches.",
+        )
+
+    def require_loss(self, loss: LossSection) -> None:
+        """Raises InputError where targets are to be safe and the loss has another target than Σ w_k p_k at T = 1."""
+        plain = (loss.pool, loss.temperature, loss.softening, loss.label) == ("linear", 1.0, None, 0.0)
+        require(
+            plain or self.safety.enforce != "target",
+            "a safe target is that of the linear pool at temperature 1, without softening or labels",
+            f"pool {loss.pool}, temperature {loss.temperature:g}, softening {loss.softening}, label {loss.label:g}",
+            "Change the loss, or enforce a constraint.",
         )
 
     @property

@@ -110,6 +110,7 @@ def distillation_step(
         pool=loss.pool,
         exponent=loss.exponent,
         divergence=loss.divergence,
+        softening=loss.softener(),
         mask=mask,
         normalizer=count,
         teacher_names=scheme.teachers,
