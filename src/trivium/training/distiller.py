@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from trivium.aggregation import make_pool
-from trivium.errors import InputError, TriviumError, require
+from trivium.errors import InputError, require
 from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
 from trivium.teachers.handing import Intake, decoding, inputs_of, logits_of, moved, parameters_behind
-from trivium.teachers.huggingface import check_logits
 from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted, require_batch
@@ -27,7 +26,7 @@ from trivium.training.monitor import Action, Monitor
 from trivium.training.recipe import LossSection
 from trivium.training.settings import loss_of, losses_of, place_of, watchers
 from trivium.training.shares import Shares
-from trivium.training.step import StepOutput, Watcher, distillation_step
+from trivium.training.step import StepOutput, Watcher, distillation_step, require_finite
 from trivium.weighting.features import NEEDS_STUDENT
 
 #: Batches without a lesson after which it is said that the rules are not learning.
@@ -104,9 +103,7 @@ class Distiller(Typed):
         self.monitor, self._aside = watchers(scheme, on_violation)
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
-        self.guard = None if safety is None else Guard(safety)
-        if self.guard is not None:
-            self.guard.require_loss(self.loss)
+        self.guard = None if safety is None else Guard(safety, self.loss)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
         self.validation_loss = losses_of(validation_loss, len(scheme.teachers))
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
@@ -157,7 +154,7 @@ class Distiller(Typed):
                 None if self.guard is None else self.guard.mark(batch, content),
                 training,
             )
-        self._require_finite(step, content)
+        require_finite(step, content, self.batches + 1)
         if training:
             self.batches += 1
             self.shares.add(step, content.mask, content.serving, normalizer)
@@ -170,21 +167,6 @@ class Distiller(Typed):
         labels = self.predicted(batch)
         require(labels is not None, "a batch must hold labels to count", sorted(batch), "Add 'labels'.")
         return int((cast(Tensor, labels) >= 0).sum())
-
-    def count_critical(self, batches: Sequence[Mapping[str, Any]]) -> None:
-        """Tell the guard of all the batches of an optimizer step, so that several give what one large batch would."""
-        if self.guard is None or self.guard.safety.enforce != "constraint":
-            return
-        count = 0
-        for batch in batches:
-            labels = self.predicted(batch)
-            if labels is None or batch.get("critical") is None:
-                return
-            labels = labels if labels.ndim > 1 else labels.unsqueeze(-1)
-            task = self.reader.index(batch, "task", len(labels))
-            content = Batch(labels, (), task, task, {})
-            count += self.guard.mark(batch, content).count
-        self.guard.expected = count
 
     def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
         """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
@@ -247,7 +229,7 @@ class Distiller(Typed):
         return self._read(batch)[1]
 
     def learn(self, student: torch.nn.Module, learning_rate: float, step: int | None = None) -> None:
-        """Teach the scheme's rules that learn, on the last batch; call it after the optimizer's step.
+        """Teach the rules that learn, on the last batch, and move safety's multiplier; call it after the optimizer's step.
 
         Args:
             learning_rate: of the student now.
@@ -309,10 +291,9 @@ class Distiller(Typed):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run changes here, to go on from: learned rules, validation losses, what was recorded."""
-        watched = self.monitor.state() if isinstance(self.monitor, Monitor) else {}
         return {
             "teaching": self.teaching.state(),
-            "monitor": watched,
+            "monitor": self.monitor.state() if isinstance(self.monitor, Monitor) else {},
             "shares": self.shares.state(),
             "validation_loss": self.validation_loss,
             "batches": self.batches,
@@ -344,10 +325,7 @@ class Distiller(Typed):
         if isinstance(self.monitor, Monitor):
             self.monitor.restore(state["monitor"])
         if self.guard is not None:
-            require(
-                "safety" in state, "a state must hold what its safety has learned", "none", "Restore one that does."
-            )
-            self.guard.restore(state["safety"])
+            self.guard.restore(state.get("safety"))
         self.shares.restore(state["shares"])
         self.validation_loss, self.batches = state["validation_loss"], int(state["batches"])
 
@@ -422,17 +400,6 @@ class Distiller(Typed):
                     "one whose parameters the student trains",
                     "It would follow the student, who has nothing to learn from it: give copy.deepcopy(model).",
                 )
-
-    def _require_finite(self, step: StepOutput, content: Batch) -> None:
-        if bool(torch.isfinite(step.loss)):
-            return
-        for name, logits in zip(self.scheme.teachers, content.teacher_logits, strict=True):
-            check_logits(logits.float(), name)  # the teacher's fault, if it is one
-        raise TriviumError(
-            "the loss must be finite",
-            f"{step.loss.item()} in batch {self.batches + 1}",
-            "Lower the learning rate; the last checkpoint is intact.",
-        )
 
     def _warn_untaught(self) -> None:
         if not self.teaching.rules or self._untaught < 0:

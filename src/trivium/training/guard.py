@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, final
@@ -75,8 +75,9 @@ class Guard:
     δ by what the upper limit of a validation stands above its mean.
     """
 
-    def __init__(self, safety: Safety) -> None:
+    def __init__(self, safety: Safety, loss: LossSection | None = None) -> None:
         self.safety = safety
+        self._require_loss(loss or LossSection())
         self.aim = _FIRST_AIM * safety.limit
         self.expected: int | None = None
         self._mass, self._count = 0.0, 0
@@ -99,7 +100,7 @@ class Guard:
             "Launch one, with larger batches.",
         )
 
-    def require_loss(self, loss: LossSection) -> None:
+    def _require_loss(self, loss: LossSection) -> None:
         """Raises InputError where targets are to be safe and the loss has another target than Σ w_k p_k at T = 1."""
         plain = (loss.pool, loss.temperature, loss.softening, loss.label) == ("linear", 1.0, None, 0.0)
         require(
@@ -134,6 +135,20 @@ class Guard:
             ids = ids[:, :positions]
         states = self.safety.unsafe.states(ids, content.task, positions)
         return Marked(critical & content.mask & self.safety.unsafe.exposed(states), states)
+
+    def expect(self, step: Sequence[tuple[Mapping[str, Any], Tensor | None, Callable[[int], Tensor]]]) -> None:
+        """Count the critical positions of the batches of an optimizer step: each with its labels, and what tells the
+        tasks of so many rows."""
+        if self.safety.enforce != "constraint":
+            return
+        count = 0
+        for batch, labels, tasks in step:
+            if labels is None or batch.get("critical") is None:
+                return  # the batch itself is refused, in words
+            labels = labels if labels.ndim > 1 else labels.unsqueeze(-1)
+            task = tasks(len(labels))
+            count += self.mark(batch, Batch(labels, (), task, task, {})).count
+        self.expected = count
 
     def safe_targets(
         self, marked: Marked, teacher_logits: list[Tensor], log_weights: Tensor
@@ -211,8 +226,10 @@ class Guard:
             "ascent": None if self._multiplier is None else self._ascent.state_dict(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any] | None) -> None:
         """The inverse of :meth:`state`."""
+        if state is None:
+            raise InputError("a state must hold what its safety has learned", "none", "Restore one that does.")
         self.aim = float(state["aim"])
         self._mass, self._count, self._shown_mass, self._shown_count, self._moved = state["seen"]
         if self._multiplier is not None and state["multiplier"] is not None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
 from trivium.aggregation.softening import FixedSoftener, make_softener
-from trivium.errors import InputError, nearest, require
+from trivium.errors import InputError, require
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
+from trivium.training.safety_section import SafetySection
+from trivium.training.section import Section, explain
 from trivium.weighting.base import Operator
 from trivium.weighting.features import SCALES
 
@@ -34,31 +35,6 @@ Schedule = Literal[
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 #: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
 _ALWAYS = ("strength", "squash", "budget", "mix")
-
-
-if TYPE_CHECKING:  # pydantic names it nowhere public
-    from pydantic._internal._model_construction import ModelMetaclass as _Kind
-else:
-    _Kind = type(BaseModel)
-
-
-class _SaidInOneLine(_Kind):
-    """Makes what is wrong with a section's arguments one :class:`InputError`. Only a call in Python comes through here:
-    a section inside another is the outer one's to tell of."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().__call__(*args, **kwargs)
-        except ValidationError as error:
-            problems = "; ".join(_explain(problem, cls) for problem in error.errors())
-            fix = "`trivium recipe` shows every key."
-            raise InputError(f"{error.title} must have valid settings", problems, fix) from None
-
-
-class Section(BaseModel, metaclass=_SaidInOneLine):
-    """A part of the recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StudentSection(Section):
@@ -264,51 +240,6 @@ class MonitorSection(Section):
         return "off" if value is False else value
 
 
-class CriticalSection(Section):
-    """Which inputs are critical: those of which everything that is given holds."""
-
-    column: str | None = Field(default=None, description="a column of the data: 1 for critical, else 0")
-    regex: str | None = Field(default=None, description="found in a row's text")
-    domains: list[str] | None = Field(default=None, description="names of domains")
-    classifier: str | None = Field(default=None, description="FILE.py:NAME, from a list of texts to as many 0 or 1")
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not any((self.column, self.regex, self.domains, self.classifier)):
-            raise PydanticCustomError("critical", "must name a column, regex, domains or a classifier")
-        return self
-
-
-class UnsafeSection(Section):
-    """What must not be drawn there."""
-
-    tokens: list[int | str] = Field(default_factory=list, description="of text: ids, or strings of one token")
-    variants: bool = Field(default=True, description="a token stands for its cases and for itself behind a space")
-    strings: list[str] = Field(default_factory=list, description="of text: forbidden however they are cut into tokens")
-    whole_words: bool = Field(default=True, description="a string counts where no letter, digit or _ continues it")
-    not_after: str = Field(default="", description="characters behind which a string does not count, such as '.'")
-    ignore_case: bool = Field(default=False, description="of strings")
-    classes: list[str] = Field(default_factory=list, description="of examples: CLASS, or TASK/CLASS")
-
-
-class SafetySection(Section):
-    """What the student must not do, and which teachers are trusted where it matters."""
-
-    critical: CriticalSection = Field(description="which inputs are critical")
-    unsafe: UnsafeSection = Field(description="what must not be drawn there")
-    trust: str | None = Field(default=None, description="order of teachers kept there, e.g. 'a > b = c', safest first")
-    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
-    contradiction: Literal["report", "refuse"] = Field(
-        default="report", description="of a trusted teacher that measures less safe than one below it"
-    )
-    limit: float = Field(gt=0, lt=1, description="δ: most mean unsafe mass of the student at a critical position")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="confidence of every limit that is reported")
-    enforce: Literal["none", "constraint", "target"] = Field(
-        default="none", description="constraint: a multiplier on the student; target: the nearest safe one"
-    )
-    rate: float = Field(default=0.05, gt=0, description="step of the multiplier")
-
-
 class Recipe(Section):
     """All of a run."""
 
@@ -408,7 +339,7 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
+        problems = [explain(problem, Recipe) for problem in error.errors()]
         raise InputError(
             f"{where} must be a valid recipe", "; ".join(problems), "`trivium recipe` shows every key."
         ) from None
@@ -419,31 +350,5 @@ def parse_loss(content: Mapping[str, Any]) -> LossSection:
     try:
         return LossSection.model_validate(dict(content))
     except ValidationError as error:
-        problems = [_explain({**problem, "loc": ("loss", *problem["loc"])}) for problem in error.errors()]
+        problems = [explain({**problem, "loc": ("loss", *problem["loc"])}, Recipe) for problem in error.errors()]
         raise InputError("the loss must have valid settings", "; ".join(problems), "See `trivium recipe`.") from None
-
-
-#: A whole document may stand where a number should.
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
-
-
-def _explain(problem: Any, root: Any = None) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1], root))})"
-    if problem["type"] == "missing":
-        return f"missing key {path!r}"
-    return f"{path!r}: {problem['msg']}, not {_SHORT.repr(problem['input'])[:300]}"
-
-
-def _keys(location: tuple[Any, ...], root: Any = None) -> list[str]:
-    """The keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
-    model: Any = root or Recipe
-    for part in location:
-        if part not in model.model_fields:  # a place in a list or mapping
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
-        model = next((a for a in inner if issubclass(a, BaseModel)), model)
-    return list(model.model_fields)

@@ -23,6 +23,7 @@ from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
 from trivium.training.build import build_scheme, cap_note
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
+from trivium.training.critical import marked_tables
 from trivium.training.data_table import data_table
 from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nats, teacher_nats
 from trivium.training.identity import run_identity
@@ -42,7 +43,6 @@ from trivium.training.safety import (
     Plan,
     audited,
     checked_before,
-    marked_tables,
     measured,
     plan_of,
     utility,
@@ -145,7 +145,7 @@ def prepare(
         plan = plan_of(recipe, made.tokenizer)
         for line in plan.safety.unsafe.lines():
             say(f"forbidden: {line}")
-        made = replace(made, tables=marked_tables(recipe, made.tables, plan, base))
+        made = replace(made, tables=marked_tables(plan.section, plan.safety.unsafe, made.tokenizer, made.tables, base))
     teachers, tables, trains = made.teachers, made.tables, "train" in cached
     if trains:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)

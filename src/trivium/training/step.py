@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from trivium.data.rows import IGNORE
+from trivium.errors import TriviumError
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
+from trivium.teachers.huggingface import check_logits
 from trivium.training.collect import Batch, batch_gram, collect_features, weigh
 from trivium.training.guard import Guard, Marked
 from trivium.training.monitor import Monitor
@@ -130,3 +132,16 @@ def distillation_step(
     if guard is not None and marked is not None:
         total = total + guard.penalty(marked, flat, training)
     return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)
+
+
+def require_finite(step: StepOutput, content: Batch, number: int) -> None:
+    """Raise where a loss is no number: TeacherError if a teacher's logits are none, else TriviumError."""
+    if bool(torch.isfinite(step.loss)):
+        return
+    for name, logits in zip(step.teachers, content.teacher_logits, strict=True):
+        check_logits(logits.float(), name)  # the teacher's fault, if it is one
+    raise TriviumError(
+        "the loss must be finite",
+        f"{step.loss.item()} in batch {number}",
+        "Lower the learning rate; the last checkpoint is intact.",
+    )

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from trivium.training.recipe import Recipe, SafetySection
+from trivium.training.recipe import Recipe
+from trivium.training.safety_section import SafetySection
 from trivium.weighting import RULES
 
 _EXAMPLE: dict[str, Any] = {

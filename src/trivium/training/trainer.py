@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,10 @@ class DistillationTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The positions that the distiller counts, whatever the student's own loss would shift."""
-        self.distiller.count_critical(batch_samples)
         labels = [self.distiller.predicted(batch) for batch in batch_samples]
+        if self.distiller.guard is not None:
+            tasks = [partial(self.distiller.reader.index, batch, "task") for batch in batch_samples]
+            self.distiller.guard.expect(list(zip(batch_samples, labels, tasks, strict=True)))
         counted = [{"labels": found, "shift_labels": found} for found in labels if found is not None]
         if self.args.n_gpu > 1 and counted:  # DataParallel: the logits of all devices come to one loss, here
             return torch.stack([found.ne(IGNORE).sum() for found in labels if found is not None]).sum().to(device)

@@ -101,7 +101,6 @@ def test_a_constraint_gives_in_two_batches_what_it_gives_in_one(world: World, tm
     assert max(float((found[0][n] - found[1][n]).abs().max()) for n in found[0]) < 2e-5
 
 
-@pytest.mark.slow
 def test_a_student_that_is_limited_does_less_of_it_than_one_that_is_not(world: World, tmp_path: Path) -> None:
     free = student_mass_after(world, tmp_path / "free", None)
     limit = free / 10
