@@ -250,7 +250,7 @@ def _pieces(family: Family, data: Observations) -> list[_Piece]:
                 continue
             log_p = data.label_log_prob[place].T.contiguous()
             top = log_p.amax(0)
-            read = {
+            read: dict[Scale, Tensor] = {
                 scale: torch.stack([data.features[name][place].T.flatten() for name in family.read_at(scale)])
                 for scale in family.scales
                 if scale != "task"
