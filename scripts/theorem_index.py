@@ -59,6 +59,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "S2": "The largest unsafe mass over the conforming set.",
         "S3": "From the target's unsafe mass to the student's.",
         "S4": "Distilling under a bound on unsafe mass.",
+        "S5": "The chance that a completion enters the unsafe set is 1 − E[Π(1 − h_t)] over masked draws.",
+        "S6": "Whatever adversaries' logits are, the target's unsafe mass is at most w_A + (1 − w_A)·max honest u_k.",
     },
 }
 STATEMENTS = {number: text for group in GROUPS.values() for number, text in group.items()}

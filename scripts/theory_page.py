@@ -26,6 +26,14 @@ compactness) stands under *On paper*.
 
 These are words about theorems. The verdicts of a [certificate](certificate.md) are about one operator.
 """
+OUTRO = """\
+## Stated, and used by no run
+
+Weights that depend on the vocabulary entry (T10). `trivium.scheme.PerEntry` certifies such a rule, entry by entry, and
+`trivium.aggregation.EntrywiseLinearPool` pools with its weights; the table of aggregators says what the pool loses. No
+recipe has a key for them: every feature that training computes is one of a position, so there is nothing by which two
+entries of a position could get different weights.
+"""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+−]?\d+)?")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640.0, 200.0, 60.0, 30.0
 _STROKES = ("#3f51b5", "#e65100", "#00897b", "#8e24aa", "#6d4c41")
@@ -35,7 +43,7 @@ def page(reports: Sequence[Report]) -> str:
     """The whole page."""
     words = [row.word for report in reports for row in report.rows]
     meanings = [f"- **{word}** ({words.count(word)}): {meaning}." for word, meaning in MEANING.items() if word in words]
-    return "\n".join([INTRO, *meanings, "", *(section(report) for report in reports)]).rstrip() + "\n"
+    return "\n".join([INTRO, *meanings, "", *(section(report) for report in reports), OUTRO]).rstrip() + "\n"
 
 
 def section(report: Report) -> str:

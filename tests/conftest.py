@@ -21,7 +21,7 @@ SEED = 20260117
 settings.register_profile(
     "dev", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
 )
-settings.register_profile("ci", settings.get_profile("dev"), max_examples=100, print_blob=True)
+settings.register_profile("ci", settings.get_profile("dev"), print_blob=True)
 settings.register_profile(
     "search",
     settings.get_profile("dev"),

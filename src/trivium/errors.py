@@ -67,13 +67,13 @@ class AxiomViolation(TriviumError):
     """Raised by the monitor under ``on_violation: raise``: axiom, residual and step are in the message."""
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
+def nearest(name: str, allowed: Iterable[object]) -> str:
     """The end of a message about an unknown name: the nearest allowed one, or all of them.
 
     >>> nearest("entorpy", ["entropy", "margin"])
     "Did you mean 'entropy'?"
     """
-    options = list(allowed)
+    options = [str(option) for option in allowed]
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"

@@ -6,11 +6,13 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from operator import attrgetter
 
 import pytest
 import torch
 
 from bank.rules import BROKEN, CONFORMING, Case
+from tiers import spread
 from trivium.certification.falsify import falsify, replay
 from trivium.certification.question import Finding, Witness
 from trivium.weighting.program import Program
@@ -20,6 +22,7 @@ SECONDS = 2.0
 CASES = CONFORMING + BROKEN
 #: Wall-clock seconds a rule may take in the median.
 MEDIAN = 10.0
+NAME = attrgetter("name")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_the_bank_is_as_large_as_it_must_be() -> None:
     assert set().union(*(case.breaks for case in BROKEN)) == {"W-F", "W-N", "W-P", "W-B", "W-R", "W-S"}
 
 
-@pytest.mark.parametrize("case", CONFORMING, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", spread(CONFORMING, 8, NAME))
 def test_no_false_alarm(case: Case, times: list[float]) -> None:
     found = searched(case, times)
     assert tuple(found) == case.question.axioms
@@ -51,7 +54,7 @@ def test_no_false_alarm(case: Case, times: list[float]) -> None:
     assert not alarms
 
 
-@pytest.mark.parametrize("case", BROKEN, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", spread(BROKEN, 12, NAME, kind=lambda case: case.breaks))
 def test_break_is_found_and_replays(case: Case, times: list[float]) -> None:
     found = searched(case, times)
     violated = {axiom for axiom, finding in found.items() if finding.verdict == "VIOLATED"}

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 import trivium.training.recipe as recipes
 from trivium.cli import app
 
+pytestmark = pytest.mark.deep
+
 RUNS = ("single", "uniform", "full", "fitted", "oracle")
 
 

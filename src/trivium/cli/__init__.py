@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from trivium.cli import certify, demo, distill, fit, recipe, replay, rules, theory, tune, verify
 from trivium.cli.console import print_in_any_encoding
 from trivium.cli.ending import INPUT, UsageError, ended
+from trivium.cli.process import in_own_process
 
 
 class OneLine(TyperGroup):
@@ -72,4 +73,4 @@ def main() -> None:
     # they cost a few microseconds. OpenMP reads this once, so it must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print_in_any_encoding()
-    app()
+    in_own_process(app)

@@ -7,8 +7,10 @@ code  meaning
 1     done, and something is violated, or does not hold as recorded; never anything else
 2     bad input: arguments, recipe, rule, data, models, launcher or locale, which the user can change
 3     everything else: a model's code, memory, a full disk, a fault of Trivium's own
-130   interrupted from the keyboard, as shells count it
-141   whoever read the output went away, as shells count it
+129   the terminal went away (SIGHUP), as shells count it
+130   interrupted from the keyboard (SIGINT), likewise
+141   whoever read the output went away, likewise
+143   asked to stop (SIGTERM), likewise
 ====  ==================================================================================================
 
 What nobody foresaw leaves its traceback in a file that the line names: in the run's folder where the command has one
@@ -20,6 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import sys
 import tempfile
 import traceback
@@ -32,7 +35,10 @@ import typer
 
 from trivium.errors import ForeignError, RuleError, TriviumError, said_by
 
-DONE, VIOLATED, INPUT, OTHER, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
+DONE, VIOLATED, INPUT, OTHER, UNREAD = 0, 1, 2, 3, 141
+
+#: The signals that ask a command to stop.
+STOPPING = (signal.SIGINT, signal.SIGTERM, *(() if sys.platform == "win32" else (signal.SIGHUP,)))
 
 #: What a mistyped command line raises; its module differs between versions of typer.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -42,6 +48,14 @@ _PATHS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryEr
 #: And these, which have no class of their own.
 _PLACES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 _FILE = "traceback.txt"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks to stop."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
 
 
 class _Place:
@@ -93,9 +107,10 @@ def _told(error: BaseException) -> int:
 def _explained(error: BaseException) -> tuple[int, str, bool]:
     """Exit code, line, and whether the traceback is worth keeping."""
     if isinstance(error, KeyboardInterrupt):
-        folder = _Place.folder
+        number, folder = error.number if isinstance(error, Stopped) else signal.SIGINT, _Place.folder
         begun = f"; {folder} keeps what was done. Go on with --resume." if folder and folder.is_dir() else "."
-        return INTERRUPTED, f"stopped{begun}", False
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        return 128 + number, f"stopped{by}{begun}", False
     if isinstance(error, UsageError):
         command = error.ctx.command_path if error.ctx else "trivium"
         return INPUT, f"{error.format_message().rstrip('.')}. See `{command} --help`.", False

@@ -11,12 +11,13 @@ from torch import Tensor
 from trivium.certification.certificate import Certificate
 from trivium.cli.finish import finish
 from trivium.cli.subject import of_file, of_recipe
-from trivium.errors import InputError
+from trivium.errors import InputError, require
+from trivium.simplex.typed import typed
 from trivium.training import run
 from trivium.training.checkpoints import refuse_overwrite
 from trivium.training.evaluate import bits_per_byte
 from trivium.training.processes import is_main
-from trivium.training.recipe import Recipe, load_recipe
+from trivium.training.recipe import MOST_SEED, Recipe, load_recipe, parse_recipe
 from trivium.training.run import Progress, Workshop, silent
 from trivium.training.trace import read_trace
 
@@ -50,6 +51,7 @@ class Distilled:
         return "\n".join(lines)
 
 
+@typed(leave={"recipe"})
 def distill(
     recipe: Recipe | str | Path,
     out: str | Path | None = None,
@@ -77,14 +79,17 @@ def distill(
     Cost: that of the training; reading the teachers once before it.
     """
     if isinstance(recipe, Recipe):
-        content, place, source = recipe, Path(base), None
+        # Once more, as a copy with changes in it is not checked where it is made.
+        content, place, source = parse_recipe(recipe.model_dump(warnings=False)), Path(base), None
     elif isinstance(recipe, str | Path):
         content, place, source = load_recipe(recipe), Path(recipe).parent, str(recipe)
     else:
         raise InputError("a run must have a recipe", type(recipe).__name__, "Give a file, or a tv.Recipe.")
+    if seed is not None:
+        require(0 <= seed <= MOST_SEED, f"a seed must be from 0 to {MOST_SEED}", seed, "For example 0.")
     subject = of_recipe(content, place) if source is None else of_file(source)
     if seed is not None:
-        content = content.model_copy(update={"train": content.train.model_copy(update={"seed": seed})})
+        content = content.model_copy(update={"train": content.train.model_copy(update={"seed": int(seed)})})
     folder = Path("runs") / content.name if out is None else Path(out)
     refuse_overwrite(folder, resume)
     cache = place / content.cache.folder if content.cache.folder else folder / "cache"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trivium.aggregation.softening import FixedSoftener
 from trivium.errors import InputError, require
 from trivium.losses.blocks import Rows, Workspace, block_rows, blocks, probabilities, tempered
 from trivium.losses.inputs import check_inputs, explain, normalized_log_weights
@@ -40,6 +41,7 @@ def distillation_loss(
     normalizer: float | Tensor | None = None,
     teacher_names: Sequence[str] | None = None,
     exponent: float | None = None,
+    softening: FixedSoftener | None = None,
 ) -> Tensor:
     r"""Σ_rows T²·D(q, s) / normalizer, with q the pool of p_k = softmax(z_k/T) and s = softmax(z_s/T).
 
@@ -58,6 +60,8 @@ def distillation_loss(
             rows that count. Without any such row the loss is 0 with a zero gradient.
         teacher_names: K names for error messages.
         exponent: ρ of the power pool, by default ½.
+        softening: what flattens each teacher first: p_k = softmax(log soft(softmax(z_k))/T), see
+            :func:`trivium.aggregation.softening.make_softener`. None: nothing.
 
     Returns:
         A scalar in nats, float32 (float64 for a float64 student). One backward pass per call: a second one, and a
@@ -72,7 +76,8 @@ def distillation_loss(
     Cost: time O(K·N·V): K + 2 exponentials or logarithms an entry (linear pool), 3 (log pool) or about 6·K (power
     pool), one more for JS.
     Memory: the gradient and 8 MiB (or one row's buffers, if that is more). Probabilities below the dtype's range on
-    the side that a KL divides by cost their block a second pass in log space.
+    the side that a KL divides by cost their block a second pass in log space. Softening takes two exponentials more an
+    entry and teacher, and at most four more buffers of a block.
 
     >>> import torch
     >>> student = torch.zeros(2, 3, requires_grad=True)
@@ -83,7 +88,7 @@ def distillation_loss(
     (0.0644, [0.0608, 0.0222, -0.083])
     """
     check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask, exponent)
-    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names)
+    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names, softening)
     apply: Callable[..., Tensor] = _StreamingLoss.apply
     return apply(student_logits, tuple(teacher_logits), log_weights, settings, normalizer, torch.is_grad_enabled())
 
@@ -101,10 +106,11 @@ def token_losses(
     mask: Tensor | None = None,
     teacher_names: Sequence[str] | None = None,
     exponent: float | None = None,
+    softening: FixedSoftener | None = None,
 ) -> Tensor:
     """T²·D of every row, [N] in nats, 0 on masked rows; the terms of :func:`distillation_loss`, without gradients."""
     check_inputs(student_logits, teacher_logits, log_weights, temperature, pool, divergence, mask, exponent)
-    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names)
+    settings = _Settings(temperature, target_of(pool, exponent), divergence, mask, teacher_names, softening)
     values, selected = _stream(student_logits, teacher_logits, log_weights, settings, None, 1.0)
     if selected is None:
         return values
@@ -118,6 +124,7 @@ class _Settings:
     divergence: str
     mask: Tensor | None
     teacher_names: Sequence[str] | None
+    softening: FixedSoftener | None
 
 
 class _StreamingLoss(torch.autograd.Function):
@@ -226,7 +233,11 @@ class _Block:
 
     def _rows(self) -> Iterator[Tensor]:
         """The teachers' rows, one teacher at a time: where rows are masked in between, each is a copy."""
-        return (logits[self.where] for logits in self.teachers)
+        soften = self.settings.softening
+        if soften is None:
+            return (logits[self.where] for logits in self.teachers)
+        wide = torch.float64 if self.student.dtype == torch.float64 else torch.float32
+        return (soften(torch.log_softmax(logits[self.where].to(wide), dim=-1)) for logits in self.teachers)
 
 
 def _store(gradient: Tensor, where: Rows, slope: Tensor, factor: float) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from trivium.errors import InfeasibleError, require
-from trivium.scheme.composition import Wrapper
+from trivium.scheme.composition import Key, Wrapper
 from trivium.scheme.derivation import Derived
 from trivium.scheme.mix import Mix, mix_with_uniform, mixture
 from trivium.simplex.constants import Constants
@@ -27,6 +28,9 @@ class FloorMix(Wrapper):
     """
 
     floor: float
+    key: ClassVar = Key(
+        "floor", "least weight of the rule, by uniform mixed in; at most 1/K", turn=5, limits={"ge": 0, "le": 0.5}
+    )
 
     def __post_init__(self) -> None:
         require(

@@ -23,6 +23,7 @@ from trivium.errors import InputError, TeacherError, require
 from trivium.store.codec import encoded, narrowest
 from trivium.store.draft import Draft
 from trivium.store.identity import Identity, canonical
+from trivium.store.kept import Kept, opened, require_unaltered
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Request:
         limit: bytes that it may take.
         progress: sees the number of rows that are done.
         waiting: called once if another run computes it and this one waits.
+        anew: called with the reason, "has no checksums" say, if there is a file that cannot be used.
     """
 
     identity: Identity
@@ -48,29 +50,33 @@ class Request:
     limit: float = float("inf")
     progress: Callable[[int], None] = lambda done: None
     waiting: Callable[[], None] = lambda: None
+    anew: Callable[[str], None] = lambda reason: None
 
 
-def stored(folder: Path, request: Request) -> np.ndarray:
+def stored(folder: Path, request: Request) -> Kept:
     """The array, read-only and mapped from ``folder``, computed where it is not there yet.
 
-    Its file is ``DIGEST.npy``, float16 or float32 by what :data:`trivium.store.codec.ERROR` asks for; ``DIGEST.json``
-    beside it says what it depends on. An interrupted computation goes on where it was.
+    A row is held to its checksum when it is first read. Its file is ``DIGEST.npy``, float16 or float32 by what
+    :data:`trivium.store.codec.ERROR` asks for; ``DIGEST.json`` beside it says what it depends on. An interrupted
+    computation goes on where it was.
 
     Raises:
         InputError: no room for it, on disk or within ``limit``; what is complete stays, and so do the rows that were
             written of this one where the disk allows.
     """
     path = folder / f"{request.identity.digest()}.npy"
-    found = _opened(path, request.shape)
+    found, _ = opened(path, request.shape, request.what)
     if found is not None:
         return found
     with _disk(path, request.what):
         folder.mkdir(parents=True, exist_ok=True)
     with take_turns(path.with_suffix(".lock"), request.waiting):
-        found = _opened(path, request.shape)  # another run may have made it meanwhile
+        found, why = opened(path, request.shape, request.what)  # another run may have made it meanwhile
         if found is None:
+            if why:
+                request.anew(why)
             _write(path, request)
-            found = _opened(path, request.shape)
+            found, _ = opened(path, request.shape, request.what)
     if found is None:
         raise InputError(f"{request.what} must stay where it is written", str(path), "Leave the folder alone.")
     return found
@@ -112,14 +118,6 @@ def replace_text(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):  # none yet, or one that was cut short by hand
-        return None
-    return array if array.shape == shape else None
-
-
 def _write(path: Path, request: Request) -> None:
     partial, mark = path.with_suffix(".partial.npy"), path.with_suffix(".partial.rows")
     with _disk(path, request.what):
@@ -133,6 +131,8 @@ def _write(path: Path, request: Request) -> None:
                     draft = _widened(draft, path, request)
                 draft.add(encoded(log_ratio, draft.kind), stop)
             request.progress(stop)
+        with _disk(path, request.what):
+            draft.finish()
     except TeacherError:  # a mended teacher is another one: nobody would go on with this
         draft.discard()
         raise
@@ -165,6 +165,8 @@ def _widened(draft: Draft, path: Path, request: Request) -> Draft:
         narrow = np.load(draft.path, mmap_mode="r", allow_pickle=False)
         for start in range(0, draft.rows, request.batch):
             stop = min(start + request.batch, draft.rows)
+            for number in range(start, stop):
+                require_unaltered(narrow[number], int(draft.sums[number]), number, draft.path, request.what)
             wide.add(narrow[start:stop].astype("float32"), stop)
         wide.save()
         # First the old mark goes: a kill between these lines costs the rows so far and mixes nothing up.

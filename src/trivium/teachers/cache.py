@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trivium.store.codec import relative
 from trivium.store.files import Request, stored
 from trivium.store.identity import Identity, of_tensor, versions
+from trivium.store.kept import Kept
 from trivium.teachers.live import Reader
 from trivium.teachers.probes import identified
 
@@ -30,10 +30,14 @@ class LogitCache:
     """
 
     names: tuple[str, ...]
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[Kept, ...]
 
     def logits(self, rows: Tensor) -> list[Tensor]:
-        """K tensors [B, T, V], float16 or float32, for row numbers [B]: logits whose largest is 0."""
+        """K tensors [B, T, V], float16 or float32, for row numbers [B]: logits whose largest is 0.
+
+        Raises:
+            InputError: a row is not as it was written.
+        """
         index = rows.cpu().numpy()
         return [torch.from_numpy(array[index]) for array in self.arrays]
 
@@ -69,7 +73,7 @@ def cached_logits(
         TeacherError: a teacher whose logits are not finite. InputError: no room.
     """
     rows = of_tensor(inputs) if isinstance(inputs, Tensor) else str(inputs.digest())
-    arrays: list[np.ndarray] = []
+    arrays: list[Kept] = []
     for teacher in teachers:
         left = limit - sum(array.nbytes for array in arrays)
         whole = (*(inputs.shape if shape is None else shape), teacher.vocabulary_size)
@@ -97,6 +101,10 @@ def _request(
         if progress is not None:
             progress(teacher.name, done, len(inputs))
 
+    def anew(reason: str) -> None:
+        if progress is not None:
+            progress(f"{teacher.name}, whose kept file {reason},", 0, len(inputs))
+
     parts = {
         "format": _FORMAT,
         "teacher": identified(teacher, inputs),
@@ -104,4 +112,6 @@ def _request(
         "shape": list(shape),
         "libraries": versions(),
     }
-    return Request(Identity(parts), shape, compute, f"what teacher {teacher.name!r} says", batch, limit, told, waiting)
+    return Request(
+        Identity(parts), shape, compute, f"what teacher {teacher.name!r} says", batch, limit, told, waiting, anew
+    )

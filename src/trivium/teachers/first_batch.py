@@ -51,6 +51,13 @@ class SomeRows:
         found = self.entries.get("attention_mask")
         return found.bool().cpu() if isinstance(found, Tensor) and found.ndim == 2 else None
 
+    @property
+    def answered(self) -> Tensor | None:
+        """Which positions of the answers are real; None where nothing says: a decoder reads another text than the mask
+        is of."""
+        decoded = any(self.entries.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds"))
+        return None if decoded else self.mask
+
     def trimmed(self) -> tuple[SomeRows, slice]:
         """The rows without the columns that are padding in all of them, and which columns are left."""
         mask = self.mask
@@ -59,7 +66,9 @@ class SomeRows:
         used = mask.any(0).nonzero().flatten()
         kept, shape = slice(int(used[0]), int(used[-1]) + 1), mask.shape
         parts = {
-            name: value[:, kept] if isinstance(value, Tensor) and value.shape[:2] == shape else value
+            name: value[:, kept]
+            if isinstance(value, Tensor) and value.shape[:2] == shape and not name.startswith("decoder_")
+            else value
             for name, value in self.entries.items()
         }
         return SomeRows(parts, self.count), kept
@@ -92,7 +101,7 @@ def admit(
 
     def answer(part: SomeRows) -> Tensor:
         """Logits of the positions that are real, zeros elsewhere, whatever was trimmed off."""
-        mask = part.mask
+        mask = part.answered
         trimmed, kept = part.trimmed()
         found = ask(trimmed.entries)
         if mask is None or found.ndim < 3 or found.shape[1] != mask[:, kept].shape[1]:
@@ -106,7 +115,7 @@ def admit(
         name = who.removeprefix("teacher ").strip("'")
         check_logits(answers, name)
     answers = require_own_answers(answer, rows, module, who, TeacherError)
-    require_logits(answers, rows.mask, who)
+    require_logits(answers, rows.answered, who)
     if causal and answers.ndim == 3:
         _ahead(answer, rows[:1], answers[:1], module, who)
 

@@ -13,12 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trivium.errors import InputError, TeacherError, nearest, said_by
+from trivium.errors import InputError, TeacherError, nearest, require, said_by
 
 #: What is known of a row besides what a model reads: handed over only to a model that names it.
 MARKS = frozenset({"domain", "task", "serving", "row"})
 #: The answers, handed to nobody: a model that gets them computes a loss that nobody asked for.
 ANSWERS = frozenset({"labels", "label", "label_ids", "shift_labels"})
+#: An argument of this name, where the batch has no entry of it, gets all inputs as a mapping.
+WHOLE = "batch"
 
 
 @runtime_checkable
@@ -45,6 +47,32 @@ def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
             return model
         found = inner[0]
     return found
+
+
+@runtime_checkable
+class _ShiftsLabels(Protocol):
+    """Encoder-decoders of transformers that make their decoder's inputs of labels, as they do to compute a loss."""
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor: ...
+
+
+def decoding(model: object, entries: Mapping[str, Any], labels: Any, who: str) -> Mapping[str, Any]:
+    """The entries, and for an encoder-decoder of transformers ``decoder_input_ids`` where they are not among them: the
+    labels one position later, behind the model's own start token. The model itself would make them of ``labels``, which
+    nobody is handed.
+
+    Raises:
+        InputError: neither they nor labels.
+    """
+    found: Any = unwrapped(model) if isinstance(model, torch.nn.Module) else None
+    if not (of_transformers(found) and found.config.is_encoder_decoder and "input_ids" in entries):
+        return entries
+    if any(entries.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")):
+        return entries
+    if labels is None or not isinstance(found, _ShiftsLabels):
+        fix = "Add 'labels', of which they are made, or 'decoder_input_ids'."
+        raise InputError(f"{who}, an encoder-decoder, must find what its decoder reads", sorted(entries), fix)
+    return {**entries, "decoder_input_ids": found.prepare_decoder_input_ids_from_labels(tensor_of(labels, "'labels'"))}
 
 
 @contextmanager
@@ -123,8 +151,9 @@ class Intake:
     def arguments(self, entries: Mapping[str, Any], who: str) -> dict[str, Any]:
         """The entries of a batch that the model gets, by name.
 
-        Those that it names; all inputs if it takes any keyword; and if it takes one argument of another name, the sole
-        input (beside an attention mask). Answers are left out already, marks only if they are not named.
+        Those that it names; all inputs if it takes any keyword, or as one mapping if it takes an argument ``batch``;
+        and if it takes one argument of another name, the sole input (beside an attention mask). Answers are left out
+        already, marks only if they are not named.
 
         Raises:
             InputError: an argument without a default that the batch does not hold.
@@ -136,13 +165,17 @@ class Intake:
         if not lacking:
             return {**self.settings, **found}
         inputs = [name for name in entries if name not in MARKS and name not in found]
+        if lacking == [WHOLE]:
+            whole = {name: value for name, value in entries.items() if name not in MARKS}
+            return {**self.settings, **found, WHOLE: whole}
         if len(inputs) > 1:
             inputs = [name for name in inputs if name != "attention_mask"]
         if len(lacking) > 1 or len(inputs) != 1:
+            fix = f"Name its arguments after entries, or one {WHOLE!r} to get them all."
             raise InputError(
                 f"{who} must find what it takes in the batch",
                 f"no {lacking[0]!r} among {sorted(entries)}",
-                nearest(lacking[0], entries) if entries else "Put its inputs into the batch.",
+                f"{nearest(lacking[0], entries)} {fix}" if entries else "Put its inputs into the batch.",
             )
         return {**self.settings, **found, lacking[0]: entries[inputs[0]]}
 
@@ -173,10 +206,12 @@ def tensor_of(value: Any, who: str) -> Tensor:
         InputError: rows of several lengths, texts, nothing: what is no table of numbers.
     """
     try:
-        return torch.as_tensor(value)
+        found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         fix = "Rows must be of one length: give a tensor."
         raise InputError(f"{who} must be numbers", said_by(error, 120), fix) from error
+    require(not found.is_complex(), f"{who} must be real numbers", found.dtype, "Give their real part.")
+    return found
 
 
 def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputError) -> Tensor:

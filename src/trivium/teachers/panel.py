@@ -16,6 +16,7 @@ from trivium.teachers.first_batch import SomeRows, admit, require_logits
 from trivium.teachers.handing import (
     Intake,
     at_rest,
+    decoding,
     inputs_of,
     logits_of,
     moved,
@@ -158,7 +159,7 @@ class Panel:
             logits = tensor_of(asked.batch[teacher.column], f"the logits of {who}, column {teacher.column!r},").detach()
         else:
             assert not isinstance(teacher, str | Path), "load() comes first"
-            inputs = inputs_of(asked.batch, self.apart)
+            inputs = decoding(teacher, inputs_of(asked.batch, self.apart), asked.batch.get("labels"), who)
             if first and self.admission:
                 admit(self._asking(name, teacher), inputs, teacher, who, asked.causal)
             logits = self._asking(name, teacher)(inputs)
@@ -167,7 +168,7 @@ class Panel:
         if first:
             if isinstance(teacher, InBatch) and self.admission:
                 check_logits(logits, name)
-                require_logits(given, SomeRows(asked.batch, len(given)).mask, who)
+                require_logits(given, SomeRows(asked.batch, len(given)).answered, who)
             self._admitted.add(name)
         return logits
 

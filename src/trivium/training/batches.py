@@ -17,6 +17,13 @@ from trivium.training.collect import Batch
 from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_PREFIX
 
 
+def require_batch(batch: Any) -> None:
+    """Raise InputError unless a batch maps names, which are texts."""
+    require(isinstance(batch, Mapping), "a batch must map names to tensors", type(batch).__name__, "Give a dict.")
+    nameless = [name for name in batch if not isinstance(name, str)]
+    require(not nameless, "a batch must name its entries", nameless[:1], "Their names are texts.")
+
+
 def predicted(batch: Mapping[str, Any], shifts: bool, examples: bool = False) -> Tensor | None:
     """What each position of the student's logits predicts, [B, T] or [B]; None where the batch does not say.
 

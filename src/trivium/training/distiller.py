@@ -13,18 +13,18 @@ from trivium.aggregation import make_pool
 from trivium.errors import InputError, TriviumError, require
 from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
-from trivium.teachers.handing import Intake, inputs_of, logits_of, moved, parameters_behind
+from trivium.teachers.handing import Intake, decoding, inputs_of, logits_of, moved, parameters_behind
 from trivium.teachers.huggingface import check_logits
 from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
-from trivium.training.batches import BatchReader, predicted
+from trivium.training.batches import BatchReader, predicted, require_batch
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.training.evaluate import nats
 from trivium.training.learning import Teaching
 from trivium.training.memory import Entries, Recall
 from trivium.training.monitor import Action, Monitor
 from trivium.training.recipe import LossSection
-from trivium.training.settings import loss_of, place_of, watchers
+from trivium.training.settings import loss_of, losses_of, place_of, watchers
 from trivium.training.shares import Shares
 from trivium.training.step import StepOutput, Watcher, distillation_step
 from trivium.weighting.features import NEEDS_STUDENT
@@ -48,7 +48,7 @@ class Distiller(Typed):
         scheme: how to weigh; see :func:`trivium.compose`.
         teachers: for each of the scheme's names a module, a callable, a folder, a hub id or ``InBatch(column)``; None:
             the batch's columns ``NAME_logits``. See :class:`trivium.teachers.panel.Panel`.
-        loss: pool, exponent, divergence, temperature, distillation and label mass, as a ``Loss`` or a mapping.
+        loss: what :class:`~trivium.training.recipe.LossSection` lists, as a ``Loss`` or a mapping.
         on_violation: ``raise``, ``repair`` or ``record`` what the axioms' monitor finds, or a monitor of your own.
         validation_loss: the teachers' losses a task, [tasks, K], where a rule reads them; :meth:`measure` finds them.
         shift: whether labels of a text are moved to the position that predicts them; None: unless a model of
@@ -102,7 +102,7 @@ class Distiller(Typed):
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
-        self.validation_loss = None if validation_loss is None else self._checked(validation_loss)
+        self.validation_loss = losses_of(validation_loss, len(scheme.teachers))
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
         self._examples: bool | None = None  # whether the last logits were [B, C]
         self._refuse_student()
@@ -151,7 +151,7 @@ class Distiller(Typed):
         self._require_finite(step, content)
         if training:
             self.batches += 1
-            self.shares.add(step, content.mask, content.serving)
+            self.shares.add(step, content.mask, content.serving, normalizer)
             self.teaching.see(batch, len(logits))
             self._warn_untaught()
         return step
@@ -165,6 +165,7 @@ class Distiller(Typed):
     def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
         """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
         batch does not say. Whether rows are examples is told by the last logits, before them by what the student is."""
+        require_batch(batch)
         examples = self._examples
         if examples is None:
             column = batch.get("labels")
@@ -172,7 +173,7 @@ class Distiller(Typed):
         return predicted(batch, self.shifts, examples)
 
     def mixture(self, batch: Mapping[str, Any], student_logits: Any = None) -> Tensor:
-        """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled at temperature 1; no gradient.
+        """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled as they are; no gradient.
 
         Args:
             student_logits: needed by rules that read the student; without it the first teacher's tell the shape.
@@ -198,6 +199,9 @@ class Distiller(Typed):
         Raises:
             InputError: no batch, or a task without one.
         """
+        kind = type(batches).__name__
+        fits = isinstance(batches, Iterable) and not isinstance(batches, Mapping | str | bytes)
+        require(fits, "validation batches must be several", kind, "Give a loader, or [batch].")
         sums: dict[int, Tensor] = {}
         tokens: dict[int, int] = {}
         for batch in batches:
@@ -233,7 +237,7 @@ class Distiller(Typed):
         reading, device = Intake.of(student), next(student.parameters()).device
 
         def logits(parameters: Mapping[str, Tensor], batch: Entries) -> Tensor:
-            given = reading.arguments(moved(self.inputs(batch), device), "the student")
+            given = reading.arguments(moved(self.inputs(batch, student), device), "the student")
             output = torch.func.functional_call(student, dict(parameters), (), given)
             return _three(logits_of(output, "the student")[..., : self._columns])
 
@@ -247,9 +251,14 @@ class Distiller(Typed):
             step,
         )
 
-    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """What models may read of a batch: all but answers, and columns that rules or stored teachers read."""
-        return inputs_of(batch, self.apart)
+    def inputs(self, batch: Mapping[str, Any], model: torch.nn.Module | None = None) -> dict[str, Any]:
+        """What models may read of a batch: all but answers, and columns that rules or stored teachers read.
+
+        Args:
+            model: who reads; an encoder-decoder gets its decoder's inputs too.
+        """
+        require_batch(batch)
+        return dict(decoding(model, inputs_of(batch, self.apart), batch.get("labels"), "the student"))
 
     def reads(self) -> set[str]:
         """The entries of a batch that teachers and rules ask for by name, beside labels and marks."""
@@ -258,12 +267,14 @@ class Distiller(Typed):
 
     def suffices(self, batch: Mapping[str, Any]) -> bool:
         """Whether a batch holds the labels and columns that a loss needs, as far as its names tell."""
+        require_batch(batch)
         told = not self.reader.needs_labels or self.predicted(batch) is not None
         return told and all(batch.get(name) is not None for name in self.apart)
 
     def record(self) -> dict[str, Any]:
-        """What was seen since the last call: mean losses, shares and largest influence of each scale, worst residual
-        of each axiom, and the violations that were repaired or recorded."""
+        """What was seen since the last call: losses a step, shares over positions and largest influence of each scale;
+        of how many ``steps`` and ``positions``; worst residual of each axiom, and the violations that were repaired or
+        recorded."""
         worst, violations = {}, list[dict[str, Any]]()
         if isinstance(self.monitor, Monitor):
             worst, violations = self.monitor.take_worst(), self.monitor.take_violations()
@@ -286,6 +297,9 @@ class Distiller(Typed):
         Raises:
             InputError: no state of a distiller, or one of other teachers.
         """
+        require(
+            isinstance(state, Mapping), "a state must be a distiller's", type(state).__name__, "state_dict() of one."
+        )
         lacking = sorted({"teaching", "monitor", "shares", "validation_loss", "batches"} - set(state))
         require(not lacking, "a state must be a distiller's", f"one without {lacking}", "Give its state_dict().")
         widths = {len(weights) for weights in state["shares"]["weights"].values()}
@@ -306,7 +320,7 @@ class Distiller(Typed):
 
     def _read(self, batch: Mapping[str, Any], student: Tensor | None = None) -> tuple[Tensor | None, Batch]:
         """The student's logits [B, T, V], columns cut, and what the step reads of the batch."""
-        require(isinstance(batch, Mapping), "a batch must map names to tensors", type(batch).__name__, "Give a dict.")
+        require_batch(batch)
         sizes = [len(v) for v in batch.values() if isinstance(v, Tensor) and v.ndim]
         require(not sizes or max(sizes) > 0, "a batch must have rows", "none", "Leave it out of the loop.")
         device = None if student is None else student.device
@@ -325,7 +339,7 @@ class Distiller(Typed):
     def load(self, device: torch.device | str = "cpu") -> None:
         """Load the teachers that are given by name now, and not with the first batch."""
         if isinstance(self.source, Panel):
-            self.source.load(torch.device(device))
+            self.source.load(place_of(device))
 
     def _asked(
         self, batch: Mapping[str, Any], device: torch.device | None, shape: tuple[int, ...] | None = None
@@ -357,15 +371,6 @@ class Distiller(Typed):
             known, highest = len(self.validation_loss), int(content.task.max()) if len(content.task) else 0
             require(highest < known, f"a row's task must be one of {known} measured ones", highest, "Measure them all.")
         return self.validation_loss.to(device)
-
-    def _checked(self, losses: Any) -> Tensor:
-        """Validation losses [tasks, K]; of one task also [K]."""
-        found = torch.as_tensor(losses, dtype=torch.float32)
-        found = found.unsqueeze(0) if found.ndim == 1 else found
-        wide = len(self.scheme.teachers)
-        fits = found.ndim == 2 and found.shape[-1] == wide
-        require(fits, f"validation losses must be [tasks, {wide}]", list(found.shape), "In the scheme's order.")
-        return found
 
     def _refuse_student(self, logits: Tensor | None = None) -> None:
         """Refuse a teacher whose parameters the student trains, told by ``student``, or by the first batch's graph."""

@@ -24,6 +24,8 @@ class Teaching:
 
     def __init__(self, scheme: Scheme, recall: Recall | None = None) -> None:
         self.rules = [rule for rule in leaves(scheme) if isinstance(rule, Learned)]
+        for rule in self.rules:  # they may have learned in a run before, whose rows nobody here knows
+            rule.release()
         self.recall: Recall = recall or Memory()
         self.last = torch.arange(0)  # rows of the last batch
         self.steps = 0

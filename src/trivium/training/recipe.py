@@ -7,13 +7,14 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
+from trivium.aggregation.softening import FixedSoftener, make_softener
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
@@ -35,7 +36,26 @@ KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None
 _ALWAYS = ("strength", "squash", "budget", "mix")
 
 
-class Section(BaseModel):
+if TYPE_CHECKING:  # pydantic names it nowhere public
+    from pydantic._internal._model_construction import ModelMetaclass as _Kind
+else:
+    _Kind = type(BaseModel)
+
+
+class _SaidInOneLine(_Kind):
+    """Makes what is wrong with a section's arguments one :class:`InputError`. Only a call in Python comes through here:
+    a section inside another is the outer one's to tell of."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            problems = "; ".join(_explain(problem, cls) for problem in error.errors())
+            fix = "`trivium recipe` shows every key."
+            raise InputError(f"{error.title} must have valid settings", problems, fix) from None
+
+
+class Section(BaseModel, metaclass=_SaidInOneLine):
     """A part of the recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -162,6 +182,15 @@ class LossSection(Section):
     exponent: float | None = Field(
         default=None, description="ρ of pool `power`: 1 is linear, near 0 log; null takes 0.5"
     )
+    softening: Literal["temperature", "uniform", "prior"] | None = Field(
+        default=None, description="what flattens each teacher before it is pooled; null: nothing"
+    )
+    softness: float | None = Field(
+        default=None, description="how much: T > 0 of `temperature`, the share in [0, 1] mixed in by the others"
+    )
+    prior: list[float] | None = Field(
+        default=None, description="of softening `prior`: a probability for each class or vocabulary entry"
+    )
     divergence: Literal["forward_kl", "reverse_kl", "js"] = Field(default="forward_kl", description="target to student")
     temperature: float = Field(default=1.0, gt=0, description="of teachers and student; the loss is scaled by T²")
     distillation: float = Field(default=1.0, ge=0, description="weight of the divergence, the distillation mass")
@@ -170,7 +199,17 @@ class LossSection(Section):
     @model_validator(mode="after")
     def _pool_and_exponent(self) -> Self:
         make_pool(self.pool, self.exponent)
+        both = (self.softening is None) == (self.softness is None)
+        require(both, "softening and softness must be given together", f"{self.softening} and {self.softness}")
+        require(self.prior is None or self.softening is not None, "a prior must have its softening", "none", "Add it.")
+        self.softener()
         return self
+
+    def softener(self) -> FixedSoftener | None:
+        """What flattens each teacher's distribution before it is pooled; None: nothing."""
+        if self.softening is None or self.softness is None:
+            return None
+        return make_softener(self.softening, self.softness, self.prior)
 
 
 class TrainSection(Section):
@@ -247,13 +286,17 @@ class Recipe(Section):
     def digest(self) -> str:
         """SHA-256 of the recipe with every default filled in, 16 hex digits.
 
-        The key of a wrapper counts where it is used, so that a recipe keeps its digest when a wrapper is added.
+        The key of a wrapper, and softening, count where they are used, so that a recipe keeps its digest when one is
+        added.
         """
         content = self.model_dump()
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
             for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
                 if entry[key.name] == key.default:
                     del entry[key.name]
+        if content["loss"]["softening"] is None:
+            for name in ("softening", "softness", "prior"):
+                del content["loss"][name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]  # noqa: TID251
 
     def __str__(self) -> str:
@@ -319,18 +362,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, root: Any = None) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))})"
+        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1], root))})"
     if problem["type"] == "missing":
         return f"missing key {path!r}"
     return f"{path!r}: {problem['msg']}, not {_SHORT.repr(problem['input'])[:300]}"
 
 
-def _keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys allowed at a place in the recipe, read from the models themselves."""
-    model: Any = Recipe
+def _keys(location: tuple[Any, ...], root: Any = None) -> list[str]:
+    """The keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
+    model: Any = root or Recipe
     for part in location:
         if part not in model.model_fields:  # a place in a list or mapping
             continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
@@ -33,9 +34,20 @@ def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, W
     return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
 
 
+def losses_of(losses: Any, teachers: int) -> Tensor | None:
+    """Validation losses [tasks, K]; of one task also [K]; None stays None."""
+    if losses is None:
+        return None
+    found = torch.as_tensor(losses, dtype=torch.float32)
+    found = found.unsqueeze(0) if found.ndim == 1 else found
+    fits = found.ndim == 2 and found.shape[-1] == teachers
+    require(fits, f"validation losses must be [tasks, {teachers}]", list(found.shape), "In the scheme's order.")
+    return found
+
+
 def place_of(device: torch.device | str) -> torch.device:
     """The device of that name."""
     try:
         return torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InputError("a device must be one of torch's", repr(device), "For example cuda:0 or cpu.") from error

@@ -95,6 +95,7 @@ def distillation_step(
         pool=loss.pool,
         exponent=loss.exponent,
         divergence=loss.divergence,
+        softening=loss.softener(),
         mask=batch.mask.flatten(),
         normalizer=count,
         teacher_names=scheme.teachers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import PushToHubMixin
 
+from trivium.data.rows import IGNORE
 from trivium.errors import InputError, calling, require
 from trivium.scheme import Scheme
-from trivium.teachers.handing import Intake
+from trivium.teachers.handing import Intake, unwrapped
 from trivium.teachers.panel import Answering, Given
 from trivium.training.distiller import Distiller
 from trivium.training.monitor import Action
@@ -35,18 +37,24 @@ class DistillationTrainer(Trainer):
 
     Args:
         model, args, data_collator, train_dataset, eval_dataset, processing_class, model_init, compute_metrics,
-            callbacks, optimizers, preprocess_logits_for_metrics: as for ``Trainer``. A tokenizer as
-            ``processing_class`` tells how many columns of a causal student's logits are real.
+            callbacks, optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: as for ``Trainer``. A
+            tokenizer as ``processing_class`` tells how many columns of a causal student's logits are real. Where
+            ``model_init`` makes the student anew, rules that learn begin anew too. As there, columns of a dataset that
+            nobody reads by name are removed: a teacher that takes ``batch`` or any keyword and reads others needs
+            ``remove_unused_columns=False``.
         teachers, scheme, loss, on_violation, validation_loss: see :class:`trivium.training.distiller.Distiller`.
         distiller: a ready one in their place.
+        compute_loss_func: refused, as the distiller computes the loss.
 
     Raises:
         InputError: neither or both of ``scheme`` and ``distiller``; what the distiller refuses; rules that learn in
-            several processes.
+            several processes; arguments of ``Trainer`` that this loss has no place for, see :func:`_refuse_unread`.
     """
 
     _signature_columns: list[str] | None
     can_return_loss: bool
+    #: What the distiller was like before it saw a batch, where ``model_init`` may ask for that again.
+    _begun: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -67,6 +75,8 @@ class DistillationTrainer(Trainer):
         compute_metrics: Any = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: Any = (None, None),
+        optimizer_cls_and_kwargs: Any = None,
+        compute_loss_func: Any = None,
         preprocess_logits_for_metrics: Any = None,
     ) -> None:
         require(
@@ -75,6 +85,13 @@ class DistillationTrainer(Trainer):
             "neither" if scheme is None else "both",
             "Give scheme and teachers, or distiller.",
         )
+        ready = distiller is None or isinstance(distiller, Distiller)
+        require(ready, "distiller must be a tv.Distiller", type(distiller).__name__, "Or give scheme and teachers.")
+        own = {"teachers": teachers, "loss": loss, "validation_loss": validation_loss}
+        lost = [name for name, value in own.items() if distiller is not None and value is not None]
+        lost += ["on_violation"] if distiller is not None and on_violation != "raise" else []
+        require(not lost, "a ready distiller must come alone", " and ".join(lost), "Give them to the distiller.")
+        _refuse_unread(args, compute_loss_func)
         super().__init__(
             model=model,
             args=args,
@@ -86,6 +103,7 @@ class DistillationTrainer(Trainer):
             compute_metrics=compute_metrics,
             callbacks=callbacks,
             optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         if distiller is None:
@@ -103,13 +121,20 @@ class DistillationTrainer(Trainer):
         self.distiller = distiller
         distiller.load(self.args.device)
         distiller.teaching.require_one_process(self.args.world_size)
-        distiller.shares.accumulation = self.args.gradient_accumulation_steps
         self.scalars: dict[str, float] = {}
         self._intake = Intake.of(self.model)
         # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
         self.model_accepts_loss_kwargs = True
         self.label_names: list[str] = list(self.label_names) or ["labels"]
         self.add_callback(_Lessons(self))
+        if model_init is not None:
+            self._begun = copy.deepcopy(distiller.state_dict())
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """A student made anew learns from a scheme that has not learned yet."""
+        if self._begun is not None:
+            self.distiller.load_state_dict(copy.deepcopy(self._begun))
+        return super().call_model_init(trial)
 
     def compute_loss(
         self,
@@ -119,7 +144,9 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The page to read is :mod:`trivium.training.step`; this hands it the batch."""
-        given = self._intake.arguments(self.distiller.inputs(inputs), "the student")
+        # Where kernels are fused, an evaluation asks for no logits, of which this loss is made.
+        inputs = {name: value for name, value in inputs.items() if name != "skip_logits"}
+        given = self._intake.arguments(self.distiller.inputs(inputs, model), "the student")
         with calling("the student must read a batch", "Run its forward by itself to see."):
             outputs = model(**given)
         if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:
@@ -157,6 +184,8 @@ class DistillationTrainer(Trainer):
         """The positions that the distiller counts, whatever the student's own loss would shift."""
         labels = [self.distiller.predicted(batch) for batch in batch_samples]
         counted = [{"labels": found, "shift_labels": found} for found in labels if found is not None]
+        if self.args.n_gpu > 1 and counted:  # DataParallel: the logits of all devices come to one loss, here
+            return torch.stack([found.ne(IGNORE).sum() for found in labels if found is not None]).sum().to(device)
         return super()._get_num_items_in_batch(counted, device)
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -224,7 +253,29 @@ class _Lessons(TrainerCallback):
         self.trainer.distiller.learn(self.trainer.model, rate, state.global_step)
 
 
-def _tokenizer(processing_class: Any, student: Any) -> Any:
+def _refuse_unread(args: TrainingArguments | None, compute_loss_func: Any) -> None:
+    """Refuse what a ``Trainer`` takes and what this loss, or its teachers, would not heed."""
+    fix = "The distiller computes the loss: say loss=, or subclass and call super().compute_loss."
+    given = None if compute_loss_func is None else "one"
+    require(given is None, "a distillation must have no compute_loss_func", given, fix)
+    if args is None:
+        return
+    known = isinstance(args, TrainingArguments)
+    require(known, "args must be TrainingArguments", type(args).__name__, "transformers.TrainingArguments('out').")
+    smoothing = args.label_smoothing_factor
+    fix = "The loss=dict(label=...) mass has no smoothing; mixing teachers' targets smooths already."
+    require(not smoothing, "label_smoothing_factor must be 0 in a distillation", smoothing, fix)
+    names = args.label_names
+    fix = "Rename the column: the distiller reads 'labels'."
+    require(not names or "labels" in names, "label_names must hold 'labels'", names, fix)
+    parallel = args.parallelism_config
+    cut = parallel is not None and (parallel.cp_enabled or parallel.sp_enabled)
+    fix = "Teachers would read a part of each text: leave cp_size and sp_size at 1."
+    require(not cut, "a text must be in one process", "parallelism_config that cuts sequences", fix)
+
+
+def _tokenizer(processing_class: Any, model: Any) -> Any:
     """The tokenizer whose tokens the student's logits are about; None for a student that writes none."""
+    student = unwrapped(model)  # adapters and compilation stand around it
     writes = isinstance(student, PreTrainedModel) and student.get_output_embeddings() is not None
     return processing_class if writes and isinstance(processing_class, PreTrainedTokenizerBase) else None

@@ -70,41 +70,64 @@ def make_functional(traced: fx.GraphModule) -> None:
     traced.recompile()
 
 
-def agree_on_dtypes(traced: fx.GraphModule, rows: Sequence[Tensor]) -> None:
-    """Writes conversions down as operations where several rows would be computed in another dtype than one row is.
+def agree_with_rows(traced: fx.GraphModule, rows: Sequence[Tensor]) -> None:
+    """Makes the graph compute on several rows under ``vmap`` what it computes on one, by operations written down.
 
     A number [] of one row leaves the dtype of a tensor [K] beside it; under ``vmap`` some operations (``where``,
     ``clamp``, ``addcmul`` in PyTorch 2.13) promote to the wider of the two, and what trains would not be what is
-    bounded. Neither depends on the values, so two rows of zeros tell.
+    bounded: its operands are converted. A ``view`` of what lies otherwise in memory than it did at capture, on several
+    rows or on real tensors, is preceded by a copy. Neither depends on the values, so two rows of zeros tell.
 
     Args:
         rows: an example of one row, in the order of the inputs.
 
     Raises:
-        Refused: an operation whose result still has another dtype or shape on several rows.
+        Refused: an operation whose result still has another dtype or shape on several rows, or which runs on one row
+            and not on several.
     """
     batch, before = [row.new_zeros(2, *row.shape) for row in rows], None
     while True:
         watch = _Kinds(traced)
         try:
             torch.vmap(watch.run, randomness="error")(*batch)
-        except Exception:  # undefined at zero, say: what it does elsewhere is compared with the function as written
-            return
+        except Exception as error:
+            if watch.node is None and watch.last.target is not _ATEN.view.default and not _runs(traced, rows):
+                return  # undefined at zero, say: what it does elsewhere is compared with the function as written
+            if watch.node is None:
+                watch.node, watch.told = (
+                    watch.last,
+                    f"{watch.last.target} runs on one row and not on several ({_first_line(error)})",
+                )
         if watch.node is None:
             return
-        if watch.node is before or not _convert(traced.graph, watch.node):
-            raise Refused(f"{watch.told}: convert its operands to one dtype", watch.node)
+        if watch.node is before or not (_copy_first(traced.graph, watch.node) or _convert(traced.graph, watch.node)):
+            raise Refused(f"{watch.told}: write it in another way, or convert its operands to one dtype", watch.node)
         before = watch.node
         traced.recompile()
 
 
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _runs(traced: fx.GraphModule, rows: Sequence[Tensor]) -> bool:
+    """Whether the graph computes one row of zeros."""
+    try:
+        traced(*(row.new_zeros(row.shape) for row in rows))
+    except Exception:
+        return False
+    return True
+
+
 class _Kinds(fx.Interpreter):
-    """The first node whose result has another dtype or shape than on one row, and how they differ."""
+    """The first node whose result has another dtype or shape than on one row, how they differ, and the last one run."""
 
     node: Any = None
+    last: Any = None
     told = ""
 
     def run_node(self, n: Any) -> Any:
+        self.last = n
         value, expected = super().run_node(n), n.meta.get("val")
         if self.node is not None or not isinstance(value, Tensor) or not isinstance(expected, Tensor):
             return value
@@ -112,6 +135,18 @@ class _Kinds(fx.Interpreter):
             self.node = n
             self.told = f"{n.target} gives {type_of(expected)} on a row and {type_of(value)} on each of several"
         return value
+
+
+def _copy_first(graph: fx.Graph, node: Any) -> bool:
+    """Copies what a ``view`` reads, in the order of its entries; False where the node is none."""
+    if node.target is not _ATEN.view.default:
+        return False
+    source = node.args[0]
+    with graph.inserting_before(node):
+        made = graph.call_function(_ATEN.clone.default, (source,), {"memory_format": torch.contiguous_format})
+    made.meta = {**source.meta, "stack_trace": node.meta.get("stack_trace")}
+    node.replace_input_with(source, made)
+    return True
 
 
 def _convert(graph: fx.Graph, node: Any) -> bool:

@@ -56,6 +56,9 @@ class Learned(Rule):
         """Numbers of earlier rows that a later lesson may ask about; all others but the last batch's are let go."""
         return ()
 
+    def release(self) -> None:
+        """Let go of all rows: another run begins, whose rows have other numbers. What was learned stays."""
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`learn` has changed: tensors, numbers and nested mappings of them."""

@@ -33,7 +33,7 @@ from trivium.simplex.capturing import CAPTURING, capturing
 from trivium.weighting.graph import (
     BRANCHES,
     Refused,
-    agree_on_dtypes,
+    agree_with_rows,
     bytes_of,
     listing_of,
     make_functional,
@@ -177,7 +177,7 @@ def _finished(traced: fx.GraphModule, rows: Mapping[str, Tensor]) -> Program | O
         own_constants(traced)
         make_functional(traced)
         with torch.no_grad(), plain(next(iter(rows.values())).device):
-            agree_on_dtypes(traced, list(rows.values()))
+            agree_with_rows(traced, list(rows.values()))
     except Refused as refusal:
         return Opaque(refusal.reason, place_of(refusal.node))
     lines = {node.name: line for node in traced.graph.nodes if (line := place_of(node))}

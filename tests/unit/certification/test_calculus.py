@@ -113,7 +113,8 @@ def projections(draw: st.DrawFn, part: Operator, teachers: int) -> Operator:
 def expressions(draw: st.DrawFn, teachers: int, depth: int = 3) -> Operator:
     if depth == 0 or draw(st.integers(0, 3)) == 0:
         return draw(leaves(teachers))
-    kind = draw(st.sampled_from(["product", "product", "project", "floor", "per entry", *KEYED]))
+    others = [pair for pair in KEYED if pair[0] is not FloorMix]  # whose values end at 1/K
+    kind = draw(st.sampled_from(["product", "product", "project", "floor", "per entry", *others]))
     part = draw(expressions(teachers, depth - 1))
     if isinstance(kind, tuple):
         return around(kind[0], part, draw(st.sampled_from(values(kind[1]))))

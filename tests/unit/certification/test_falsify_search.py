@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trivium.certification.falsify import equivariance, falsify, replay
+from trivium.certification.falsify import falsify, replay
 from trivium.certification.question import Question, Witness
 from trivium.errors import InputError
 from trivium.scheme.limit import Limit
@@ -18,7 +18,7 @@ from trivium.scheme.product import Product
 from trivium.scheme.scheme import compose
 from trivium.simplex.constants import bounded
 from trivium.simplex.order import Order
-from trivium.weighting.base import Operator, Rule, UserRule, rule
+from trivium.weighting.base import Operator, Rule, rule
 from trivium.weighting.context.domain_map import DomainMap
 from trivium.weighting.context.posterior import PrefixPosterior
 from trivium.weighting.task.skill import Skill
@@ -184,24 +184,6 @@ def test_sixteen_teachers_and_one() -> None:
     for teachers in (1, 16):
         found = falsify(plain, Question(teachers, lipschitz=2.0), seconds=FAST)
         assert {finding.verdict for finding in found.values()} == {"NOT FALSIFIED"}
-
-
-def table() -> UserRule:
-    prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-
-    @rule(scale="token", features=ENTROPY)
-    def by_prior(entropy: Tensor) -> Tensor:
-        w = prior.to(entropy) * torch.exp(-entropy)
-        return w / w.sum(dim=-1, keepdim=True)
-
-    return by_prior
-
-
-def test_equivariance_tells_who_is_who() -> None:
-    assert equivariance(plain, 3) < 1e-15
-    assert equivariance(DomainMap((0, 1)), 3) > 0.1
-    assert equivariance(table(), 3) > 0.1
-    assert equivariance(plain, 1) == 0.0
 
 
 def test_a_rule_without_features_is_refuted_with_a_witness_that_replays() -> None:

@@ -40,7 +40,7 @@ def run(*arguments: str) -> Result:
 
 def certify(name: str, *params: str, asked: tuple[str, ...] = ()) -> Result:
     options = [part for param in params for part in ("--param", param)]
-    return run("certify", name, "--teachers", "3", "--seconds", "1", "--json", "c.json", *options, *asked)
+    return run("certify", name, "--teachers", "3", "--seconds", "0.2", "--json", "c.json", *options, *asked)
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -46,6 +46,7 @@ def test_fit_says_what_it_found_and_is_proved(fitted: tuple[Path, Any]) -> None:
     assert f"{abs(strength):g}·entropy" in (out / "certificate.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.deep
 def test_the_recipe_runs_from_where_it_was_written(fitted: tuple[Path, Any], tmp_path: Path) -> None:
     out, _ = fitted
     done = run("distill", out / "fitted.yaml", "--out", tmp_path / "run")
@@ -53,6 +54,7 @@ def test_the_recipe_runs_from_where_it_was_written(fitted: tuple[Path, Any], tmp
     assert (tmp_path / "run" / "student").is_dir()
 
 
+@pytest.mark.deep
 def test_a_fitted_number_edited_by_hand_is_refused_by_verify(fitted: tuple[Path, Any]) -> None:
     out, _ = fitted
     assert run("verify", out / "certificate.json").exit_code == 0

@@ -31,6 +31,7 @@ def trivium(*arguments: Any) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+@pytest.mark.deep
 def test_a_certificate_is_of_what_was_trained_and_not_of_what_was_edited_meanwhile(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

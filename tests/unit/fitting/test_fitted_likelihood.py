@@ -36,7 +36,7 @@ def point(size: int, seed: int = 0, spread: float = 1.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("bounds", BOUNDS)
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("absent", [pytest.param(False, marks=pytest.mark.deep), True])
 def test_the_gradient_is_that_of_the_value(bounds: str, budget: str, absent: bool) -> None:
     found = likelihood(observed(absent=absent), BUDGETS[budget], **BOUNDS[bounds])
     x, size = point(found.shape.size), found.shape.size

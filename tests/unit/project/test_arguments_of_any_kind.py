@@ -22,7 +22,6 @@ from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
 from trivium.certification.question import Question
 from trivium.errors import InputError, TriviumError
-from trivium.losses.dense import dense_distillation_loss
 from trivium.losses.streaming import token_losses
 from trivium.simplex.typed import Typed, fits, typed
 from trivium.weighting import RULES, Operator, Rule
@@ -56,9 +55,48 @@ def plain(entropy: torch.Tensor) -> torch.Tensor:
     return entropy.softmax(-1)
 
 
-#: Results, which nobody makes; records, of which pydantic names the field; and what has tests of its own: a run takes
-#: minutes, and a trainer's other arguments are those of transformers.
-OTHERWISE = {tv.StepOutput, tv.Distilled, tv.Certificate, tv.Recipe, tv.Loss, tv.distill, tv.DistillationTrainer}
+#: Results, which nobody makes.
+OTHERWISE = {tv.StepOutput, tv.Distilled, tv.Certificate}
+#: All that a recipe must say.
+RECIPE: dict[str, Any] = {
+    "student": {"config": {"model_type": "llama"}, "tokenizer": "none"},
+    "teachers": [{"name": "a", "model": "none"}],
+    "data": {"domains": [{"name": "a", "train": "none.jsonl", "validation": "none.jsonl"}]},
+}
+
+
+def trained(**given: Any) -> Any:
+    """A trainer of a student that is none: arguments are looked at before it is."""
+    return tv.DistillationTrainer(model=torch.nn.Linear(2, 3), **given)
+
+
+def in_loop(method: str) -> Callable[..., Any]:
+    """A method of a new distiller, in a loop of one's own."""
+
+    def call(**given: Any) -> Any:
+        made = tv.Distiller(tv.compose(["a", "b"], token=[tv.Entropy()]))
+        return vars(tv.Distiller)[method](made, **given)
+
+    return call
+
+
+def trusted(trust: torch.Tensor) -> torch.Tensor:
+    return trust.log_softmax(-1)
+
+
+def entry(**entries: Any) -> Any:
+    """A batch of which one entry is odd, to a scheme that reads entries of all kinds."""
+    trust = tv.rule("context", {"trust": (0.0, 1.0)})(trusted)
+    scheme = tv.compose(["a", "b"], token=[tv.Entropy()], task=[tv.Skill()], context=[trust, tv.DomainMap((0, 1))])
+    models = {name: torch.nn.Linear(3, 4) for name in "ab"}
+    made = tv.Distiller(scheme, models, loss={"label": 0.5}, validation_loss=torch.ones(2, 2))
+    return made(torch.zeros(4, 4, requires_grad=True), {**ENTRIES, **entries})
+
+
+ENTRIES = {"x": torch.ones(4, 3), "labels": torch.arange(4), "trust": torch.ones(4, 2), "serving": torch.ones(4, 2) > 0}
+ENTRIES |= {"domain": torch.tensor([0, 1, 0, 1]), "task": torch.tensor([0, 1, 0, 1])}
+BATCH = {"a_logits": torch.eye(4), "b_logits": torch.ones(4, 4), "labels": torch.arange(4)}
+SCORES = torch.zeros(4, 4, requires_grad=True)
 
 
 #: Two teachers' logits of four rows, and labels.
@@ -81,7 +119,6 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "amtss": (RULES["amtss"], {"teachers": 2}),
     "Product": (scheme.Product, {"parts": (tv.Entropy(), tv.Margin())}),
     **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
-    "FloorMix": (scheme.FloorMix, {"part": tv.Entropy(), "floor": 0.1}),
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
     "Conform": (scheme.Conform, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
     "Scheme": (tv.Scheme, {"teachers": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
@@ -99,17 +136,47 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "conforming_projection": (tv.conforming_projection, {"log_w": WEIGHTS, "conforming_set": tv.ConformingSet(2)}),
     "distillation_loss": (tv.distillation_loss, LOSS),
     "token_losses": (token_losses, LOSS),
-    "dense": (dense_distillation_loss, LOSS),
     "make_pool": (aggregation.make_pool, {"name": "power"}),
     "PowerPool": (aggregation.PowerPool, {}),
     **{name: (kind, {}) for name, kind in axioms.AXIOMS.items()},
     "W-R": (axioms.Regularity, {"constant": 1.0}),
     "W-S": (axioms.OrdinalSafety, {"order": ORDER}),
+    "Loss": (tv.Loss, {}),
+    "Recipe": (tv.Recipe, RECIPE),
+    "distill": (tv.distill, {"recipe": "none.yaml"}),
+    "distill a recipe": (tv.distill, {"recipe": tv.Recipe(**RECIPE), "base": "nowhere"}),
+    "DistillationTrainer": (trained, {}),
+    "a batch": (in_loop("__call__"), {"student_logits": SCORES, "batch": BATCH}),
+    "an entry": (entry, {}),
+    "count": (in_loop("count"), {"batch": BATCH}),
+    "predicted": (in_loop("predicted"), {"batch": BATCH}),
+    "mixture": (in_loop("mixture"), {"batch": BATCH}),
+    "measure": (in_loop("measure"), {"batches": [BATCH]}),
+    "read": (in_loop("read"), {"batch": BATCH}),
+    "learn": (in_loop("learn"), {"student": torch.nn.Linear(2, 3), "learning_rate": 0.1}),
+    "inputs": (in_loop("inputs"), {"batch": BATCH}),
+    "suffices": (in_loop("suffices"), {"batch": BATCH}),
+    "load": (in_loop("load"), {"device": "cpu"}),
+    "load_state_dict": (in_loop("load_state_dict"), {"state": tv.Distiller(tv.compose(["a"])).state_dict()}),
     "certify": (certify, {"operator": tv.Entropy(), "question": Question(2), "seconds": 0.0}),
 }
 
 #: By name: parameters of ``GIVEN`` that the signature of a wrapper hides.
-PARAMETERS = {"rule": ("scale", "features"), "rule of": ("function",)}
+PARAMETERS = {
+    "rule": ("scale", "features"),
+    "rule of": ("function",),
+    "Loss": (*tv.Loss.model_fields, "typo"),
+    "Recipe": (*tv.Recipe.model_fields, "typo"),
+    "DistillationTrainer": ("args", "teachers", "scheme", "loss", "on_violation", "validation_loss", "distiller"),
+    **dict.fromkeys(("count", "predicted", "mixture", "read", "inputs", "suffices"), ("batch",)),
+    "mixture": ("batch", "student_logits"),
+    "a batch": ("student_logits", "batch", "normalizer"),
+    "an entry": (*ENTRIES,),
+    "measure": ("batches",),
+    "learn": ("student", "learning_rate", "step"),
+    "load": ("device",),
+    "load_state_dict": ("state",),
+}
 CASES = [
     (name, parameter)
     for name, (made, _) in GIVEN.items()
@@ -150,6 +217,7 @@ def test_any_value_is_accepted_or_refused_in_one_line(name: str, parameter: str)
 
 def test_what_is_public_is_all_asked() -> None:
     asked = {made for made, _ in GIVEN.values()} | {tv.rule, tv.Disagreement, TriviumError} | OTHERWISE
+    asked |= {tv.DistillationTrainer}  # by way of ``trained``
     public = [thing for name in tv.__all__ if callable(thing := getattr(tv, name))]
     assert [thing for thing in public if thing not in asked] == []
     wrappers = [thing for name in scheme.__all__ if isinstance(thing := vars(scheme)[name], type)]

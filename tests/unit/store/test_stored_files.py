@@ -24,6 +24,7 @@ from trivium.store import draft
 from trivium.store.codec import ERROR, encoded, narrowest, relative
 from trivium.store.files import Request, replace_text, stored
 from trivium.store.identity import Identity
+from trivium.store.kept import Kept
 
 IDENTITY = Identity({"what": "a test"})
 
@@ -41,11 +42,11 @@ def drawn(rows: int, scale: float, seed: int = 0, shift: float = 0.0) -> Tensor:
     return torch.randn(rows, 3, 40, generator=torch.Generator().manual_seed(seed)) * scale + shift
 
 
-def worst(found: np.ndarray, logits: Tensor) -> float:
+def worst(found: Kept, logits: Tensor) -> float:
     """The largest error of log p in nats; where |log p| passes 2¹⁸ float32 has no finer numbers, and it is in those."""
     exact = logits.double().log_softmax(-1)
     finite = exact.isfinite()
-    back = torch.from_numpy(np.array(found)).double().log_softmax(-1)
+    back = torch.from_numpy(found[:]).double().log_softmax(-1)
     assert bool((back[~finite] == exact[~finite]).all())
     allowed = (exact.abs() * 2.0**-23 / ERROR).clamp_min(1.0)
     return float(((back - exact).abs() / allowed)[finite].max())
@@ -116,6 +117,63 @@ def test_a_file_that_was_cut_short_is_not_trusted(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     assert worst(stored(tmp_path, request(logits, calls)), logits) <= ERROR
     assert calls == list(range(5))
+
+
+@pytest.mark.parametrize("row", [0, 3])
+def test_an_altered_bit_is_found_when_its_row_is_read(row: int, tmp_path: Path) -> None:
+    """A file of the same length whose numbers are others was read as what a teacher says."""
+    logits = drawn(5, 1.0)
+    found = stored(tmp_path, request(logits))
+    path = tmp_path / f"{IDENTITY.digest()}.npy"
+    with path.open("r+b") as file:
+        file.seek(128 + row * 3 * 40 * 2 + 17)
+        old = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([old[0] ^ 8]))
+    for kept in (found, stored(tmp_path, request(logits))):
+        others = [number for number in range(5) if number != row]
+        assert kept[np.array(others)].shape == (4, 3, 40), "rows that are as they were are still read"
+        line = rf"what teacher 'a' says must be as it was written; received row {row} of .*, altered since. Remove "
+        with pytest.raises(InputError, match=line):
+            kept[np.array([4 - row // 3, row])]
+        with pytest.raises(InputError, match=line):
+            kept[row]
+
+
+def test_a_row_that_was_altered_before_the_file_was_complete_is_found_too(tmp_path: Path) -> None:
+    def stop(done: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    logits = drawn(9, 1.0)
+    wide = torch.cat([logits[:6], logits[6:] * 100])  # the rows so far are taken over into a file of wider numbers
+    for folder, rows in (("narrow", logits), ("wide", wide)):
+        with pytest.raises(KeyboardInterrupt):
+            stored(tmp_path / folder, request(rows, progress=stop))
+        [path] = (tmp_path / folder).glob("*.partial.npy")
+        content = bytearray(path.read_bytes())
+        content[128 + 2 * 3 * 40 * 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"received row 2 of .*, altered since"):
+            stored(tmp_path / folder, request(rows))[:]
+
+
+def test_a_file_without_checksums_is_made_anew_with_the_reason(tmp_path: Path) -> None:
+    """As those that were written before there were any."""
+    logits, told, calls = drawn(5, 1.0), list[str](), list[int]()
+    stored(tmp_path, request(logits))
+    path = tmp_path / f"{IDENTITY.digest()}.npy"
+    for content, why in [
+        (path.read_bytes()[: -5 * 4], "has no checksums"),
+        (b"other" + path.read_bytes()[5:], "cannot be read"),
+    ]:
+        path.write_bytes(content)
+        assert worst(stored(tmp_path, request(logits, calls, anew=told.append)), logits) <= ERROR
+        assert told.pop() == why
+        assert path.stat().st_size == 128 + 5 * 3 * 40 * 2 + 5 * 4
+    assert calls == [*range(5)] * 2
+    stored(tmp_path, request(logits, calls, anew=told.append))
+    assert (told, len(calls)) == ([], 10)
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -328,7 +328,7 @@ def test_its_file_belongs_to_the_identity_of_a_run(folder: Path, recipe: Recipe,
         path.write_text(before, encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_command_certifies_it_and_leaves_a_report(folder: Path, tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content(steps=10)), encoding="utf-8")
     done = CliRunner().invoke(app, ["distill", str(folder / "recipe.yaml"), "--out", str(tmp_path / "run")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from reference.losses import gradient, jensen_shannon, kl
 from reference.pools import linear, logarithmic, power, softmax
+from trivium.losses import distillation_loss
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch
 from trivium.training.monitor import Bounds, Monitor
@@ -70,6 +72,23 @@ def test_loss_and_gradient_equal_the_dense_reference(divergence: str, pool: str,
     assert float(output.distillation) == pytest.approx(temperature**2 * total / tokens, rel=2e-5)
     assert output.loss.item() == pytest.approx(0.5 * float(output.distillation), rel=1e-6)
     torch.testing.assert_close(student.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_teachers_are_softened_before_they_are_pooled() -> None:
+    """With all of a uniform mixture every teacher is uniform, and the target with them, whatever they said."""
+    batch = make_batch()
+    student = torch.randn(B, T, V, requires_grad=True)
+    output = step(student, batch, softening="uniform", softness=1.0)
+    log_s = student.detach()[batch.mask].log_softmax(-1)
+    assert float(output.distillation) == pytest.approx(float((-log_s.mean(-1) - math.log(V)).mean()), rel=1e-5)
+    some = step(student, batch, softening="temperature", softness=2.0)
+    hotter = [z / 2 for z in batch.teacher_logits]
+    weights = step(student, batch).log_weights  # the rules see the teachers as they are
+    assert torch.equal(some.log_weights, weights)
+    expected = distillation_loss(
+        student.flatten(0, 1), [z.flatten(0, 1) for z in hotter], weights.flatten(0, 1), mask=batch.mask.flatten()
+    )
+    assert float(some.distillation) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_forward_gradient_is_temperature_times_student_minus_target() -> None:

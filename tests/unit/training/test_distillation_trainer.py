@@ -12,58 +12,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from tiny_models import T, V, bert, gpt2, inputs, llama, text
+from tiers import first
+from tiny_models import T, V, bert, inputs, llama
+from tiny_trainer import LEARNS, NAMES, SCHEME, arguments, rows, teachers, trainer
 from trivium.errors import InputError
 from trivium.scheme import Scheme, compose
 from trivium.training.distiller import Distiller
 from trivium.training.trainer import DistillationTrainer
-from trivium.weighting import AMTSS, MMKD, Entropy, PrefixPosterior, rule
-
-NAMES = ("a", "b", "c")
-SCHEME = compose(NAMES, token=[Entropy(0.5)], context=[PrefixPosterior(budget=4.0)], floor=0.01)
-LEARNS = compose(
-    NAMES,
-    token=[MMKD(teachers=3, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=6)],
-    task=[AMTSS(teachers=3, rate=0.3, budget=4.0)],
-)
-
-
-def teachers() -> dict[str, Any]:
-    return {name: llama(seed) for seed, name in enumerate(NAMES)}
-
-
-def rows(count: int = 12, **columns: Any) -> list[dict[str, Any]]:
-    """Rows of a dataset, unshifted labels, some padded."""
-    found = []
-    for seed in range(count // 4):
-        batch = text(seed)
-        found += [{name: value[row] for name, value in batch.items()} for row in range(4)]
-    for number, row in enumerate(found):
-        row |= {"task": torch.tensor(0)} | {name: value[number] for name, value in columns.items()}
-    return found
-
-
-def arguments(folder: Path, **changes: Any) -> TrainingArguments:
-    settings: dict[str, Any] = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-2}
-    settings |= {"logging_steps": 2, "report_to": [], "save_strategy": "no", "use_cpu": True, "disable_tqdm": True}
-    settings |= {"dataloader_pin_memory": False, "lr_scheduler_type": "constant", "seed": 3}
-    return TrainingArguments(output_dir=str(folder), **settings | changes)
-
-
-def trainer(folder: Path, scheme: Scheme = SCHEME, student: Any = None, **changes: Any) -> DistillationTrainer:
-    own = {name: changes.pop(name) for name in ("callbacks", "eval_dataset", "loss", "on_violation") if name in changes}
-    data = changes.pop("train_dataset", None) or rows()
-    return DistillationTrainer(
-        model=student or gpt2(9, resid_pdrop=0.1),
-        args=arguments(folder, **changes),
-        train_dataset=data,
-        teachers=teachers(),
-        scheme=scheme,
-        **own,
-    )
+from trivium.weighting import Entropy, rule
 
 
 def test_a_step_is_the_step_of_a_plain_loop(tmp_path: Path) -> None:
@@ -92,8 +51,11 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
     parts.train()
     for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
-    losses = [[line["loss"] for line in made.state.log_history if "loss" in line] for made in (whole, parts)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    lines = [[line for line in made.state.log_history if "loss" in line] for made in (whole, parts)]
+    for one, other in zip(*lines, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        found = [{n: v for n, v in line.items() if n.startswith("share/")} for line in (one, other)]
+        assert found[0] == pytest.approx(found[1], rel=1e-3), "a share is over positions, not over micro-batches"
 
 
 def test_evaluation_gives_the_loss_and_leaves_the_record_alone(tmp_path: Path) -> None:
@@ -177,7 +139,7 @@ class Cut(TrainerCallback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("scheme", [SCHEME, LEARNS], ids=["fixed", "learned"])
+@pytest.mark.parametrize("scheme", first([SCHEME, LEARNS]), ids=["fixed", "learned"])
 def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(tmp_path: Path, scheme: Scheme) -> None:
     settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2, "max_steps": 8}
     whole = trainer(tmp_path / "whole", copy.deepcopy(scheme), **settings)
@@ -304,6 +266,9 @@ def test_what_cannot_be_trained_is_refused_before_it_begins(tmp_path: Path) -> N
         DistillationTrainer(model=student, args=arguments(tmp_path), scheme=SCHEME, distiller=ready)
     with pytest.raises(InputError, match="teacher 'c' must be another model than the student"):
         DistillationTrainer(model=student, args=arguments(tmp_path), scheme=SCHEME, teachers=given)
+    for own in ({"teachers": teachers()}, {"loss": {"temperature": 2.0}}, {"on_violation": "repair"}):
+        with pytest.raises(InputError, match=f"a ready distiller must come alone; received {next(iter(own))}"):
+            DistillationTrainer(model=student, args=arguments(tmp_path), distiller=ready, **own)  # type: ignore[arg-type]
 
 
 def test_a_ready_distiller_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -351,7 +316,7 @@ if made.args.process_index == 0:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_two_processes_are_one_run_with_twice_the_batch(tmp_path: Path) -> None:
     """Padded rows give the processes different numbers of tokens: what is averaged is their sum."""
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")

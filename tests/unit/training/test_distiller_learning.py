@@ -143,3 +143,13 @@ def test_a_rule_that_asks_for_rows_that_it_did_not_keep_is_told() -> None:
     distiller = Distiller(amtss(), MODELS)
     with pytest.raises(InputError, match="must name the rows that it looks at again; received 7"):
         distiller.teaching.recall.groups(torch.tensor([7]))
+
+
+def test_a_scheme_that_learned_in_one_run_begins_another() -> None:
+    """A cell of a notebook run twice: the rule asked the second distiller for rows of the first, by numbers that were
+    nobody's there, or another row's."""
+    scheme = network()
+    for _ in range(2):
+        student = gpt2(9)
+        distiller = Distiller(scheme, MODELS)
+        steps(distiller, student, torch.optim.SGD(student.parameters(), lr=0.1), range(4))

@@ -166,7 +166,7 @@ def test_shares_sum_to_one_at_every_scale_and_are_means(world: World, workshop: 
     for of in record["share"].values():
         assert list(of) == list(TEACHERS[:2])
         assert sum(of.values()) == pytest.approx(1.0, abs=1e-6)
-    means = torch.stack([step.log_weights[batch.mask].exp().mean(0) for step, batch in steps]).mean(0)
+    means = torch.cat([step.log_weights[batch.mask].exp() for step, batch in steps]).mean(0)
     assert list(record["share"]["all"].values()) == pytest.approx(means.tolist(), rel=1e-5)
     largest = max(float((w.amax(-1) - w.amin(-1))[b.mask].max()) for w, b in ((s.log_weights, b) for s, b in steps))
     assert record["influence"]["all"] == pytest.approx(largest)
@@ -179,22 +179,26 @@ def test_shares_sum_to_one_at_every_scale_and_are_means(world: World, workshop: 
 def test_taking_begins_anew_and_the_parts_of_a_step_add_up(world: World, workshop: Workshop, student: Any) -> None:
     scheme = build_scheme(world.recipe(), world.folder)
     (step, batch), *_ = outputs(world, workshop, student)
-    shares = Shares(scheme, accumulation=2)
-    for _ in range(4):
-        shares.add(step, batch.mask)
-    assert shares.take()["loss"] == pytest.approx(2 * step.loss.item(), rel=1e-6)
-    shares.add(step, batch.mask)
-    shares.add(step, batch.mask)
-    assert shares.take()["loss"] == pytest.approx(2 * step.loss.item(), rel=1e-6)
+    shares, whole = Shares(scheme), 2 * batch.mask.sum()  # each of these is one half of a step
+    for count in (4, 2):
+        for _ in range(count):
+            shares.add(step, batch.mask, normalizer=whole)
+        record = shares.take()
+        assert record["loss"] == pytest.approx(2 * step.loss.item(), rel=1e-6)
+        assert (record["steps"], record["positions"]) == (count / 2, count * int(batch.mask.sum()))
+    kept = Shares(scheme)
+    kept.restore({"batches": 3, "weighed": 3, "sums": {"loss": 1.0}, "weights": {}, "influence": {}})
+    assert kept.batches == 0, "an earlier version's sums are of another kind"
 
 
 def test_records_of_two_processes_become_one() -> None:
+    counts = {"steps": 0.25, "positions": 10}
     one = {"loss": 1.0, "share": {"all": {"a": 0.2, "b": 0.8}}, "influence": {"all": 1.0}}
     two = {"loss": 2.0, "share": {"all": {"a": 0.4, "b": 0.6}}, "influence": {"all": 0.5}}
-    assert combined([one]) == one
-    assert combined([one, two]) == {
-        "loss": 3.0,
-        "share": {"all": {"a": pytest.approx(0.3), "b": pytest.approx(0.7)}},
+    assert combined([one | counts]) == one
+    assert combined([one | counts, two | {"steps": 0.75, "positions": 30}]) == {
+        "loss": 1.75,
+        "share": {"all": {"a": pytest.approx(0.35), "b": pytest.approx(0.65)}},
         "influence": {"all": 1.0},
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from tiers import first
 from tiny_examples import ExamplesWorld
 from tiny_world import World, make_model
 from trivium.errors import InputError
@@ -256,7 +257,7 @@ def refused(world: World | ExamplesWorld, recipe: Recipe, folder: Path, said: st
         distill(recipe, world.workshop(recipe), folder, resume=True)
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("split", first(["train", "validation", "test"]))
 def test_a_data_file_edited_between_stop_and_resume(split: str, texts: World, tmp_path: Path) -> None:
     recipe = texts.recipe()
     begun(texts, recipe, tmp_path / "run")
@@ -365,6 +366,7 @@ def test_a_students_maker_that_draws_its_own_weights_can_be_gone_on_with(points:
     distill(recipe, points.workshop(recipe), tmp_path / "run", resume=True)
 
 
+@pytest.mark.deep
 def test_the_identity_of_a_run_says_the_same_in_another_process(points: ExamplesWorld, tmp_path: Path) -> None:
     recipe = one_teacher(points, "reads.py:module")
     points.write("recipe.yaml", recipe.model_dump())

@@ -50,6 +50,14 @@ def test_strength_is_an_exponent(world: World) -> None:
     assert weights(scheme_of(world, task=[rule | {"strength": 2}])) == pytest.approx([0.1, 0.9])
 
 
+def test_a_floor_of_a_rule_lifts_its_least_weight_and_moves_all(world: World) -> None:
+    """Beside the floor of a scheme, which moves those below it alone."""
+    rule = {"rule": "static", "options": {"weights": [1, 3]}}
+    assert weights(scheme_of(world, task=[rule | {"floor": 0.1}])) == pytest.approx([0.3, 0.7])
+    with pytest.raises(InputError, match="floor"):
+        scheme_of(world, task=[rule | {"floor": 0.6}])
+
+
 def test_static_weights_go_by_teacher_name_whatever_their_order(world: World) -> None:
     rule = {"rule": "static", "options": {"weights": {"tales": 3, "sums": 1}}}
     assert weights(scheme_of(world, task=[rule])) == pytest.approx([0.25, 0.75])

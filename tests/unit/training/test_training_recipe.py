@@ -51,6 +51,22 @@ def test_the_power_pool_takes_an_exponent_and_no_other_pool_does() -> None:
     assert "An exponent of 0 is the pool 'log'" in problem(merged(LEAST, {"loss": {"pool": "power", "exponent": 0}}))
 
 
+def test_softening_has_its_amount_and_an_old_recipe_keeps_its_digest() -> None:
+    """Digests are in certificates and in what a resumed run compares: a key that is not used may not move them."""
+    assert parse_recipe(LEAST).loss.softener() is None
+    assert parse_recipe(LEAST).digest() == "aebc6494efd3638c"
+    used = merged(LEAST, {"loss": {"softening": "uniform", "softness": 0.25}})
+    assert parse_recipe(used).digest() != parse_recipe(LEAST).digest()
+    soft = parse_recipe(used).loss.softener()
+    assert soft is not None
+    assert (soft.operator.name, soft.parameter) == ("uniform", 0.25)
+    assert "given together" in problem(merged(LEAST, {"loss": {"softening": "uniform"}}))
+    assert "given together" in problem(merged(LEAST, {"loss": {"softness": 0.1}}))
+    assert "in [0, 1]" in problem(merged(LEAST, {"loss": {"softening": "uniform", "softness": 2}}))
+    assert "prior" in problem(merged(LEAST, {"loss": {"softening": "prior", "softness": 0.1}}))
+    assert "prior" in problem(merged(LEAST, {"loss": {"prior": [0.5, 0.5]}}))
+
+
 WRONG = [
     (("nmae",), "'nmae'", "'name'"),
     (("student", "modle"), "'student.modle'", "'model'"),

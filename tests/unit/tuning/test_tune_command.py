@@ -80,6 +80,7 @@ def test_the_best_is_a_recipe_that_is_proved_and_read(world: World, tuned: tuple
     assert {finding["verdict"] for finding in findings} == {"PROVED"}
 
 
+@pytest.mark.deep
 def test_the_best_is_distilled_from_its_own_folder(
     tuned: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ def test_it_goes_on_and_refuses_to_overwrite(world: World, tmp_path: Path) -> No
     assert "another budget (5.0 then)" in other.output
 
 
+@pytest.mark.deep
 def test_students_are_trained_and_compared(world: World, tmp_path: Path) -> None:
     arguments = ("--objective", "student", "--steps", 5, "--trials", 3, "--rules", "entropy", "--out", tmp_path / "s")
     done = run(world.write("students.yaml"), *arguments)
@@ -285,6 +287,7 @@ def test_without_optuna_it_names_the_extra(world: World, monkeypatch: pytest.Mon
     assert len(done.output.strip().splitlines()) == 1
 
 
+@pytest.mark.deep
 def test_optuna_is_loaded_by_a_search_alone() -> None:
     import subprocess
     import sys

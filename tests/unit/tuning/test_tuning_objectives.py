@@ -160,6 +160,7 @@ def test_no_trial_of_a_student_sees_the_test_rows(
     assert set(asked) == {len(workshop.tables.validation)}
 
 
+@pytest.mark.deep
 def test_students_that_lag_are_stopped_and_removed(
     student_space: Space, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -309,3 +309,15 @@ def test_a_row_and_several_are_computed_in_one_dtype(name: str) -> None:
             eps = max([torch.finfo(k).eps for k in kinds], default=1e-6)
             torch.testing.assert_close(program({"x": x})[0], alone, rtol=eps, atol=eps)
     assert taken > 20
+
+
+def test_a_table_that_lies_otherwise_in_memory_than_at_capture_is_flattened_all_the_same() -> None:
+    """``reshape`` is captured as a view of a fake table; the real one lies otherwise, and the view used to raise."""
+    x = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    program = capture(
+        lambda f: (((f["x"].unsqueeze(1) + f["y"].unsqueeze(0)).t() // (f["y"].abs() + 0.5)).reshape(-1)[:3],),
+        {"x": torch.zeros(3), "y": torch.zeros(3)},
+    )
+    assert isinstance(program, Program)
+    alone = torch.stack([program.row({"x": row, "y": row.flip(0)})[0] for row in x])
+    assert torch.equal(program({"x": x, "y": x.flip(-1)})[0], alone)

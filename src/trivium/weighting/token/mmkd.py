@@ -142,6 +142,9 @@ class MMKD(Learned):
     def kept(self) -> Collection[int]:
         return self.buffer.loss
 
+    def release(self) -> None:
+        self.buffer.loss = {}
+
     def state(self) -> dict[str, Any]:
         network = {name: value.clone() for name, value in self.network.state_dict().items()}
         return {"network": network, "optimizer": self.optimizer.state_dict(), "buffer": self.buffer.state()}

@@ -1,3 +1,7 @@
+"""The streamed loss in float64 against plain loops, row by row: value, closed form of the gradient, mask.
+
+Catches a formula that is wrong in both tensor forms alike; the other tests of the loss compare tensors with tensors."""
+
 from __future__ import annotations
 
 import itertools
@@ -12,7 +16,7 @@ from reference import losses as reference
 from reference import pools
 from trivium.aggregation import POOLS
 from trivium.errors import InputError
-from trivium.losses import DIVERGENCES, dense_distillation_loss, dense_token_losses
+from trivium.losses import DIVERGENCES, distillation_loss, token_losses
 
 LOOPS = {"forward_kl": reference.kl, "reverse_kl": lambda q, s: reference.kl(s, q), "js": reference.jensen_shannon}
 POOL_LOOPS = {"linear": pools.linear, "log": pools.logarithmic, "power": lambda p, w: pools.power(p, w, 0.5)}
@@ -39,7 +43,7 @@ def draw(seed, rows, vocabulary, teachers, scale, hole=False):
 )
 def test_every_row_equals_the_loop(pool, divergence, seed, vocabulary, teachers, scale, temperature, hole):
     student, logits, log_w = draw(seed, 3, vocabulary, teachers, scale, hole)
-    got = dense_token_losses(student, logits, log_w, temperature=temperature, pool=pool, divergence=divergence)
+    got = token_losses(student, logits, log_w, temperature=temperature, pool=pool, divergence=divergence)
     for row in range(3):
         p = [pools.softmax(z[row].tolist(), temperature) for z in logits]
         q = POOL_LOOPS[pool](p, log_w[row].exp().tolist())
@@ -51,7 +55,8 @@ def test_every_row_equals_the_loop(pool, divergence, seed, vocabulary, teachers,
 def test_gradient_is_the_closed_form_also_with_masked_vocabulary(pool, divergence):
     student, logits, log_w = draw(1, 2, 6, 3, 1.5, hole=True)
     student.requires_grad_()
-    dense_token_losses(student, logits, log_w, temperature=2.5, pool=pool, divergence=divergence).sum().backward()
+    options = {"temperature": 2.5, "pool": pool, "divergence": divergence}
+    distillation_loss(student, logits, log_w, normalizer=1.0, **options).backward()
     kept = [0, 2, 3, 4, 5]
     for row in range(2):
         p = [pools.softmax(z[row, kept].tolist(), 2.5) for z in logits]
@@ -64,7 +69,8 @@ def test_gradient_is_the_closed_form_also_with_masked_vocabulary(pool, divergenc
 def test_forward_gradient_is_t_times_student_minus_target():
     student, logits, _ = draw(2, 4, 5, 1, 2.0)
     student.requires_grad_()
-    dense_token_losses(student, logits, torch.zeros(4, 1, dtype=torch.float64), temperature=3.0).sum().backward()
+    one = torch.zeros(4, 1, dtype=torch.float64)
+    distillation_loss(student, logits, one, temperature=3.0, normalizer=1.0).backward()
     expected = 3.0 * (torch.softmax(student / 3, -1) - torch.softmax(logits[0] / 3, -1))
     assert torch.allclose(student.grad, expected, atol=1e-13)
 
@@ -72,27 +78,25 @@ def test_forward_gradient_is_t_times_student_minus_target():
 def test_jensen_shannon_is_symmetric_and_reaches_log_two():
     one, other = torch.tensor([[0.0, -math.inf]]), torch.tensor([[-math.inf, 0.0]])
     w = torch.zeros(1, 1)
-    assert dense_token_losses(one, [other], w, divergence="js").item() == pytest.approx(math.log(2), rel=1e-6)
+    assert token_losses(one, [other], w, divergence="js").item() == pytest.approx(math.log(2), rel=1e-6)
     a, (b,), w = draw(3, 3, 7, 1, 2.0)
-    there = dense_token_losses(a, [b], w, divergence="js")
-    assert torch.allclose(there, dense_token_losses(b, [a], w, divergence="js"), atol=1e-14)
+    there = token_losses(a, [b], w, divergence="js")
+    assert torch.allclose(there, token_losses(b, [a], w, divergence="js"), atol=1e-14)
 
 
 def test_mask_and_normalizer_select_and_scale():
     student, logits, log_w = draw(4, 4, 5, 2, 1.0)
     mask = torch.tensor([True, False, True, False])
-    rows = dense_token_losses(student, logits, log_w)
-    assert dense_token_losses(student, logits, log_w, mask=mask).tolist() == [rows[0], 0, rows[2], 0]
-    assert dense_distillation_loss(student, logits, log_w, mask=mask).item() == pytest.approx(
-        rows[[0, 2]].mean().item()
-    )
-    scaled = dense_distillation_loss(student, logits, log_w, mask=mask, normalizer=10)
+    rows = token_losses(student, logits, log_w)
+    assert token_losses(student, logits, log_w, mask=mask).tolist() == [rows[0], 0, rows[2], 0]
+    assert distillation_loss(student, logits, log_w, mask=mask).item() == pytest.approx(rows[[0, 2]].mean().item())
+    scaled = distillation_loss(student, logits, log_w, mask=mask, normalizer=10)
     assert scaled.item() == pytest.approx(rows[[0, 2]].sum().item() / 10)
 
 
 def test_unknown_names_are_answered_with_the_nearest():
     student, logits, log_w = draw(5, 2, 3, 2, 1.0)
     with pytest.raises(InputError, match="Did you mean 'forward_kl'"):
-        dense_token_losses(student, logits, log_w, divergence="forward")
+        token_losses(student, logits, log_w, divergence="forward")
     with pytest.raises(InputError, match="Did you mean 'linear'"):
-        dense_token_losses(student, logits, log_w, pool="liner")
+        token_losses(student, logits, log_w, pool="liner")
