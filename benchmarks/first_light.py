@@ -101,9 +101,7 @@ def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--steps", type=int, help="steps a run; default: the recipe's 400; README: 1,200"
-    )
+    parser.add_argument("--steps", type=int, help="steps a run; default: the recipe's 400; README: 1,200")
     parser.add_argument("--arms", help="only these, a,b,c: what a run is later completed from")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     parser.add_argument("--folder", type=Path, default=HERE / ".cache" / "first_light")

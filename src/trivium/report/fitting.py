@@ -17,12 +17,13 @@ def fit_tables(data: Mapping[str, Any], unit: str) -> Iterator[Table]:
     Args:
         data: the content of a fit.json.
     """
-    yield _strengths(data)
+    yield strengths_table(data)
     yield _gains(data, unit)
     yield _curves(data)
 
 
-def _strengths(data: Mapping[str, Any]) -> Table:
+def strengths_table(data: Mapping[str, Any]) -> Table:
+    """Every fitted number with its interval, from the content of a fit.json."""
     table = Table(title="fitted strengths, nats a unit", title_justify="left")
     for heading in ("scale", "of"):
         table.add_column(heading, no_wrap=True)
