@@ -66,6 +66,7 @@ def test_a_certificate_is_of_what_was_trained_and_not_of_what_was_edited_meanwhi
     assert "has changed since it was certified" in again.output
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(sys.platform == "win32", reason="closes streams as a POSIX shell does")
 @pytest.mark.parametrize(("closed", "target", "code"), [(">&-", "entropy", 0), ("<&- >&- 2>&-", "entorpy", 2)])
 def test_a_stream_that_is_closed_from_the_start_changes_nothing(
