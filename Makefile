@@ -1,6 +1,7 @@
 # make demo   install and distil one student from three teachers (about six minutes after installing)
 # make check  while working: style, types, import contract, the mathematics
-# make test   install and check everything: style, types, import contract, tests, coverage
+# make test   install and check what the README promises: style, types, import contract, tests, coverage
+# make test-deep  the rest of the tests: whole banks, thousands of programs, runs in processes of their own
 # make help   the rest
 #
 # PYTHON=/path/to/python3.12 make demo    another interpreter (3.11 or newer)
@@ -22,6 +23,10 @@ THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # Test workers share the cores between them: more than one thread in each would only make them wait for each other.
 WORKERS ?= 2
+# A file's tests share a worker, so that what they share (a rule's certificate, a trained run) is made once.
+ONCE := --dist loadscope
+# The mathematics, room by room, and what holds of the package: no runs, no processes of their own.
+QUICK := tests/axioms $(addprefix tests/unit/,axioms simplex losses aggregation scheme catalogue)
 
 export PYTHONUNBUFFERED := 1
 # Nothing is fetched from a hub at run time; a missing file should say so at once and not wait for a connection.
@@ -63,15 +68,15 @@ demo: $(VENV)/.runtime  ## distil one student from three teachers, into runs/dem
 
 test: export OMP_NUM_THREADS = 1
 test: lint types imports  ## style, types, import contract, tests, doctests, coverage
-	$(BIN)/python -m pytest tests src/trivium --doctest-modules -n $(WORKERS) -m "not deep" --cov --cov-report=term -q
+	$(BIN)/python -m pytest tests src/trivium --doctest-modules -n $(WORKERS) $(ONCE) -m "not deep" --cov --cov-report=term -q
 
 check: export OMP_NUM_THREADS = 1
 check: lint types imports  ## what one runs while working: style, types, import contract, the mathematics
-	$(BIN)/python -m pytest tests/axioms tests/unit/axioms tests/unit/simplex tests/unit/losses tests/unit/aggregation -n $(WORKERS) -m "not slow and not deep" -q
+	$(BIN)/python -m pytest $(QUICK) -n $(WORKERS) $(ONCE) -m "not deep" -q
 
 test-deep: export OMP_NUM_THREADS = 1
-test-deep: $(VENV)/.dev  ## the long searches: operations of the verifier point by point, adversaries
-	$(BIN)/python -m pytest tests -n $(WORKERS) -m deep -q
+test-deep: $(VENV)/.dev  ## the rest of the tests: whole banks, thousands of programs, runs in processes of their own
+	$(BIN)/python -m pytest tests -n $(WORKERS) $(ONCE) -m deep -q
 
 lint: $(VENV)/.dev  ## style only
 	$(BIN)/ruff check .

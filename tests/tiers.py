@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
@@ -10,17 +11,34 @@ import pytest
 Case = TypeVar("Case")
 
 
+def some(cases: Iterable[Case], every: int, kind: Callable[[Case], Hashable] = lambda case: None) -> list[Case]:
+    """Of each kind the first case and every ``every``-th after it, for what is asked of all the others elsewhere."""
+    seen: Counter[Hashable] = Counter()
+    kept = []
+    for case in cases:
+        if seen[kind(case)] % every == 0:
+            kept.append(case)
+        seen[kind(case)] += 1
+    return kept
+
+
 def spread(
     cases: Iterable[Case],
     every: int,
     name: Callable[[Case], str],
     kind: Callable[[Case], Hashable] = lambda case: None,
 ) -> list[object]:
-    """Parameters: of each kind the first case and every ``every``-th after it run always, the others are ``deep``."""
-    seen: dict[Hashable, int] = {}
-    made = []
-    for case in cases:
-        number = seen.get(kind(case), 0)
-        seen[kind(case)] = number + 1
-        made.append(pytest.param(case, id=name(case), marks=[pytest.mark.deep] if number % every else []))
-    return made
+    """Parameters: :func:`some` of the cases run always, the others are ``deep``."""
+    cases = list(cases)
+    always = {name(case) for case in some(cases, every, kind)}
+    return [
+        pytest.param(case, id=name(case), marks=[] if name(case) in always else [pytest.mark.deep]) for case in cases
+    ]
+
+
+def first(rows: Iterable[object], keep: int = 1) -> list[object]:
+    """Parameters: the first ``keep`` rows run always, the others are ``deep``. A tuple is a row of several values."""
+    return [
+        pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=[pytest.mark.deep] if n >= keep else [])
+        for n, row in enumerate(rows)
+    ]

@@ -17,6 +17,8 @@ import pytest
 
 from tiny_world import World
 
+pytestmark = pytest.mark.deep
+
 TRIVIUM = Path(sys.executable).parent / "trivium"
 ASCII_ALONE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 NAMES = ["Бухгалтер", "märchen–erzähler"]
@@ -42,7 +44,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-@pytest.mark.slow
 def test_names_beyond_ascii_survive_an_ascii_machine(world: World) -> None:
     done = run(world, "distill", "recipe.yaml", "--out", "run")
     assert done.returncode == 0, done.stderr[-3000:]

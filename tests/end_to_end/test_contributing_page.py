@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'^```(python|diff) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 RULE, WRAPPER = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8").split("\n# A wrapper of your own\n")
@@ -66,7 +68,6 @@ def trivium(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(copy, "-c", "from trivium.cli import main; main()", *arguments)
 
 
-@pytest.mark.slow
 def test_the_page_adds_a_rule_in_three_files(tmp_path: Path) -> None:
     copy = tmp_path / "tree"
     assert len(performed(RULE, copy)) == 3
@@ -95,7 +96,6 @@ def test_the_page_adds_a_rule_in_three_files(tmp_path: Path) -> None:
     assert int(re.search(r"(\d+) passed", tested.stdout).group(1)) > 20  # type: ignore[union-attr]
 
 
-@pytest.mark.slow
 def test_the_page_adds_a_wrapper_in_two_files(tmp_path: Path) -> None:
     copy = tmp_path / "tree"
     file, registry = performed(WRAPPER, copy)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from reference.distilled import answers, dense
+from tiers import first
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TEACHERS = ("code", "prose", "cpp")
@@ -44,7 +45,7 @@ def run(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     return names
 
 
-@pytest.mark.parametrize("name", ["plain_loop", "trainer"])
+@pytest.mark.parametrize("name", first(["plain_loop", "trainer"]))
 def test_a_diff_of_at_most_fifteen_lines_makes_a_loop_distil(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ def test_its_composition_is_proved(tmp_path: Path) -> None:
     assert "digits, 4 teachers: 5 PROVED." in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_it_trains_a_student_that_knows_both_tasks_and_reports_it(tmp_path: Path) -> None:
     done = trivium("distill", str(RECIPE), "--out", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
+@pytest.mark.deep
 def test_a_run_from_python_is_the_run_of_the_command(world: World, tmp_path: Path) -> None:
     path = world.write("recipe.yaml")
     result = CliRunner().invoke(app, ["distill", str(path), "--out", str(tmp_path / "command")])

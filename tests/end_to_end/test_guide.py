@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.deep
 def test_commands_do_what_the_guide_says(folder: Path) -> None:
     # One second of search is plenty here: the breach is at a corner of the box.
     done = {command: run(command + " --seconds 1" * ("certify" in command), folder) for command in LOCAL}

@@ -16,6 +16,8 @@ import torch
 
 from tiny_world import World, weights_of
 
+pytestmark = pytest.mark.deep
+
 TRIVIUM = Path(sys.executable).parent / "trivium"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 

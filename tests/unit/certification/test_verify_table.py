@@ -11,6 +11,7 @@ from torch import Tensor
 
 from entries.attack import attack
 from entries.calls import CALLS
+from tiers import some
 from trivium.certification.verify import functions, reductions
 from trivium.certification.verify import interval as iv
 from trivium.certification.verify.bounds import Bounds
@@ -24,10 +25,10 @@ def test_every_entry_has_calls() -> None:
     assert {str(overload) for overload in TABLE} == {str(overload) for overload in CALLS}
 
 
-@pytest.mark.parametrize("overload", ENTRIES, ids=str)
+@pytest.mark.parametrize("overload", some(ENTRIES, 4, lambda overload: TABLE[overload].bound.__module__), ids=str)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_no_number_leaves_the_bounds_of_an_entry(overload: Any) -> None:
-    assert attack(overload, seed=1, calls=2, points=64) == []
+    assert attack(overload, seed=1, calls=2, points=32) == []
 
 
 @pytest.mark.deep
@@ -66,7 +67,7 @@ def test_the_check_notices_an_entry_that_is_wrong(overload: Any, spoil: Any, mon
     sound = TABLE[overload]
     spoiled = Entry(lambda call, **given: spoil(sound.bound(call, **given)), sound.honours)
     monkeypatch.setitem(TABLE, overload, spoiled)
-    assert attack(overload, seed=1, calls=12, points=128)
+    assert attack(overload, seed=1, calls=12, points=128, first=True)
 
 
 @pytest.mark.parametrize("name", ["mul", "add", "linear"])
@@ -79,5 +80,5 @@ def test_the_check_notices_arithmetic_that_is_too_tight(name: str, monkeypatch: 
 
     monkeypatch.setattr(iv, name, tight)
     overload = {"mul": aten.mul.Tensor, "add": aten.add.Tensor, "linear": aten.sum.dim_IntList}[name]
-    assert attack(overload, seed=1, calls=8, points=128)
+    assert attack(overload, seed=1, calls=8, points=128, first=True)
     assert functions.iv is reductions.iv is iv

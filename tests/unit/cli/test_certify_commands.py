@@ -134,6 +134,7 @@ def test_a_broken_rule_is_violated_with_a_witness_that_replays(
     assert "NOT reproduced" not in again.stdout
 
 
+@pytest.mark.deep
 def test_the_whole_way_in_processes_of_their_own(here: Path) -> None:
     first = trivium_in_subprocess(
         here, "certify", "rules.py:hard_switch", "--teachers=2", "--lipschitz=1", "--seconds=0.3", "--json=c.json"
@@ -381,6 +382,7 @@ def test_a_certificate_of_a_run_shows_what_its_monitor_saw(here: Path) -> None:
     assert "not the trace" in trivium_in_process("verify", "c.json").stdout
 
 
+@pytest.mark.deep
 def test_a_changed_file_beside_the_rule_is_refused(here: Path) -> None:
     (here / "helping.py").write_text("from deeper.scale import SCALE\n", encoding="utf-8")
     (here / "deeper").mkdir()

@@ -120,7 +120,7 @@ def test_a_rule_that_leaves_the_process_while_a_run_reads_it_is_no_violation(wor
     )
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopped = _until_a_checkpoint(distill(world, "recipe.yaml", out), out)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tiers import first
 from trivium.certification import load
 from trivium.cli import app, supervise
 
@@ -54,14 +55,17 @@ def write(folder: Path, place: str, what: str) -> None:
 
 @pytest.mark.parametrize(
     ("place", "what", "said"),
-    [
-        ("import", "sys.exit(0)", "SystemExit"),
-        ("import", "os._exit(0)", "exit code 0"),
-        ("capture", "sys.exit(0)", "exits"),
-        ("capture", "os._exit(0)", "exit code 0"),
-        ("search", "os._exit(0)", "exit code 0"),
-        ("search", "ctypes.string_at(0)", "SIGSEGV"),
-    ],
+    first(
+        [
+            ("import", "sys.exit(0)", "SystemExit"),
+            ("import", "os._exit(0)", "exit code 0"),
+            ("capture", "sys.exit(0)", "exits"),
+            ("capture", "os._exit(0)", "exit code 0"),
+            ("search", "os._exit(0)", "exit code 0"),
+            ("search", "ctypes.string_at(0)", "SIGSEGV"),
+        ],
+        2,
+    ),
 )
 def test_a_rule_that_ends_its_process_is_one_line_and_no_certificate(
     here: Path, place: str, what: str, said: str
@@ -75,6 +79,7 @@ def test_a_rule_that_ends_its_process_is_one_line_and_no_certificate(
     assert not (here / "c.json").exists()
 
 
+@pytest.mark.deep
 def test_a_rule_that_exits_where_it_sees_numbers_is_not_defined_there(here: Path) -> None:
     write(here, "search", "sys.exit(0)")
     result = trivium(*QUICK)
@@ -86,7 +91,7 @@ def test_a_rule_that_exits_where_it_sees_numbers_is_not_defined_there(here: Path
     assert trivium("replay", "c.json").exit_code == 0
 
 
-@pytest.mark.parametrize("place", ["import", "search"])
+@pytest.mark.parametrize("place", first(["import", "search"]))
 def test_a_rule_that_hangs_is_stopped(here: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     monkeypatch.setattr(supervise, "GRACE", 3.0)
     write(here, place, "time.sleep(600)")
@@ -97,6 +102,7 @@ def test_a_rule_that_hangs_is_stopped(here: Path, monkeypatch: pytest.MonkeyPatc
     assert not (here / "c.json").exists()
 
 
+@pytest.mark.deep
 def test_a_child_gives_a_certificate_and_verify_and_replay_are_watched_too(here: Path) -> None:
     write(here, "import", "if os.path.exists('bomb'): os._exit(0)")
     made = trivium(*QUICK)
@@ -116,6 +122,7 @@ def test_a_child_gives_a_certificate_and_verify_and_replay_are_watched_too(here:
         assert "it ended the process (exit code 0)" in ended.stderr
 
 
+@pytest.mark.deep
 def test_what_is_wrong_with_the_input_arrives_as_it_was_raised(here: Path) -> None:
     result = trivium("certify", "missing.py:mine", "--teachers=3")
     assert result.exit_code == 2
@@ -125,7 +132,7 @@ def test_what_is_wrong_with_the_input_arrives_as_it_was_raised(here: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "weights", ["torch.softmax(-entropy, -1).to('meta')", "torch.softmax(-entropy, -1) + 0j", "list(entropy)"]
+    "weights", first(["torch.softmax(-entropy, -1).to('meta')", "torch.softmax(-entropy, -1) + 0j", "list(entropy)"])
 )
 def test_weights_that_are_no_real_numbers_are_one_line(here: Path, weights: str) -> None:
     write(here, "capture", f"return {weights}")

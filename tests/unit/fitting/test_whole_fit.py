@@ -69,6 +69,7 @@ def test_the_certificate_is_proved(fitted: Fitted) -> None:
     assert {finding.verdict for finding in certificate.findings} == {"PROVED"}
 
 
+@pytest.mark.deep
 def test_it_is_deterministic_and_what_judges_decides_nothing(data: Observations, fitted: Fitted) -> None:
     other = observed(7, 200, 3, documents=8)
     again = fit(Family(TOKEN, CONTEXT, True, 3.0, floor=0.01), data, other, limit=6.0)
@@ -92,6 +93,7 @@ def test_plain_numbers_for_json(fitted: Fitted) -> None:
     assert "recent_log_prob_90" in text
 
 
+@pytest.mark.deep
 def test_budgets_by_scale_are_kept(data: Observations, judged: Observations) -> None:
     budget: Any = {"token": 0.5, "task": 0.25, "context": 1.5}
     found = fit(Family(TOKEN, CONTEXT, True, budget), data, judged, penalty=1e-3)
@@ -165,6 +167,7 @@ def test_families_without_a_guarantee() -> None:
     assert by_scale.budget == {"token": 0.5, "task": 1.5}
 
 
+@pytest.mark.deep
 def test_intervals_shrink_with_documents_and_cover_the_refitted() -> None:
     """One step against refitting on the drawn documents: the spreads agree to a third."""
     data = observed(4, 1200, 2, documents=60)

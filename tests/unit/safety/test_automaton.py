@@ -193,7 +193,7 @@ def test_masses_are_those_of_a_loop_and_carry_gradients(made: dict[str, PreTrain
     assert bool((logits.grad != 0).any())
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_fifty_thousand_tokens_take_milliseconds_a_state(made: dict[str, PreTrainedTokenizerFast]) -> None:
     """Catches a loop over tokens in Python: 50,000 of them would take seconds a state."""
     tokenizer = made["byte-level"]

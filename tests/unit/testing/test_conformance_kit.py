@@ -57,6 +57,7 @@ def ids(*arguments: object, **options: object) -> list[str]:
     return [check.id for check in checks(*arguments, **options)]  # type: ignore[arg-type]
 
 
+@pytest.mark.deep
 def test_a_users_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_mine.py").write_text(USERS_TEST, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]

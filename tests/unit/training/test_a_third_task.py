@@ -294,6 +294,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(folder: Path, recipe: Recipe, ru
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+@pytest.mark.deep
 def test_a_run_takes_the_student_that_was_looked_at_and_the_next_makes_its_own(
     folder: Path, recipe: Recipe, run: Path, tmp_path: Path
 ) -> None:
@@ -328,7 +329,7 @@ def test_its_file_belongs_to_the_identity_of_a_run(folder: Path, recipe: Recipe,
         path.write_text(before, encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_command_certifies_it_and_leaves_a_report(folder: Path, tmp_path: Path) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content(steps=10)), encoding="utf-8")
     done = CliRunner().invoke(app, ["distill", str(folder / "recipe.yaml"), "--out", str(tmp_path / "run")])

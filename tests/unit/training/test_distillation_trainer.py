@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from tiers import first
 from tiny_models import T, V, bert, inputs, llama
 from tiny_trainer import LEARNS, NAMES, SCHEME, arguments, rows, teachers, trainer
 from trivium.errors import InputError
@@ -138,7 +139,7 @@ class Cut(TrainerCallback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("scheme", [SCHEME, LEARNS], ids=["fixed", "learned"])
+@pytest.mark.parametrize("scheme", first([SCHEME, LEARNS]), ids=["fixed", "learned"])
 def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(tmp_path: Path, scheme: Scheme) -> None:
     settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2, "max_steps": 8}
     whole = trainer(tmp_path / "whole", copy.deepcopy(scheme), **settings)
@@ -315,7 +316,7 @@ if made.args.process_index == 0:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_two_processes_are_one_run_with_twice_the_batch(tmp_path: Path) -> None:
     """Padded rows give the processes different numbers of tokens: what is averaged is their sum."""
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")

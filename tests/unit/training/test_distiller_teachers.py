@@ -129,6 +129,7 @@ def test_a_teacher_that_the_package_ships_is_loaded_by_its_name() -> None:
     assert torch.equal(found.loss, Distiller(ONE, {"a": model})(student, batch).loss)
 
 
+@pytest.mark.deep
 def test_the_id_of_a_hub_is_found_in_its_cache_where_the_hub_is_not_asked(tmp_path: Path) -> None:
     """In a process of its own: libraries read the place of the cache once."""
     snapshot = tmp_path / "models--org--name" / "snapshots" / ("0" * 40)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tiers import first
 from tiny_examples import CLASSES, TEACHERS, ExamplesWorld
 from trivium.data.examples import Examples
 from trivium.errors import AxiomViolation, InputError
@@ -131,6 +132,7 @@ def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Pa
     assert torch.equal(resumed, whole)
 
 
+@pytest.mark.deep
 def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:
     for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
         train = {"batch_size": size, "accumulation": parts, "steps": 5}
@@ -210,7 +212,7 @@ def test_the_student_is_masked_to_the_task_and_learns_no_other_head(small: Examp
     assert inner.size.weight.grad is None or float(inner.size.weight.grad.abs().sum()) == 0
 
 
-@pytest.mark.parametrize("pool", ["linear", "log"])
+@pytest.mark.parametrize("pool", first(["linear", "log"]))
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "js"])
 def test_every_loss_trains_with_two_label_sets(
     small: ExamplesWorld, shop: Workshop, tmp_path: Path, pool: str, divergence: str

@@ -175,7 +175,7 @@ def test_every_process_needs_a_batch_of_its_own() -> None:
 TRAIN = {"steps": 4, "evaluate_every": 4, "save_every": 4}
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize(("launcher", "batch_size"), [("torchrun", 2), ("accelerate", 4)])
 def test_launched_without_a_gpu_it_is_one_run(world: World, tmp_path: Path, launcher: str, batch_size: int) -> None:
     """Two processes find each other, share the batch, and give the student of one process with twice the batch.

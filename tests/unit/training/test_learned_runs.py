@@ -84,6 +84,7 @@ def interrupted(recipe: Recipe, shop: Workshop, folder: Path, monkeypatch: pytes
     distill(recipe, shop, folder, resume=True)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(
     small: ExamplesWorld, shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
@@ -129,6 +130,7 @@ def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesW
     assert all(p.grad is None for p in student.parameters())
 
 
+@pytest.mark.deep
 def test_text_is_weighed_by_a_network_too(
     world: World, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def student_of(world: World, folder: Path, **data: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder / "run" / "student")
 
 
+@pytest.mark.deep
 def test_a_student_learns_to_stop_where_its_teacher_does(stopping: World, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -84,6 +85,7 @@ def test_a_student_learns_to_stop_where_its_teacher_does(stopping: World, tmp_pa
     assert written.shape[1] < 40
 
 
+@pytest.mark.deep
 def test_without_the_end_the_student_never_stops(stopping: World, tmp_path: Path) -> None:
     """The mutant that was there: the end is no predicted position."""
     assert chance_of_the_end(student_of(stopping, tmp_path, end_of_text=False), stopping) < 0.05

@@ -98,6 +98,7 @@ BESIDE = [
 ]
 
 
+@pytest.mark.deep
 def test_what_is_beside_a_users_file_is_a_part_of_a_search(points: ExamplesWorld, tmp_path: Path) -> None:
     recipe, out = points.write("beside.yaml", content(points)), tmp_path / "out"
     asked = ("--objective", "student", "--steps", "2")
@@ -128,6 +129,7 @@ def test_a_refused_search_leaves_the_record_of_the_one_that_was_begun(world: Wor
     assert (out / "data.json").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.deep
 def test_what_a_student_begins_with_and_its_precision_are_a_part_of_a_search(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_journal_that_is_none_is_one_line(space: Space, tmp_path: Path, conten
         run_search(space, tmp_path, 2, resume=True)
 
 
+@pytest.mark.deep
 def test_a_file_that_is_edited_while_a_search_runs_ends_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ run_search(build_space(recipe, budget=4.0), Path({folder!r}), 500, Formula(fails
 """
 
 
+@pytest.mark.deep
 def test_a_search_that_was_killed_goes_on_to_the_same_trials(
     world: World, space: Space, tmp_path: Path, whole: list[dict[str, Any]]
 ) -> None:

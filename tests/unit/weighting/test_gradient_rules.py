@@ -249,6 +249,7 @@ def test_without_its_solver_a_method_says_how_to_get_it(monkeypatch: pytest.Monk
         TorchJD("cagrad").constants(3)
 
 
+@pytest.mark.deep
 def test_the_rule_is_there_without_importing_torchjd() -> None:
     code = "import sys, trivium.weighting; print('torchjd' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
