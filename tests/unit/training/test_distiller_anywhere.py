@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tiny_models import V, gpt2, inputs, llama, text
 from tiny_trainer import arguments
-from trivium.errors import ForeignError, InputError
+from trivium.errors import ForeignError, InputError, TriviumError
 from trivium.scheme import Scheme, compose
 from trivium.training.distiller import Distiller
 from trivium.training.trainer import DistillationTrainer
@@ -86,6 +86,39 @@ def test_an_argument_that_names_nothing_says_how_to_get_the_whole_batch() -> Non
         loss_with({**MODELS, "a": lambda x: MODELS["a"](x)}, batch=batch)
     with pytest.raises(ForeignError, match="teacher 'a' must read a batch; received KeyError: 'nothing'"):
         loss_with({**MODELS, "a": lambda batch: batch["nothing"]})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "line"),
+    [
+        (
+            lambda input_ids: torch.zeros(4, 10, V),
+            r"must give one answer a row; received shape \[4, 10, 29\] for 2 rows",
+        ),
+        (lambda input_ids: torch.zeros(()), r"must give one answer a row; received shape \[\] for 2 rows"),
+        (
+            lambda input_ids: torch.zeros(*input_ids.shape, V, dtype=torch.long),
+            "must return logits, which are real numbers; received torch.int64",
+        ),
+        (
+            lambda input_ids: torch.zeros(*input_ids.shape, V, dtype=torch.cfloat),
+            "must return logits, which are real numbers; received torch.complex",
+        ),
+        (nn.Linear, "must be something to ask; received type"),
+    ],
+    ids=["constant", "number", "whole", "complex", "class"],
+)
+def test_an_answer_that_is_none_names_the_teacher(teacher: Any, line: str) -> None:
+    """A teacher that answers for a batch of its own came out as torch's talk of expanded sizes."""
+    with pytest.raises(TriviumError, match=f"teacher 'a' {line}") as caught:
+        loss_with({**MODELS, "a": teacher})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_of_nothing_is_refused() -> None:
+    """It trained to the end, on zeros."""
+    with pytest.raises(InputError, match="distillation or label must count"):
+        Distiller(SCHEME, MODELS, loss={"distillation": 0.0})
 
 
 def t5(seed: int) -> Any:
