@@ -10,7 +10,7 @@ from bank.verified import VERIFIED, Bounded
 from trivium.certification.verify import verify
 
 NEAR = [
-    pytest.param(case, axiom, question, id=f"{case.name}-{number}")
+    pytest.param(case, axiom, question, id=f"{case.name}-{number}", marks=[pytest.mark.deep] if number else [])
     for case in VERIFIED
     for number, (axiom, question) in enumerate(case.near_misses())
 ]

@@ -24,8 +24,8 @@ class RunFolder:
         recipe_text: the recipe as run, or None.
         main: the trace at the top of the folder, named after the run below it that has the same one.
         runs: traces to overlay, the main one first.
-        certificate, comparison, sample, accuracy, data, safety: the JSON files, or None; a run on text has no accuracy,
-            one that declared nothing no safety.
+        certificate, comparison, sample, accuracy, data: the JSON files, or None; a run on text has no accuracy.
+        safety, headroom, fit: likewise; one that declared nothing has no safety, and only that of a fitted scheme a fit.
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 
@@ -42,6 +42,8 @@ class RunFolder:
     accuracy: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
     safety: Mapping[str, Any] | None = None
+    headroom: Mapping[str, Any] | None = None
+    fit: Mapping[str, Any] | None = None
 
     @property
     def teachers(self) -> list[str]:
@@ -92,6 +94,8 @@ def read_folder(run: Path) -> RunFolder:
         accuracy=_json(run / "accuracy.json", faults),
         data=_json(run / "data.json", faults),
         safety=_json(run / "safety.json", faults),
+        headroom=_json(run / "headroom.json", faults),
+        fit=_json(run / "fit.json", faults),
     )
 
 

@@ -229,7 +229,7 @@ class Distiller(Typed):
         return self._read(batch)[1]
 
     def learn(self, student: torch.nn.Module, learning_rate: float, step: int | None = None) -> None:
-        """Teach the rules that learn, on the last batch, and move safety's multiplier; call it after the optimizer's step.
+        """Teach the rules that learn, on the last batch, and move safety's multiplier; call it after an optimizer step.
 
         Args:
             learning_rate: of the student now.

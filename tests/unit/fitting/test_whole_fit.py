@@ -93,6 +93,7 @@ def test_plain_numbers_for_json(fitted: Fitted) -> None:
     assert "recent_log_prob_90" in text
 
 
+@pytest.mark.deep
 def test_budgets_by_scale_are_kept(data: Observations, judged: Observations) -> None:
     budget: Any = {"token": 0.5, "task": 0.25, "context": 1.5}
     found = fit(Family(TOKEN, CONTEXT, True, budget), data, judged, penalty=1e-3)

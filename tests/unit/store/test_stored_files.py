@@ -273,6 +273,7 @@ def test_a_full_disk_is_one_line_before_anything_is_computed(tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.partial*"))  # and the disk is not left full
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are those of Unix")
 def test_a_disk_that_fills_while_writing_keeps_the_rows_that_fit(tmp_path: Path) -> None:
     said = with_little_room(tmp_path, "write", 40_000)

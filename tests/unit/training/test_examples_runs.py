@@ -132,6 +132,7 @@ def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Pa
     assert torch.equal(resumed, whole)
 
 
+@pytest.mark.deep
 def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:
     for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
         train = {"batch_size": size, "accumulation": parts, "steps": 5}
