@@ -25,7 +25,7 @@ class RunFolder:
         main: the trace at the top of the folder, named after the run below it that has the same one.
         runs: traces to overlay, the main one first.
         certificate, comparison, sample, accuracy, data: the JSON files, or None; a run on text has no accuracy.
-        safety, headroom, fit: likewise; one that declared nothing has no safety, and only that of a fitted scheme a fit.
+        safety, headroom, fit: likewise; one that declared nothing has no safety, only a fitted scheme's run has a fit.
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 

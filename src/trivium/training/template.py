@@ -70,7 +70,7 @@ def template() -> str:
     tail = ["", "# Labelled examples instead of text:", *(f"# {line}" for line in EXAMPLES.splitlines())]
     safe = ["", "# What the student must not do, instead of `safety: null`:", "# safety:"]
     safe += [f"# {line}" for line in _lines(SafetySection, _SAFETY, 1)]
-    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0) + tail + safe) + "\n"
+    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0) + safe + tail) + "\n"
 
 
 def _lines(model: type[BaseModel], given: dict[str, Any], depth: int) -> list[str]:
