@@ -21,9 +21,9 @@ def headline(folder: RunFolder) -> Section:
 
 
 def _difference(folder: RunFolder, what: str) -> Mapping[str, Any] | None:
-    """Full against uniform; where a folder has other runs, the first difference it reports."""
+    """A scheme against uniform weights; where a folder has other runs, the first difference it reports."""
     entries = [e for e in (folder.comparison or {}).get("differences") or [] if e.get("what") == what]
-    known = next((e for e in entries if (e.get("a"), e.get("b")) == ("full", "uniform")), None)
+    known = next((e for e in entries if e.get("b") == "uniform"), None)
     return known or (entries[0] if entries else None)
 
 

@@ -20,6 +20,7 @@ from trivium.report.curves import influence, learning, monitor, shares
 from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.headline import headline
+from trivium.report.headroom import fitted, headroom
 from trivium.report.section import Section
 from trivium.report.text import text
 
@@ -40,6 +41,8 @@ _SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section | None], str, str], .
     (axioms, "axioms", "certificate.json"),
     (accuracy, "accuracy", "accuracy.json"),
     (comparison, "comparison", "comparison.json"),
+    (headroom, "headroom", "headroom.json"),
+    (fitted, "fitted", "fit.json"),
     (learning, "learning", "metrics.jsonl"),
     (shares, "shares", "metrics.jsonl"),
     (text, "text", "sample.json"),

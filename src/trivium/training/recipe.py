@@ -199,6 +199,8 @@ class LossSection(Section):
     @model_validator(mode="after")
     def _pool_and_exponent(self) -> Self:
         make_pool(self.pool, self.exponent)
+        if self.distillation == 0 and self.label == 0:
+            raise PydanticCustomError("nothing", "distillation or label must count, or nothing is learned")
         both = (self.softening is None) == (self.softness is None)
         require(both, "softening and softness must be given together", f"{self.softening} and {self.softness}")
         require(self.prior is None or self.softening is not None, "a prior must have its softening", "none", "Add it.")
