@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from trivium.training.recipe import SchemeSection
-from trivium.tuning.records import Record
+from trivium.tuning.records import TrialRecord
 from trivium.tuning.search import Limits, search
 from trivium.tuning.space import Space
-from trivium.tuning.storage import Identity
+from trivium.tuning.storage import SearchIdentity
 
 
 class Formula:
@@ -41,20 +41,20 @@ def formula(section: SchemeSection) -> float:
     return 1.0 + sum((budgets.get(scale, 0.0) - value) ** 2 for scale, value in wanted.items())
 
 
-def identity(seed: int = 0, **settings: Any) -> Identity:
-    return Identity("digest", {"sums": "a", "tales": "b"}, "rows", {"mine.py": "c"}, seed, settings)
+def identity(seed: int = 0, **settings: Any) -> SearchIdentity:
+    return SearchIdentity("digest", {"sums": "a", "tales": "b"}, "rows", {"mine.py": "c"}, seed, settings)
 
 
 def run_search(
     space: Space, folder: Path, trials: int, objective: Any = None, seed: int = 0, **options: Any
-) -> list[Record]:
+) -> list[TrialRecord]:
     limits = options.pop("limits", Limits(trials))
     made = options.pop("identity", identity(seed))
-    records, _ = search(space, space.question, objective or Formula(), made, folder, limits, **options)
+    records, _ = search(space, space.specification, objective or Formula(), made, folder, limits, **options)
     return records
 
 
-def essence(records: list[Record]) -> list[dict[str, Any]]:
+def essence(records: list[TrialRecord]) -> list[dict[str, Any]]:
     """A trial without the clock."""
     return [{key: value for key, value in json.loads(json.dumps(r.to_json())).items() if key != "seconds"}
             for r in records]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from trivium.tuning.records import Record
+    from trivium.tuning.records import TrialRecord
 
 #: Time for the search for counterexamples when the best is certified.
 SECONDS = 3.0
@@ -67,32 +67,32 @@ def tune(
     names = [name.strip() for name in (rules or "").split(",") if name.strip()]
     require(rules is None or bool(names), "--rules must name a rule", repr(rules), "Leave it out to search all.")
     space = build_space(content, base, goal=objective, budget=budget, floor=floor, rules=names)  # type: ignore[arg-type]
-    question = space.question
+    specification = space.specification
     screen = console()
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     wanted = ("validation", "test") if objective == "mixture" else ("train", "validation")
     length = steps or max(1, content.train.steps // 5)
     with shown() as progress:
-        workshop = run.prepare(space.everything(), base, cache, progress, cached=wanted)
-        counted = {name: value for name, value in workshop.data.items() if name != "sentence"}  # of steps not taken
+        prepared_run = run.prepare(space.everything(), base, cache, progress, cached=wanted)
+        counted = {name: value for name, value in prepared_run.data.items() if name != "sentence"}  # of steps not taken
         show_data(counted, screen)
         judge: Any = (
-            MixtureObjective(space, workshop)
+            MixtureObjective(space, prepared_run)
             if objective == "mixture"
-            else StudentObjective(space, workshop, length, folder / "students")
+            else StudentObjective(space, prepared_run, length, folder / "students")
         )
         settings = {"objective": objective, "budget": space.budget, "floor": space.bare.floor, "rules": names}
         trains = objective == "student"
-        identity = identity_of(space, workshop, seed, settings | {"steps": length if trains else None}, trains)
+        identity = identity_of(space, prepared_run, seed, settings | {"steps": length if trains else None}, trains)
         limits = Limits(trials, None if minutes is None else 60 * minutes)
 
-        def record(found: list[Record]) -> None:  # not before the search is known to be the one in the folder
+        def record(found: list[TrialRecord]) -> None:  # not before the search is known to be the one in the folder
             write_json(folder / "data.json", counted)
             write_trials(found, folder)
 
         records, study = search(
             space,
-            question,
+            specification,
             judge,
             identity,
             folder,
@@ -102,8 +102,8 @@ def tune(
             after=record,
         )
         record(records)
-        has_test = workshop.tables.test is not None
-        result = conclude(space, question, judge, records, study, identity, folder, has_test, progress)
+        has_test = prepared_run.tables.test is not None
+        result = conclude(space, specification, judge, records, study, identity, folder, has_test, progress)
     violated = _certify(folder, space.budget)
     page = write_tuning(folder)
     show(result, [record.to_json() for record in records], screen)
@@ -121,9 +121,9 @@ def _certify(folder: Path, budget: float) -> bool:
     from trivium.cli.table import show as table
 
     subject = resolve(str(folder / "best.yaml"))
-    question = subject.claims(len(subject.teachers), subject.teachers)
-    question = replace(question, influence=budget)
-    certificate = certify(subject.operator, question, seconds=SECONDS, source=subject.source, name=subject.name)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
+    specification = replace(specification, influence=budget)
+    certificate = certify(subject.operator, specification, seconds=SECONDS, source=subject.source, name=subject.name)
     certificate.write(folder / "certificate.json")
     table(certificate, console(), derivation=False)
     return bool(certificate.violated)

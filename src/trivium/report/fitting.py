@@ -47,9 +47,9 @@ def _gains(data: Mapping[str, Any], unit: str) -> Table:
     rows = {"fitted": data["gain"], "told the domain": data["told_the_domain"], **data["others"]}
     rows |= {f"fitted − {name}": table for name, table in data["ahead_of"].items() if not name.startswith("its ")}
     for name, found in rows.items():
-        table.add_row(Text(name), *(nats(found[d]["mean"]) for d in domains), within(found["all"]))
+        table.add_row(Text(name), *(nll(found[d]["mean"]) for d in domains), within(found["all"]))
     for scale, found in data["scales"].items():
-        alone, share = nats(found["alone"]), nats(found["share"])
+        alone, share = nll(found["alone"]), nll(found["share"])
         table.add_row(f"fitted {scale}", share, *[""] * (len(domains) - 1), f"its share; alone {alone}")
     return table
 
@@ -86,12 +86,12 @@ def headroom_table(data: Mapping[str, Any], unit: str) -> Table:
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("gap", justify="right", no_wrap=True)
     for name, bound in data["bounds"].items():
-        row = [nats(data["by_domain"][name][domain]) for domain in domains]
-        table.add_row(name, nats(bound["gain"]["mean"]), *row, within(bound["gain"]), f"{bound['gap']:.0e}")
+        row = [nll(data["by_domain"][name][domain]) for domain in domains]
+        table.add_row(name, nll(bound["gain"]["mean"]), *row, within(bound["gain"]), f"{bound['gap']:.0e}")
     table.add_section()
     for name, found in data["rules"].items():
-        row = [nats(found.get(domain, found["all"])["mean"]) for domain in domains]
-        table.add_row(Text(name), nats(found["all"]["mean"]), *row, within(found["all"]), "")
+        row = [nll(found.get(domain, found["all"])["mean"]) for domain in domains]
+        table.add_row(Text(name), nll(found["all"]["mean"]), *row, within(found["all"]), "")
     return table
 
 
@@ -103,7 +103,7 @@ def differing_table(data: Mapping[str, Any]) -> Table:
     table.add_column("total variation of pairs")
     for domain, information in data["information"].items():
         pairs = ", ".join(f"{pair}: {value:.3f}" for pair, value in data["variation"][domain].items())
-        table.add_row(Text(domain), nats(information), Text(pairs))
+        table.add_row(Text(domain), nll(information), Text(pairs))
     return table
 
 
@@ -118,7 +118,7 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) / step)] for value in values)
 
 
-def nats(value: float) -> str:
+def nll(value: float) -> str:
     """Four decimals, without a −0."""
     return f"{round(value, 4) + 0.0:.4f}"
 

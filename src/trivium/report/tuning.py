@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from trivium.errors import InputError
-from trivium.report.certificate import axioms, findings, formula
+from trivium.report.certificate import axioms, formula, results
 from trivium.report.comparison import comparison
 from trivium.report.curves import SCALES
 from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.numbers import NOTHING, counted, decimal, finite, interval, reading
-from trivium.report.section import Chart, Section, line
+from trivium.report.section import Chart, PageSection, line
 from trivium.report.write import built, write_page
 
 _TONES: Final = {"lower": "good", "higher": "bad"}
@@ -40,7 +40,7 @@ def write_tuning(run: Path) -> Path:
         recipe = (run / "best.yaml").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError("a search's page needs its files", f"{run}: {error}", "Run `trivium tune` again.") from None
-    parts: tuple[tuple[Callable[[RunFolder], Section | None], str, str], ...] = (
+    parts: tuple[tuple[Callable[[RunFolder], PageSection | None], str, str], ...] = (
         (partial(verdict, found=found), "verdict", "tune.json"),
         (formula, "formula", "certificate.json"),
         (axioms, "axioms", "certificate.json"),
@@ -55,10 +55,10 @@ def write_tuning(run: Path) -> Path:
     return write_page(folder, [built(build, id_, source, folder) for build, id_, source in parts], "tune.html")
 
 
-def verdict(folder: RunFolder, found: Mapping[str, Any]) -> Section:
+def verdict(folder: RunFolder, found: Mapping[str, Any]) -> PageSection:
     """The gain over uniform weights on either split, what was proved, and how many trials it took."""
     facts = [_gain(found, split) for split in ("test", "validation")]
-    answers = findings(folder.certificate)
+    answers = results(folder.certificate)
     if answers:
         proved = sum(entry.get("verdict") == "PROVED" for entry in answers)
         facts.append({
@@ -84,7 +84,7 @@ def verdict(folder: RunFolder, found: Mapping[str, Any]) -> Section:
         "left_out": found["left_out"],
         "reasons": found["reasons"],
     }
-    return Section("verdict", "Verdict", "_tune_verdict.html", data)
+    return PageSection("verdict", "Verdict", "_tune_verdict.html", data)
 
 
 def _gain(found: Mapping[str, Any], split: str) -> dict[str, str] | None:
@@ -111,15 +111,15 @@ def _unit(found: Mapping[str, Any]) -> str:
     return str(found["validation"]["unit"])
 
 
-def on_split(folder: RunFolder, found: Mapping[str, Any], split: str) -> Section:
+def on_split(folder: RunFolder, found: Mapping[str, Any], split: str) -> PageSection:
     """Best, recipe and uniform on one split."""
     if found[split] is None:
-        return Section(split, _TITLES[split], "", missing=found["warning"])
+        return PageSection(split, _TITLES[split], "", missing=found["warning"])
     section = comparison(replace(folder, comparison=found[split]))
     return replace(section, id=split, title=_TITLES[split])
 
 
-def history(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Section:
+def history(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> PageSection:
     """Each trial's value and the best so far."""
     judged = [trial for trial in trials if trial["outcome"] == "complete"]
     best, so_far = [], float("inf")
@@ -138,13 +138,13 @@ def history(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mappin
         lines.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": "stopped", "marker": marker})
     layout = {"xaxis": {"title": {"text": "trial"}}, "yaxis": {"title": {"text": _unit(found)}}, "height": 280}
     chart = Chart("history", f"Validation {found['unit']}", lines, layout)
-    return Section("history", "History", "_tune_history.html", {"stopped": len(late)}, (chart,))
+    return PageSection("history", "History", "_tune_history.html", {"stopped": len(late)}, (chart,))
 
 
 _STEPS: Final = {"color": "var(--ink)", "width": 2.2, "dash": "solid", "shape": "hv"}
 
 
-def scales(folder: RunFolder, found: Mapping[str, Any]) -> Section:
+def scales(folder: RunFolder, found: Mapping[str, Any]) -> PageSection:
     """What the best scheme loses without each of its scales, and what was reached with each choice at a scale."""
     effects = found["scales"]
     charts: tuple[Chart, ...] = ()
@@ -167,10 +167,12 @@ def scales(folder: RunFolder, found: Mapping[str, Any]) -> Section:
          "chosen": found["chosen"][row["scale"]] == row["option"]}
         for row in found["options"]
     ]  # fmt: skip
-    return Section("scales", "Effect of each scale", "_tune_scales.html", {"rows": rows, "unit": _unit(found)}, charts)
+    return PageSection(
+        "scales", "Effect of each scale", "_tune_scales.html", {"rows": rows, "unit": _unit(found)}, charts
+    )
 
 
-def mattered(folder: RunFolder, found: Mapping[str, Any]) -> Section:
+def mattered(folder: RunFolder, found: Mapping[str, Any]) -> PageSection:
     """Importances, with what they do and do not say."""
     known = found["importances"]
     if not known["shares"]:
@@ -178,7 +180,7 @@ def mattered(folder: RunFolder, found: Mapping[str, Any]) -> Section:
             f"{counted(known['trials'], 'complete trial')}: importances of fewer than {known['needed']}, or of trials "
             "that are all equal, would be noise, so none are shown."
         )
-        return Section("mattered", "What mattered", "_tune_mattered.html", missing=sentence)
+        return PageSection("mattered", "What mattered", "_tune_mattered.html", missing=sentence)
     shares = sorted(known["shares"].items(), key=lambda item: -item[1])
     bars = {
         "type": "bar", "orientation": "h", "x": [share for _, share in shares], "y": [name for name, _ in shares],
@@ -190,10 +192,10 @@ def mattered(folder: RunFolder, found: Mapping[str, Any]) -> Section:
         "height": 90 + 24 * len(shares),
     }
     chart = Chart("importances", "PED-ANOVA importance", [bars], layout)
-    return Section("mattered", "What mattered", "_tune_mattered.html", {**known, "unit": _unit(found)}, (chart,))
+    return PageSection("mattered", "What mattered", "_tune_mattered.html", {**known, "unit": _unit(found)}, (chart,))
 
 
-def table(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Section:
+def table(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> PageSection:
     """Every trial, the best first; what was dismissed comes last, with the reason."""
     ordered = sorted(trials, key=lambda t: (t["outcome"] != "complete", t["value"] is None, t["value"], t["number"]))
     rows = [
@@ -208,7 +210,7 @@ def table(folder: RunFolder, found: Mapping[str, Any], trials: Sequence[Mapping[
         for trial in ordered[:_SHOWN]
     ]
     data = {"rows": rows, "count": len(trials), "unit": found["unit"]}
-    return Section("trials", "Trials", "_tune_trials.html", data)
+    return PageSection("trials", "Trials", "_tune_trials.html", data)
 
 
 def _rules(scheme: Mapping[str, Any] | None, scale: str) -> str:
@@ -232,5 +234,5 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _recipe(folder: RunFolder, text: str) -> Section:
-    return Section("recipe", "The best scheme as a recipe", "_recipe.html", {"text": text})
+def _recipe(folder: RunFolder, text: str) -> PageSection:
+    return PageSection("recipe", "The best scheme as a recipe", "_recipe.html", {"text": text})

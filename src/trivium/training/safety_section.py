@@ -43,7 +43,7 @@ class SafetySection(Section):
     critical: CriticalSection = Field(description="which inputs are critical")
     unsafe: UnsafeSection = Field(description="what must not be drawn there")
     trust: str | None = Field(default=None, description="order of teachers kept there, e.g. 'a > b = c', safest first")
-    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
+    order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
     contradiction: Literal["report", "refuse"] = Field(
         default="report", description="of a trusted teacher that measures less safe than one below it"
     )

@@ -6,8 +6,8 @@ sees both certify and training, which never meet; it writes files, and :mod:`tri
 
 from trivium.tuning.mixture import MixtureObjective
 from trivium.tuning.outcome import conclude
-from trivium.tuning.proof import Proof, prove, question_of
-from trivium.tuning.records import Record
+from trivium.tuning.proof import Proof, prove, specification_of
+from trivium.tuning.records import TrialRecord
 from trivium.tuning.search import Limits, search
 from trivium.tuning.space import Space, build_space
 from trivium.tuning.student import StudentObjective
@@ -16,12 +16,12 @@ __all__ = [
     "Limits",
     "MixtureObjective",
     "Proof",
-    "Record",
     "Space",
     "StudentObjective",
+    "TrialRecord",
     "build_space",
     "conclude",
     "prove",
-    "question_of",
     "search",
+    "specification_of",
 ]

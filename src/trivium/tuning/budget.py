@@ -6,7 +6,7 @@ import math
 
 from trivium.certification.calculus import derive
 from trivium.errors import require
-from trivium.scheme import Conform, OnCritical, Scheme
+from trivium.scheme import OnCritical, Project, Scheme
 from trivium.simplex.constants import bounded
 from trivium.training.recipe import SchemeSection
 from trivium.weighting.features import SCALES, Scale
@@ -38,14 +38,14 @@ def room_under(budget: float, bare: Scheme) -> float:
     Raises:
         InputError: an order whose margin alone uses the budget up.
     """
-    projection, teachers = bare.root, len(bare.teachers)
-    if not isinstance(projection, Conform | OnCritical):
+    projection, num_teachers = bare.root, len(bare.teacher_names)
+    if not isinstance(projection, Project | OnCritical):
         return budget
-    reached = projection.constants(bounded(teachers, budget, {})).influence
+    reached = projection.constants(bounded(num_teachers, budget, {})).influence
     if reached <= budget:
         return budget
     room = budget - (reached - budget)
-    kept = room > 0 and projection.constants(bounded(teachers, room, {})).influence <= budget * (1 + 1e-12)
+    kept = room > 0 and projection.constants(bounded(num_teachers, room, {})).influence <= budget * (1 + 1e-12)
     require(
         kept,
         "--budget must leave the rules something beside the margin of the safety order",
@@ -57,7 +57,7 @@ def room_under(budget: float, bare: Scheme) -> float:
 
 def shares_of(scheme: Scheme, room: float) -> dict[Scale, float]:
     """The share of the room that each scale of a scheme may use as written, by its constants."""
-    influences = {s: derive(part, len(scheme.teachers)).constants.influence for s, part in scheme.scales.items()}
+    influences = {s: derive(part, len(scheme.teacher_names)).constants.influence for s, part in scheme.scales.items()}
     return {scale: min(1.0, max(LEAST_SHARE, value / room)) for scale, value in influences.items()}
 
 

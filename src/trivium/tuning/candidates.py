@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from trivium.training.recipe import Recipe, RuleSection
-from trivium.weighting import RULES, Learned, Rule
+from trivium.weighting import RULES, LearnableRule, Rule
 from trivium.weighting.features import Scale
 
 
@@ -39,7 +39,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """A few words, each with the value it stands for."""
 
     values: tuple[Any, ...]
@@ -71,7 +71,7 @@ class Candidate:
     rule: str
     scale: Scale
     fixed: dict[str, Any]
-    knobs: dict[str, Real | Choice]
+    knobs: dict[str, Real | Categorical]
     exponent: bool
 
     def entry(self, choose: Chooser) -> RuleSection:
@@ -95,9 +95,9 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
     go, so that the scale's share of it decides alone. Other options keep their defaults.
     """
     rule: type[Rule] = RULES[name]
-    if issubclass(rule, Learned):
+    if issubclass(rule, LearnableRule):
         return "it learns while a student trains, which the trials of a search would each begin anew"
-    hints, fixed, knobs = get_type_hints(rule), dict[str, Any](), dict[str, Real | Choice]()
+    hints, fixed, knobs = get_type_hints(rule), dict[str, Any](), dict[str, Real | Categorical]()
     dosed = False
     for field in dataclasses.fields(rule):  # type: ignore[arg-type]
         option, kind = field.name, hints[field.name]
@@ -112,13 +112,13 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
             knobs.update({f"weights.{teacher}": WEIGHT for teacher in recipe.teacher_names})
             dosed = True
         elif option == "teacher_of":
-            teachers = Choice(tuple(recipe.teacher_names))
+            teachers = Categorical(tuple(recipe.teacher_names))
             knobs.update({f"map.{domain.name}": teachers for domain in recipe.data.domains})
             dosed = True
         elif get_origin(kind) is Literal:
-            knobs[option] = Choice(get_args(kind))
+            knobs[option] = Categorical(get_args(kind))
         elif kind is bool:
-            knobs[option] = Choice((False, True))
+            knobs[option] = Categorical((False, True))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             return f"its option {option!r} has no default and no known range; write it in the recipe"
     return Candidate(name, rule.scale, fixed, knobs, exponent=not dosed)
@@ -126,16 +126,16 @@ def catalogued(name: str, recipe: Recipe, budget: float) -> Candidate | str:
 
 def narrowed(candidate: Candidate, fits: Callable[[Candidate], bool]) -> Candidate:
     """The candidate with those words and switches that fit in some combination; as it is where none does."""
-    words = {n: knob.values for n, knob in candidate.knobs.items() if isinstance(knob, Choice) and "." not in n}
+    words = {n: knob.values for n, knob in candidate.knobs.items() if isinstance(knob, Categorical) and "." not in n}
     fixed = [dict(zip(words, values, strict=True)) for values in product(*words.values())]
 
     def single(chosen: dict[str, Any]) -> Candidate:
-        return replace(candidate, knobs={**candidate.knobs, **{n: Choice((v,)) for n, v in chosen.items()}})
+        return replace(candidate, knobs={**candidate.knobs, **{n: Categorical((v,)) for n, v in chosen.items()}})
 
     good = [chosen for chosen in fixed if fits(single(chosen))]
     if not good:
         return candidate
-    kept = {n: Choice(tuple(v for v in values if any(c[n] == v for c in good))) for n, values in words.items()}
+    kept = {n: Categorical(tuple(v for v in values if any(c[n] == v for c in good))) for n, values in words.items()}
     return replace(candidate, knobs={**candidate.knobs, **kept})
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.data.table import Table
 from trivium.jsontext import json_text, write_json
 from trivium.training.build import build_scheme
@@ -22,10 +22,10 @@ from trivium.training.run import Progress, silent
 from trivium.tuning.mixture import Split
 from trivium.tuning.moved import moved
 from trivium.tuning.proof import prove
-from trivium.tuning.records import OUTCOMES, Record, chosen
-from trivium.tuning.search import Objective
+from trivium.tuning.records import OUTCOMES, TrialRecord, chosen
+from trivium.tuning.search import SchemeObjective
 from trivium.tuning.space import Space
-from trivium.tuning.storage import Identity, load_optuna
+from trivium.tuning.storage import SearchIdentity, load_optuna
 from trivium.weighting.features import SCALES
 
 SCHEMA = "trivium.tune/1"
@@ -37,7 +37,7 @@ LABELS = {"best": "best of the search", "recipe": "recipe as written", "uniform"
 _PAIRS = [("best", "uniform"), ("best", "recipe")]
 
 
-class Measurer(Objective, Protocol):
+class Measurer(SchemeObjective, Protocol):
     """An objective that also measures single schemes on either split."""
 
     what: str
@@ -51,7 +51,7 @@ class Measurer(Objective, Protocol):
         """Why a scheme cannot be measured; empty where it can."""
         ...
 
-    def nats(self, section: SchemeSection, split: Split) -> Tensor:
+    def nll(self, section: SchemeSection, split: Split) -> Tensor:
         """Nats a row, [N]."""
         ...
 
@@ -62,11 +62,11 @@ class Measurer(Objective, Protocol):
 
 def conclude(
     space: Space,
-    question: Question,
+    specification: Specification,
     objective: Measurer,
-    records: Sequence[Record],
+    records: Sequence[TrialRecord],
     study: Any,
-    identity: Identity,
+    identity: SearchIdentity,
     folder: Path,
     has_test: bool,
     progress: Progress = silent,
@@ -93,8 +93,8 @@ def conclude(
     measured: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     splits: list[Split] = ["validation", "test"] if has_test else ["validation"]
     for number, split in enumerate(splits, start=1):
-        nats = {name: objective.nats(section, split) for name, section in sections.items()}
-        measured[split] = comparison({objective.what: nats}, objective.rows(split), LABELS, _PAIRS, _NOTES[split])
+        nll = {name: objective.nll(section, split) for name, section in sections.items()}
+        measured[split] = comparison({objective.what: nll}, objective.rows(split), LABELS, _PAIRS, _NOTES[split])
         progress("measuring the best", number, len(splits))
     content = {
         "schema": SCHEMA,
@@ -105,7 +105,7 @@ def conclude(
         "reasons": _reasons(records),
         "best": {"number": best.number, "name": best.name, "value": best.value, "influence": best.influence},
         "chosen": {scale: str(best.params.get(scale, "off")) for scale in SCALES},
-        "left_out": [*space.left_out, *_notes(space, question, best)],
+        "left_out": [*space.left_out, *_notes(space, specification, best)],
         **measured,
         "warning": _warning(measured["test"], has_test, best.name),
         "scales": scale_effects(best.section, space, objective),
@@ -124,10 +124,10 @@ _NOTES: Mapping[str, str] = {
 }
 
 
-def _notes(space: Space, question: Question, best: Record) -> list[str]:
+def _notes(space: Space, specification: Specification, best: TrialRecord) -> list[str]:
     """What a reader of the comparison has to know of the recipe's own scheme."""
     notes = []
-    proof = prove(build_scheme(space.recipe, space.base), question)
+    proof = prove(build_scheme(space.recipe, space.base), specification)
     if not proof.proved:
         start = "; trial 0 is that scheme held to the budget" if space.own_shares is not None else ""
         notes.append(f"The recipe as written is not proved to keep what was asked ({proof.reason}){start}.")
@@ -149,7 +149,7 @@ def write_best(space: Space, section: SchemeSection, folder: Path) -> None:
     (folder / "best.yaml").write_text(head + recipe.to_yaml(), encoding="utf-8")
 
 
-def write_trials(records: Sequence[Record], folder: Path) -> None:
+def write_trials(records: Sequence[TrialRecord], folder: Path) -> None:
     """``trials.jsonl``, a line a trial, replaced as a whole."""
     partial = folder / "trials.partial"
     lines = [json_text(record.to_json()) + "\n" for record in records]
@@ -164,18 +164,18 @@ def scale_effects(best: SchemeSection, space: Space, objective: Measurer) -> lis
     """
     present = [scale for scale in SCALES if getattr(best, scale)]
     budgets = best.budget if isinstance(best.budget, dict) else {}
-    nats = {"best": objective.nats(best, "validation")} if present else {}
+    nll = {"best": objective.nll(best, "validation")} if present else {}
     for scale in present:
         left = {other: value for other, value in budgets.items() if other != scale}
         without = best.model_copy(update={scale: [], "budget": left or None})
-        nats[scale] = objective.nats(without, "validation")
+        nll[scale] = objective.nll(without, "validation")
     if not present:
         return []
-    replicates = bootstrap(nats, objective.rows("validation"))
+    replicates = bootstrap(nll, objective.rows("validation"))
     return [{"scale": scale, **replicates.difference(scale, "best")} for scale in present]
 
 
-def option_table(records: Sequence[Record]) -> list[dict[str, Any]]:
+def option_table(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """For every scale and what stood there: how many complete trials, the best and the median of their values."""
     table = []
     complete = [record for record in records if record.outcome == "complete" and record.value is not None]
@@ -190,7 +190,7 @@ def option_table(records: Sequence[Record]) -> list[dict[str, Any]]:
     return table
 
 
-def importances(study: Any, records: Sequence[Record]) -> dict[str, Any]:
+def importances(study: Any, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """PED-ANOVA: how far each parameter's values in the best trials differ from those in all, shares of one.
 
     It needs no further package and takes parameters that stand only in some trials. The best tenth counts as good, or
@@ -214,12 +214,12 @@ def importances(study: Any, records: Sequence[Record]) -> dict[str, Any]:
     return {"shares": found, "rare": rare, "trials": len(complete), "good": good, "needed": ENOUGH}
 
 
-def _counts(records: Sequence[Record]) -> dict[str, int]:
+def _counts(records: Sequence[TrialRecord]) -> dict[str, int]:
     outcomes: list[str] = [record.outcome for record in records]
     return {"trials": len(records), **{name: outcomes.count(name) for name in OUTCOMES}}
 
 
-def _reasons(records: Sequence[Record]) -> dict[str, int]:
+def _reasons(records: Sequence[TrialRecord]) -> dict[str, int]:
     """Why trials were dismissed before or while they were judged, with how often."""
     reasons = [record.reason for record in records if record.outcome in ("not proved", "failed")]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}

@@ -15,7 +15,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """One trial.
 
     Attributes:
@@ -53,7 +53,7 @@ class Record:
         }
 
 
-def records_of(trials: Sequence[Any], starts: Sequence[str]) -> list[Record]:
+def records_of(trials: Sequence[Any], starts: Sequence[str]) -> list[TrialRecord]:
     """What Optuna's trials say.
 
     Args:
@@ -65,7 +65,7 @@ def records_of(trials: Sequence[Any], starts: Sequence[str]) -> list[Record]:
         attributes = trial.user_attrs
         scheme = attributes.get("scheme")
         records.append(
-            Record(
+            TrialRecord(
                 number=number,
                 name=names[number] if number < len(names) else "",
                 outcome=attributes["outcome"],
@@ -81,13 +81,13 @@ def records_of(trials: Sequence[Any], starts: Sequence[str]) -> list[Record]:
     return records
 
 
-def best_of(records: Sequence[Record]) -> Record | None:
+def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial of least value, the earliest among equals."""
     complete = [record for record in records if record.outcome == "complete" and record.value is not None]
     return min(complete, key=lambda record: (record.value, record.number), default=None)
 
 
-def chosen(records: Sequence[Record]) -> Record:
+def chosen(records: Sequence[TrialRecord]) -> TrialRecord:
     """The best trial; raises InputError, with the commonest reason, where no trial was completed."""
     best = best_of(records)
     if best is None or best.section is None:

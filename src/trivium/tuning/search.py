@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import ForeignError, TeacherError, TriviumError, require
 from trivium.store.code import sha256_of
 from trivium.training.build import build_scheme
@@ -23,9 +23,9 @@ from trivium.training.recipe import SchemeSection
 from trivium.training.run import Progress, silent
 from trivium.tuning.mixture import Watch
 from trivium.tuning.proof import Proof, prove
-from trivium.tuning.records import Outcome, Record, best_of, records_of
+from trivium.tuning.records import Outcome, TrialRecord, best_of, records_of
 from trivium.tuning.space import Space
-from trivium.tuning.storage import Identity, Store, load_optuna
+from trivium.tuning.storage import SearchIdentity, Store, load_optuna
 
 #: Trials drawn at random before the sampler learns, the two starts among them.
 STARTUP = 10
@@ -33,7 +33,7 @@ STARTUP = 10
 _BEFORE_STOPPING = 4
 
 
-class Objective(Protocol):
+class SchemeObjective(Protocol):
     """What judges a scheme; lower is better."""
 
     def value(self, section: SchemeSection, watch: Watch | None = None) -> float:
@@ -45,7 +45,7 @@ class Objective(Protocol):
         ...
 
 
-class Stopped(Exception):
+class StoppedSearch(Exception):
     """A candidate that lags behind the median of those before it."""
 
 
@@ -59,16 +59,16 @@ class Limits:
 
 def search(
     space: Space,
-    question: Question,
-    objective: Objective,
-    identity: Identity,
+    specification: Specification,
+    objective: SchemeObjective,
+    identity: SearchIdentity,
     folder: Path,
     limits: Limits,
     *,
     resume: bool = False,
     progress: Progress = silent,
-    after: Callable[[list[Record]], None] | None = None,
-) -> tuple[list[Record], Any]:
+    after: Callable[[list[TrialRecord]], None] | None = None,
+) -> tuple[list[TrialRecord], Any]:
     """Run trials until a limit is reached.
 
     Args:
@@ -89,19 +89,19 @@ def search(
             progress(store.note, 1, 1)
         if not store.trials:  # what an earlier search left, whose journal was taken away, is not this one's
             objective.keep([])
-        return _searched(store, space, question, objective, identity, limits, progress, after)
+        return _searched(store, space, specification, objective, identity, limits, progress, after)
 
 
 def _searched(
     store: Store,
     space: Space,
-    question: Question,
-    objective: Objective,
-    identity: Identity,
+    specification: Specification,
+    objective: SchemeObjective,
+    identity: SearchIdentity,
     limits: Limits,
     progress: Progress,
-    after: Callable[[list[Record]], None] | None,
-) -> tuple[list[Record], Any]:
+    after: Callable[[list[TrialRecord]], None] | None,
+) -> tuple[list[TrialRecord], Any]:
     optuna, study = load_optuna(), store.study
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_STOPPING)
     starts, begun = space.starts(), time.monotonic()
@@ -114,7 +114,7 @@ def _searched(
         study.sampler = optuna.samplers.TPESampler(seed=seed_of(identity.seed, done), n_startup_trials=STARTUP)
         if done < len(starts):
             study.enqueue_trial(list(starts.values())[done])
-        _one(study, optuna, space, question, objective)
+        _one(study, optuna, space, specification, objective)
         moved = [path for path, sha256 in _hashes(identity, space.base).items() if files.get(path) != sha256]
         require(
             not moved,
@@ -132,12 +132,12 @@ def _searched(
             after(records)
 
 
-def _hashes(identity: Identity, base: Path) -> dict[str, str]:
+def _hashes(identity: SearchIdentity, base: Path) -> dict[str, str]:
     """The files that every trial loads anew, as they are now."""
     return {path: sha256_of(base / path) if (base / path).is_file() else "gone" for path in identity.files}
 
 
-def _one(study: Any, optuna: Any, space: Space, question: Question, objective: Objective) -> None:
+def _one(study: Any, optuna: Any, space: Space, specification: Specification, objective: SchemeObjective) -> None:
     """Propose, prove, judge, remember."""
     states = optuna.trial.TrialState
     trial = study.ask()
@@ -148,7 +148,7 @@ def _one(study: Any, optuna: Any, space: Space, question: Question, objective: O
             return
         trial.report(value, step)
         if trial.should_prune():
-            raise Stopped(f"behind the median of earlier trials at step {step}")
+            raise StoppedSearch(f"behind the median of earlier trials at step {step}")
 
     def dismiss(outcome: Outcome, reason: str) -> None:
         trial.set_user_attr("outcome", outcome)
@@ -159,13 +159,13 @@ def _one(study: Any, optuna: Any, space: Space, question: Question, objective: O
     try:
         section = space.section(_Sampled(trial))
         trial.set_user_attr("scheme", section.model_dump())
-        proof = _proof(space, section, question)
+        proof = _proof(space, section, specification)
         trial.set_user_attr("influence", proof.influence)
         if not proof.proved:
             dismiss("not proved", proof.reason)
             return
         value = objective.value(section, watch)
-    except Stopped as stop:
+    except StoppedSearch as stop:
         dismiss("stopped", str(stop))
     except (TeacherError, ForeignError):
         study.tell(trial, state=states.FAIL)  # a model's fault and not the scheme's: no other trial would do better
@@ -178,12 +178,12 @@ def _one(study: Any, optuna: Any, space: Space, question: Question, objective: O
         study.tell(trial, value)
 
 
-def _proof(space: Space, section: SchemeSection, question: Question) -> Proof:
+def _proof(space: Space, section: SchemeSection, specification: Specification) -> Proof:
     try:
         scheme = build_scheme(space.with_section(section), space.base)
     except TriviumError as error:
         return Proof(False, float("inf"), f"it cannot be built: {error}")
-    return prove(scheme, question)
+    return prove(scheme, specification)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import InputError, TriviumError, nearest, require
 from trivium.training.build import build_scheme
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection
 from trivium.tuning.budget import LEAST_SHARE, default_budget, down, room_under, shares_of
 from trivium.tuning.candidates import Candidate, Chooser, catalogued, from_file, narrowed
-from trivium.tuning.proof import prove, question_of
+from trivium.tuning.proof import prove, specification_of
 from trivium.weighting import RULES
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES, Scale
 
@@ -62,9 +62,9 @@ class Space:
     left_out: tuple[str, ...]
 
     @property
-    def question(self) -> Question:
+    def specification(self) -> Specification:
         """What every scheme of the space must be proved to keep."""
-        return question_of(self.recipe.teacher_names, self.bare, self.budget)
+        return specification_of(self.recipe.teacher_names, self.bare, self.budget)
 
     def options(self, scale: Scale) -> list[str]:
         """What may stand at a scale, by name."""
@@ -138,7 +138,10 @@ def build_space(
     total = default_budget(section) if budget is None else budget
     require(math.isfinite(total) and total > 0, "--budget must be a number of nats > 0", total, "4 is a good start.")
     bare = SchemeSection(
-        floor=section.floor if floor is None else floor, cap=section.cap, order=section.order, margin=section.margin
+        floor=section.floor if floor is None else floor,
+        cap=section.cap,
+        order=section.order,
+        order_margin=section.order_margin,
     )
     uniform = recipe.model_copy(update={"scheme": bare})
     room = room_under(total, build_scheme(uniform, base))
@@ -186,7 +189,7 @@ class _Probe:
             return "it looks at the student, which --objective mixture does not train; --objective student can"
         if self.goal == "mixture" and reads & NEEDS_LABEL:
             return "what sees the label predicts nothing, so it has no mixture to measure; --objective student can"
-        proof = prove(scheme, question_of(self.recipe.teacher_names, self.bare, self.budget))
+        proof = prove(scheme, specification_of(self.recipe.teacher_names, self.bare, self.budget))
         return "" if proof.proved else f"it cannot be proved ({proof.reason})"
 
 

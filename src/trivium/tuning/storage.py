@@ -17,7 +17,7 @@ from trivium.training.build import build_scheme
 from trivium.training.checkpoints import require_place
 from trivium.training.identity import different_libraries, own_files, rule_answers, student_part, told
 from trivium.training.processes import in_bfloat16
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.tuning.mixture import rows_of
 from trivium.tuning.space import Space
 
@@ -26,7 +26,7 @@ _STUDY = "trivium"
 
 
 @dataclass(frozen=True)
-class Identity:
+class SearchIdentity:
     """What makes two searches the same: all that a trial's value depends on.
 
     Attributes:
@@ -49,21 +49,23 @@ class Identity:
     student: str = ""
 
 
-def identity_of(space: Space, workshop: Workshop, seed: int, settings: Mapping[str, Any], trains: bool) -> Identity:
+def identity_of(
+    space: Space, prepared_run: PreparedRun, seed: int, settings: Mapping[str, Any], trains: bool
+) -> SearchIdentity:
     """The identity of a search over ``space``; ``trains``: whether its objective trains students."""
     recipe, base, everything = space.recipe, space.base, space.everything()
-    validation = rows_of(workshop, "validation")
-    teachers = {teacher.name: identified(teacher, validation.inputs) for teacher in workshop.teachers}
+    validation = rows_of(prepared_run, "validation")
+    teachers = {teacher.name: identified(teacher, validation.inputs) for teacher in prepared_run.teachers}
     scheme = build_scheme(everything, base)
     rules = rule_answers(scheme, everything, base)
     rows, files, student = validation.digest(), rule_files(scheme, base), ""
     if trains:
-        rows += workshop.tables.train.digest()
+        rows += prepared_run.tables.train.digest()
         files |= own_files(recipe, base)
-        made = workshop.task.student(recipe, base)
+        made = prepared_run.task.student(recipe, base)
         precision = "bfloat16" if in_bfloat16(recipe.train.precision) else "float32"
         student = f"{student_part(recipe.student.model or '', base, made)} {precision}"
-    return Identity(recipe.digest(), teachers, rows, files, seed, dict(settings), rules, student)
+    return SearchIdentity(recipe.digest(), teachers, rows, files, seed, dict(settings), rules, student)
 
 
 def load_optuna() -> Any:
@@ -102,7 +104,7 @@ class Store:
         InputError: the folder holds a search that is not resumed, or not the one that ``identity`` names.
     """
 
-    def __init__(self, folder: Path, identity: Identity, resume: bool) -> None:
+    def __init__(self, folder: Path, identity: SearchIdentity, resume: bool) -> None:
         optuna = load_optuna()
         refuse_overwrite(folder, resume)
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ class Store:
         self.study: Any = optuna.create_study(direction="minimize")
         self.study.add_trials(self._journal.get_trials(deepcopy=False))
 
-    def _claim(self, identity: Identity) -> None:
+    def _claim(self, identity: SearchIdentity) -> None:
         found = self._journal.user_attrs
         begun, now = found.get("identity"), dataclasses.asdict(identity)
         libraries = versions() | {"optuna": str(load_optuna().__version__)}

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from trivium.data.table import Table
 from trivium.training import run
-from trivium.training.evaluate import student_nats
+from trivium.training.evaluate import student_nll
 from trivium.training.recipe import Recipe, SchemeSection
-from trivium.training.run import Workshop
-from trivium.tuning.mixture import Split, Watch, mean_nats, rows_of
+from trivium.training.run import PreparedRun
+from trivium.tuning.mixture import Split, Watch, mean_nll, rows_of
 from trivium.tuning.space import Space
 
 #: Validations a student, the last at its end.
@@ -34,9 +34,9 @@ class StudentObjective:
 
     what = "student"
 
-    def __init__(self, space: Space, workshop: Workshop, steps: int, folder: Path) -> None:
-        self.space, self.workshop, self.steps, self.folder = space, workshop, steps, folder
-        self.blind = dataclasses.replace(workshop, tables=dataclasses.replace(workshop.tables, test=None))
+    def __init__(self, space: Space, prepared_run: PreparedRun, steps: int, folder: Path) -> None:
+        self.space, self.prepared_run, self.steps, self.folder = space, prepared_run, steps, folder
+        self.blind = dataclasses.replace(prepared_run, tables=dataclasses.replace(prepared_run.tables, test=None))
 
     @property
     def unit(self) -> str:
@@ -55,7 +55,7 @@ class StudentObjective:
         folder = self._folder(section)
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            nats = run.distill(self._recipe(section), self.blind, folder, watch=watch or run.unwatched)
+            nll = run.distill(self._recipe(section), self.blind, folder, watch=watch or run.unwatched)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -63,19 +63,19 @@ class StudentObjective:
             shutil.rmtree(checkpoint)
         # Last, as a mark: a folder without it was cut off.
         (folder / "done").write_text("", encoding="utf-8")
-        return mean_nats(nats["student"], self.rows("validation"))
+        return mean_nll(nll["student"], self.rows("validation"))
 
-    def nats(self, section: SchemeSection, split: Split) -> Tensor:
+    def nll(self, section: SchemeSection, split: Split) -> Tensor:
         """Nats a row, [N], float64; trains where no student of this scheme is kept."""
         folder = self._folder(section)
         if not (folder / "done").exists():
             self.value(section)
-        model = self.workshop.task.load(self.space.recipe, self.workshop.base, folder / "student")
-        return student_nats(model, self.rows(split)).cpu()
+        model = self.prepared_run.task.load(self.space.recipe, self.prepared_run.base, folder / "student")
+        return student_nll(model, self.rows(split)).cpu()
 
     def rows(self, split: Split) -> Table:
         """The rows of a split; the recipe must have it."""
-        return rows_of(self.workshop, split)
+        return rows_of(self.prepared_run, split)
 
     def keep(self, sections: list[SchemeSection]) -> None:
         """Remove the students of all other schemes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiny_world import World
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.tuning.space import Space, build_space
 
 
@@ -20,5 +20,5 @@ def space(world: World) -> Space:
 
 
 @pytest.fixture(scope="session")
-def workshop(world: World, space: Space) -> Workshop:
-    return world.workshop(space.everything())
+def prepared_run(world: World, space: Space) -> PreparedRun:
+    return world.prepared_run(space.everything())

@@ -70,15 +70,15 @@ def test_the_best_is_a_recipe_that_is_proved_and_read(world: World, tuned: tuple
     best = next(line for line in trials(folder) if line["number"] == content(folder)["best"]["number"])
     assert recipe.scheme.model_dump() == best["scheme"]
     written = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
-    assert written["question"]["influence"] == 3.0
-    assert {finding["verdict"] for finding in written["findings"]} == {"PROVED"}
+    assert written["specification"]["influence"] == 3.0
+    assert {result["verdict"] for result in written["results"]} == {"PROVED"}
     json_path = tmp_path / "again.json"
     arguments = ["certify", str(folder / "best.yaml"), "--influence", "3", "--seconds", "0.2", "--json", str(json_path)]
     certified = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert certified.exit_code == 0
-    findings = json.loads(json_path.read_text(encoding="utf-8"))["findings"]
-    assert {finding["axiom"] for finding in findings} >= {"W-N", "W-P", "W-B"}
-    assert {finding["verdict"] for finding in findings} == {"PROVED"}
+    results = json.loads(json_path.read_text(encoding="utf-8"))["results"]
+    assert {result["axiom"] for result in results} >= {"W-N", "W-P", "W-B"}
+    assert {result["verdict"] for result in results} == {"PROVED"}
 
 
 @pytest.mark.deep

@@ -17,12 +17,12 @@ from trivium.errors import InputError
 from trivium.training.build import build_scheme
 from trivium.training.evaluate import mixture_nats
 from trivium.training.recipe import SchemeSection, parse_recipe
-from trivium.training.run import Workshop, distill
-from trivium.training.tasks.classifiers import build_learner, load_learner
-from trivium.tuning.mixture import MixtureObjective, mean_nats
+from trivium.training.run import PreparedRun, distill
+from trivium.training.tasks.classifiers import build_classifier_student, load_classifier_student
+from trivium.tuning.mixture import MixtureObjective, mean_nll
 from trivium.tuning.proof import prove
 from trivium.tuning.space import Space, build_space
-from trivium.tuning.storage import Identity, identity_of
+from trivium.tuning.storage import SearchIdentity, identity_of
 from trivium.tuning.student import StudentObjective
 
 
@@ -37,11 +37,11 @@ def spread(points: ExamplesWorld) -> Space:
 
 
 @pytest.fixture(scope="module")
-def shop(points: ExamplesWorld, spread: Space) -> Workshop:
-    return points.workshop(spread.everything())
+def shop(points: ExamplesWorld, spread: Space) -> PreparedRun:
+    return points.prepared_run(spread.everything())
 
 
-def test_a_mixture_read_once_is_that_of_the_logits_where_teachers_are_absent(spread: Space, shop: Workshop) -> None:
+def test_a_mixture_read_once_is_that_of_the_logits_where_teachers_are_absent(spread: Space, shop: PreparedRun) -> None:
     objective = MixtureObjective(spread, shop)
     assert objective.unit == "nats an example of the mixture"
     mapped = SchemeSection.model_validate({"context": [{"rule": "domain_map", "options": {"map": {"size": "sizer"}}}]})
@@ -49,13 +49,13 @@ def test_a_mixture_read_once_is_that_of_the_logits_where_teachers_are_absent(spr
         scheme = build_scheme(spread.with_section(section), spread.base)
         for split in ("validation", "test"):
             rows = objective.rows(split)  # type: ignore[arg-type]
-            assert rows.serving is not None
+            assert rows.teacher_mask is not None
             slow = mixture_nats(scheme, shop.sources[split], rows, shop.validation_loss)
-            fast = objective.nats(section, split)  # type: ignore[arg-type]
+            fast = objective.nll(section, split)  # type: ignore[arg-type]
             torch.testing.assert_close(fast, slow, rtol=1e-6, atol=1e-6)
     rows = objective.rows("validation")
-    nats = objective.nats(spread.bare, "validation")
-    domains = [float(nats[rows.domain == d].mean()) for d in range(2)]
+    nll = objective.nll(spread.bare, "validation")
+    domains = [float(nll[rows.domain == d].mean()) for d in range(2)]
     assert objective.value(spread.bare) == pytest.approx(sum(domains) / 2)
 
 
@@ -75,9 +75,9 @@ def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path
     content = world.one_task("sign", scheme={"token": [{"rule": "rules.py:mine"}], "task": [], "budget": 1.0})
     content["teachers"].append({**content["teachers"][-1], "name": "third"})  # trust is one number for each of three
     space = build_space(parse_recipe(content), tmp_path)
-    shop = world.workshop(space.everything())
+    shop = world.prepared_run(space.everything())
 
-    def now(trains: bool = False) -> Identity:
+    def now(trains: bool = False) -> SearchIdentity:
         return identity_of(space, shop, 0, {}, trains)
 
     first, trained = now(), now(trains=True)
@@ -97,16 +97,16 @@ def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path
 
 
 @pytest.mark.deep
-def test_a_student_is_read_back_as_it_was_left(points: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:
+def test_a_student_is_read_back_as_it_was_left(points: ExamplesWorld, shop: PreparedRun, tmp_path: Path) -> None:
     space = build_space(points.recipe(), points.folder, goal="student")
     objective = StudentObjective(space, shop, 10, tmp_path / "students")
     section = points.recipe().scheme
     value = objective.value(section)
     plain = points.recipe(train={"steps": 10, "save_every": 10, "evaluate_every": 2})
     found = distill(plain, shop, tmp_path / "plain")
-    torch.testing.assert_close(objective.nats(section, "test"), found["student"], rtol=1e-6, atol=1e-6)
-    again = objective.nats(section, "validation")
-    assert mean_nats(again, objective.rows("validation")) == pytest.approx(value, rel=1e-6)
+    torch.testing.assert_close(objective.nll(section, "test"), found["student"], rtol=1e-6, atol=1e-6)
+    again = objective.nll(section, "validation")
+    assert mean_nll(again, objective.rows("validation")) == pytest.approx(value, rel=1e-6)
 
 
 def test_a_student_of_transformers_is_read_back_too(tmp_path: Path) -> None:
@@ -116,11 +116,11 @@ def test_a_student_of_transformers_is_read_back_too(tmp_path: Path) -> None:
     shape = {"image_size": 8, "patch_size": 4, "num_channels": 1}
     content["student"] = {"config": {"model_type": "vit", **sizes, **shape}}
     recipe = parse_recipe(content)
-    made = build_learner(recipe, tmp_path)
+    made = build_classifier_student(recipe, tmp_path)
     made.save_pretrained(tmp_path / "student")
     # Built with other weights to begin with.
     other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 5})})
-    back = load_learner(other, tmp_path, tmp_path / "student")
+    back = load_classifier_student(other, tmp_path, tmp_path / "student")
     for name, value in made.state_dict().items():
         assert torch.equal(back.state_dict()[name], value), name
 
@@ -144,8 +144,8 @@ def test_the_command_leaves_a_recipe_that_is_certified_and_a_page(
     assert "nats an example" in page
     assert page.count("bits per byte") == 1  # in the footer, which explains both
     certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
-    assert {f["axiom"] for f in certificate["findings"]} >= {"W-N", "W-P", "W-B"}
-    assert all(f["verdict"] == "PROVED" for f in certificate["findings"] if f["axiom"] in ("W-N", "W-P", "W-B"))
+    assert {f["axiom"] for f in certificate["results"]} >= {"W-N", "W-P", "W-B"}
+    assert all(f["verdict"] == "PROVED" for f in certificate["results"] if f["axiom"] in ("W-N", "W-P", "W-B"))
     again = CliRunner().invoke(app, ["distill", str(out / "best.yaml"), "--out", str(tmp_path / "run")])
     assert again.exit_code == 0, again.output
 
@@ -161,14 +161,14 @@ class Greedy:
 
 
 def test_what_the_margin_of_an_order_adds_is_taken_off_what_rules_may_use(points: ExamplesWorld) -> None:
-    order = {"order": "both > sizer > signer", "margin": 0.2, "cap": 1.0, "budget": 2.0}
+    order = {"order": "both > sizer > signer", "order_margin": 0.2, "cap": 1.0, "budget": 2.0}
     space = build_space(points.recipe(scheme=order), points.folder)
     assert space.budget == 2.0
     assert 1.0 < space.room < 2.0
     assert {"entropy", "skill"} <= {c.rule for scale in space.candidates.values() for c in scale}
     section = space.section(Greedy())
     assert isinstance(section.budget, dict)
-    proof = prove(build_scheme(space.with_section(section), space.base), space.question)
+    proof = prove(build_scheme(space.with_section(section), space.base), space.specification)
     assert proof.proved, proof.reason
     assert proof.influence <= 2.0
     assert sum(section.budget.values()) == pytest.approx(space.room, abs=1e-5)

@@ -67,8 +67,8 @@ def test_a_rule_that_cannot_be_built_is_dismissed_with_its_reason(
 ) -> None:
     from trivium.weighting.token.margin import Margin
 
-    def broken(self: Margin, teachers: int) -> Any:
-        raise InputError("a margin must be fit for this", teachers)
+    def broken(self: Margin, num_teachers: int) -> Any:
+        raise InputError("a margin must be fit for this", num_teachers)
 
     monkeypatch.setattr(Margin, "constants", broken)
     objective = Formula()

@@ -18,7 +18,7 @@ from trivium.scheme import Scheme
 from trivium.training.build import build_scheme
 from trivium.training.recipe import SchemeSection
 from trivium.tuning.budget import default_budget
-from trivium.tuning.candidates import Choice
+from trivium.tuning.candidates import Categorical
 from trivium.tuning.proof import prove
 from trivium.tuning.space import OFF, OWN, Space, build_space
 from trivium.weighting import RULES
@@ -51,7 +51,7 @@ def scheme(space: Space, section: SchemeSection) -> Scheme:
 
 
 def random_features(built: Scheme, rows: int = 64) -> dict[str, torch.Tensor]:
-    k = len(built.teachers)
+    k = len(built.teacher_names)
     found = {}
     for name, box in built.ranges.items():
         value = box.low + (box.high - box.low) * torch.rand(rows, box.width(k))
@@ -68,7 +68,7 @@ def test_every_scheme_of_the_space_is_proved_and_keeps_its_budget(world: World, 
     space = build_space(world.recipe(), world.folder, budget=budget, goal="student")
     section = space.section(Answers(seed))
     built = scheme(space, section)
-    proof = prove(built, space.question)
+    proof = prove(built, space.specification)
     assert proof.proved, proof.reason
     assert proof.influence <= budget * (1 + 1e-12)
     if isinstance(section.budget, dict):
@@ -109,8 +109,8 @@ def test_a_start_above_the_budget_is_held_to_it(world: World) -> None:
     space = build_space(recipe, world.folder, budget=3.0)  # as written: 0.5 · 12 + 4 nats
     section = space.section(Answers(0, space.starts()["recipe"]))
     assert section.token == recipe.scheme.token
-    assert prove(scheme(space, section), space.question).proved
-    assert not prove(build_scheme(recipe, world.folder), space.question).proved
+    assert prove(scheme(space, section), space.specification).proved
+    assert not prove(build_scheme(recipe, world.folder), space.specification).proved
 
 
 def test_a_start_that_is_bounded_by_its_rules_keeps_their_weights(world: World) -> None:
@@ -180,11 +180,11 @@ def test_words_under_which_a_rule_does_not_fit_are_not_searched(world: World) ->
     """NeMo-RL's rule sees the label under one of its scores, and without ``per_row`` it breaks W-F."""
     mixture = build_space(world.recipe(), world.folder, rules=["nemo_rl"])
     (candidate,) = mixture.candidates["token"]
-    assert candidate.knobs["score_by"] == Choice(("entropy", "max_prob"))
-    assert candidate.knobs["per_row"] == Choice((True,))
+    assert candidate.knobs["score_by"] == Categorical(("entropy", "max_prob"))
+    assert candidate.knobs["per_row"] == Categorical((True,))
     (candidate,) = build_space(world.recipe(), world.folder, goal="student", rules=["nemo_rl"]).candidates["token"]
-    assert candidate.knobs["score_by"] == Choice(("ce", "entropy", "max_prob"))
-    assert candidate.knobs["per_row"] == Choice((True,))
+    assert candidate.knobs["score_by"] == Categorical(("ce", "entropy", "max_prob"))
+    assert candidate.knobs["per_row"] == Categorical((True,))
 
 
 def test_a_catalogued_rule_that_reads_other_rows_is_not_proved(world: World) -> None:
@@ -208,7 +208,7 @@ def test_a_rule_from_a_file_gets_an_exponent(world: World) -> None:
     section = space.section(chosen)
     assert section.token[0].strength == 0.5
     # Nothing is declared by it: the budget around it is what is proved.
-    assert prove(scheme(space, section), space.question).proved
+    assert prove(scheme(space, section), space.specification).proved
 
 
 def test_options_of_a_rule_are_asked_only_where_it_stands(space: Space) -> None:
@@ -252,13 +252,13 @@ def test_a_floor_that_no_weights_meet_is_refused(world: World) -> None:
 
 
 def test_floor_and_order_are_asked_and_proved(world: World, tmp_path: Path) -> None:
-    recipe = world.recipe(scheme={"order": "tales > sums", "margin": 0.1})
+    recipe = world.recipe(scheme={"order": "tales > sums", "order_margin": 0.1})
     space = build_space(recipe, world.folder, floor=0.1)
-    question = space.question
-    assert question.axioms == ("W-F", "W-N", "W-P", "W-B", "W-S")
+    specification = space.specification
+    assert specification.axioms == ("W-F", "W-N", "W-P", "W-B", "W-S")
     for seed in range(25):
         built = scheme(space, space.section(Answers(seed)))
-        assert prove(built, question).proved
+        assert prove(built, specification).proved
         weights = built.log_weights(random_features(built)).exp()
         assert float(weights.min()) >= 0.1 - 1e-6
         assert bool((weights[..., 1] >= weights[..., 0]).all())
@@ -266,7 +266,7 @@ def test_floor_and_order_are_asked_and_proved(world: World, tmp_path: Path) -> N
 
 def test_what_cannot_be_proved_says_why(space: Space) -> None:
     wild = space.bare.model_copy(update={"token": space.own["token"]})  # 0.5 · 12 nats and no budget
-    tight = space.question
+    tight = space.specification
     proof = prove(scheme(space, wild), tight)
     assert not proof.proved
     assert proof.reason == "W-B: derived influence 6 > 4 asked"
