@@ -1,6 +1,6 @@
 """Do three scales beat uniform weights and the best single teacher on real text?
 
-Twelve ways to weigh the demo's three teachers, five paired seeds each: equal data, steps, distillation mass and
+Fourteen ways to weigh the demo's three teachers, five paired seeds each: equal data, steps, distillation mass and
 initial weights. Reports bits per byte of the student and of the weighted mixture itself, with bootstrap intervals
 over documents and seeds, and what each scale and the influence budget add. It resumes where it was stopped.
 
@@ -24,18 +24,19 @@ import torch
 from trivium.cli.progress import shown
 from trivium.errors import require
 from trivium.jsontext import write_json
-from trivium.training.arms import baselines, parts
+from trivium.training.arms import baselines, parts, with_scheme
 from trivium.training.build import build_scheme
 from trivium.training.checkpoints import require_same
 from trivium.training.compare import bootstrap
 from trivium.training.fitting import fit_recipe
 from trivium.training.identity import run_identity
-from trivium.training.recipe import Recipe, load_recipe
+from trivium.training.recipe import Recipe, RuleSection, load_recipe
 from trivium.training.run import PreparedRun, distill, prepare
 
 HERE = Path(__file__).resolve().parent
 DEMO = Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml"
 PAIRS = [
+    ("fitted+label", "fitted"),
     ("fitted", "full"),
     ("fitted", "uniform"),
     ("fitted", "oracle"),
@@ -79,6 +80,16 @@ def finished(recipe: Recipe, prepared_run: PreparedRun, folder: Path) -> bool:
     return True
 
 
+def with_label(fitted: Recipe) -> Recipe:
+    """The fitted scheme with w_k ∝ p_k(label) at the token scale, under the budget that the prefix has in the full one.
+
+    Its strength, 1, was chosen: on the mixture a fit would take all of it, since it sees what is to be predicted.
+    """
+    label = RuleSection(rule="scores", options={"strengths": {"label_log_prob": 1.0}, "budget": 4.0})
+    scheme = fitted.scheme.model_copy(update={"token": [*fitted.scheme.token, label]})
+    return with_scheme(fitted, "fitted+label", scheme)
+
+
 def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
     assert _prepared_run is not None
     start = time.process_time()
@@ -90,7 +101,8 @@ def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="steps a run; default: the demo's")
+    parser.add_argument("--steps", type=int, help="steps a run; default: the recipe's 400; README: 1,200")
+    parser.add_argument("--arms", help="only these, a,b,c: what a run is later completed from")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     parser.add_argument("--folder", type=Path, default=HERE / ".cache" / "first_light")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "first_light.json")
@@ -102,7 +114,12 @@ def main() -> None:
     with shown() as progress:
         prepared_run = prepare(full, Path(), options.folder / "cache", progress)
     fitted = fit_recipe(full, prepared_run).recipe.model_copy(update={"name": "fitted"})
-    arms = {"full": full, "fitted": fitted} | baselines(full, prepared_run.validation_loss) | parts(full)
+    arms = {"full": full, "fitted": fitted, "fitted+label": with_label(fitted)}
+    base = baselines(full, prepared_run.validation_loss)
+    arms |= base | parts(full)
+    chosen = options.arms.split(",") if options.arms else list(arms)
+    require(set(chosen) <= set(arms), "--arms must name arms", sorted(set(chosen) - set(arms)), f"{list(arms)}.")
+    arms = {name: arms[name] for name in chosen}
     todo = [(name, seed) for seed in range(options.seeds) for name in arms]
     place = {(name, seed): options.folder / f"{name}-{seed}" for name, seed in todo}
     waiting = [key for key in todo if not finished(seeded(arms[key[0]], key[1]), prepared_run, place[key])]
@@ -118,12 +135,13 @@ def main() -> None:
         what: {
             name: torch.tensor([_read(place[name, seed])[what] for seed in range(options.seeds)], dtype=torch.float64)
             for name in arms
+            if what == "student" or name != "fitted+label"  # which sees the label: its mixture predicts nothing
         }
         for what in ("student", "mixture")
     }
     # The mixture has no seed: all runs of an arm have the same.
     nll["mixture"] = {name: value[:1] for name, value in nll["mixture"].items()}
-    teacher_nll = torch.tensor(_read(place["full", 0])["teachers"], dtype=torch.float64)
+    teacher_nll = torch.tensor(_read(place[chosen[0], 0])["teachers"], dtype=torch.float64)
     nll["teacher"] = {name: teacher_nll[None, :, k] for k, name in enumerate(full.teacher_names)}
     result = {
         "claim": "the full scheme beats uniform weights and the student of the best single teacher",
@@ -140,7 +158,7 @@ def main() -> None:
             },
             "validation_loss": dict(zip(rows.tasks, prepared_run.validation_loss.tolist(), strict=True)),
             "teachers": full.teacher_names,
-            "single": arms["single"].scheme.context[0].options["map"],
+            "single": base["single"].scheme.context[0].options["map"],
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "threads": 1,
             "interval": "95 % percentile bootstrap over documents and seeds, paired, 4000 draws",
@@ -158,7 +176,8 @@ def main() -> None:
             for name, value in runs.items()
         }
         if what != "teacher":
-            result[f"{what}_differences"] = [replicates.difference(a, b) for a, b in PAIRS]
+            pairs = [(a, b) for a, b in PAIRS if a in runs and b in runs]
+            result[f"{what}_differences"] = [replicates.difference(a, b) for a, b in pairs]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.output, _short(result))
     for row in result["student_differences"]:

@@ -16,11 +16,13 @@ import torch
 
 from benchmarks.study.setting import Setting, losses
 from trivium.catalogue import ENTRIES
-from trivium.scheme import Product, Project, Scheme, compose
+from trivium.fitting import Fitted
+from trivium.scheme import Product, Project, Scheme, Squash, compose
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
 from trivium.training.collect import Batch, collect_features
+from trivium.training.fitting import fit
 from trivium.training.recipe import LossSection
 from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Scores, Skill, Static, rule
 from trivium.weighting.base import Operator
@@ -82,6 +84,8 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
         "three scales, no budgets": ("ours", lambda s: compose(s.teacher_names, **_terms(s))),
         "three scales, conforming": ("conforming", _full),
         "three scales with labels, conforming": ("conforming", lambda s: _full(s, labels=True)),
+        "fitted, conforming": ("conforming", _fitted),
+        "fitted with labels, conforming": ("conforming", lambda s: _fitted(s, labels=True)),
     }
     for name, (kind, make) in makers.items():
         found[name] = Arm(name, kind, make(setting), by_group=name == "oracle")
@@ -182,8 +186,7 @@ def _oracle(setting: Setting) -> Scheme:
 
 
 def _terms(setting: Setting) -> dict[str, list[Rule]]:
-    sequences = setting.splits["train"].labels.shape[-1] > 1
-    context = PrefixPosterior(budget=None) if sequences else context_skill
+    context = PrefixPosterior(budget=None) if _sequences(setting) else context_skill
     return {"token": [Entropy(strength=0.5)], "task": [Skill()], "context": [context]}
 
 
@@ -196,3 +199,38 @@ def _full(setting: Setting, scales: list[str] | None = None, labels: bool = Fals
         terms["token"].append(Scores({"label_log_prob": 1.0}))
         budgets["token"] = BUDGETS["context"]
     return compose(setting.teacher_names, **terms, budget=budgets, floor=FLOOR, cap=CAP)
+
+
+def _fitted(setting: Setting, labels: bool = False) -> Scheme:
+    """Strengths fitted to what the teachers say of the validation split, under the same sum of budgets, floor and cap.
+
+    With ``labels`` the token scale also weighs by p_k(label), as in :func:`_full`: its strength, 1, and its budget were
+    chosen before anything was run, since on the mixture a fit would take all of it. A column of the setting's own, the
+    teachers' validation loss in the example's context, may be read where there is no prefix.
+    """
+    found = _strengths(setting)
+    terms: dict[str, list[Operator]] = {scale: [Squash(*one)] for scale, one in found.rules.items()}
+    if labels:
+        terms.setdefault("token", []).append(Scores({"label_log_prob": 1.0}, budget=BUDGETS["context"]))
+    return compose(setting.teacher_names, **terms, floor=FLOOR, cap=CAP)
+
+
+@lru_cache(maxsize=16)
+def _strengths(setting: Setting) -> Fitted:
+    split, columns = setting.splits["validation"], {} if _sequences(setting) else {"context": [context_skill]}
+    known = losses(split, "domain", len(setting.domains))
+    scheme = compose(setting.teacher_names, **columns, floor=FLOOR, cap=CAP)
+
+    def batch(rows: torch.Tensor) -> dict[str, Any]:
+        found = {"inputs": split.inputs, "shift_labels": split.labels, "task": split.task, "domain": split.domain}
+        found |= {f"{name}_logits": z for name, z in zip(setting.teacher_names, split.logits, strict=True)}
+        read: dict[str, Any] = {name: value[rows] for name, value in found.items()}
+        return read | {"context_loss": known[split.domain[rows]], "document": split.unit[rows]}
+
+    batches = [batch(rows) for rows in torch.arange(len(split)).split(64)]
+    names = {"tasks": setting.tasks, "domains": setting.domains}
+    return fit(scheme, None, batches, budget=sum(BUDGETS.values()), **names)
+
+
+def _sequences(setting: Setting) -> bool:
+    return setting.splits["train"].labels.shape[-1] > 1

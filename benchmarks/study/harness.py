@@ -32,7 +32,7 @@ EVERY = 15.0
 
 
 #: The packages of the library, and the modules of the study, whose code decides what a cell comes to.
-LIBRARY = ("simplex", "weighting", "scheme", "aggregation", "losses", "gradients", "training", "catalogue")
+LIBRARY = ("simplex", "weighting", "scheme", "aggregation", "losses", "gradients", "training", "catalogue", "fitting")
 STUDY = ("arms.py", "corruption.py", "loop.py", "schedule.py", "setting.py", "settings/*.py", "watch.py")
 
 

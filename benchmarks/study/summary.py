@@ -20,8 +20,15 @@ from benchmarks.study.store import Store, array
 CLAIM = "with a corrupted teacher the conforming scheme loses at most a third of what uniform loses"
 CONFORMING, UNIFORM = "three scales, conforming", "uniform"
 #: The schemes that the claim is put to by name; of every other arm its verdicts are counted. The first was named before
-#: anything was run, the second made and the third picked after a first run had shown that reading labels helps.
-SCHEMES = (CONFORMING, "three scales with labels, conforming", "nemo_rl, conforming")
+#: anything was run, the second made and the third picked after a first run had shown that reading labels helps; the
+#: fitted ones came when strengths could be fitted.
+SCHEMES = (
+    CONFORMING,
+    "three scales with labels, conforming",
+    "nemo_rl, conforming",
+    "fitted, conforming",
+    "fitted with labels, conforming",
+)
 #: Metric → what a cell calls it. The loss is nats a label, or bits a byte where the setting is text.
 METRICS = {"loss": "nats", "error": "wrong"}
 #: What is ranked: all rules on all blocks, on those of one condition, and those rules that see no training label.

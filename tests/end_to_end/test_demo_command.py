@@ -14,7 +14,7 @@ from trivium.cli import app
 
 pytestmark = pytest.mark.deep
 
-RUNS = ("single", "uniform", "full", "oracle")
+RUNS = ("single", "uniform", "full", "fitted", "oracle")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_it_leaves_what_it_promises(demo: tuple[Path, Any, Any]) -> None:
     assert AutoModelForCausalLM.from_pretrained(out / "student").config.vocab_size == 1024
 
 
-def test_it_compares_four_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, Any]) -> None:
+def test_it_compares_five_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, Any]) -> None:
     out, first, _ = demo
     comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert {(row["name"], row["what"]) for row in comparison["rows"]} == {
@@ -63,7 +63,7 @@ def test_it_compares_four_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, An
         json.loads((out / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])["mean"] for name in RUNS
     ]
     assert len(set(starts)) == 1
-    for label in ("uniform weights", "full scheme", "oracle"):
+    for label in ("uniform weights", "scheme set by hand", "fitted scheme", "oracle"):
         assert label in first.output
 
 
@@ -74,6 +74,18 @@ def test_its_scheme_is_proved_and_its_run_is_in_the_certificate(demo: tuple[Path
     assert certificate["run"]["steps"] == 3
     verified = CliRunner().invoke(app, ["verify", str(out / "certificate.json")])
     assert verified.exit_code == 0, verified.output
+
+
+def test_its_report_shows_what_could_be_gained_and_what_guarantees_cost(demo: tuple[Path, Any, Any]) -> None:
+    """The scheme that runs is the one that `trivium fit` wrote, and the record of that fit is of this very scheme."""
+    out, _, _ = demo
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for part in ("What any weighting could gain", "can gain at most", "The fitted strengths", "fitted-costs"):
+        assert part in page, part
+    record = json.loads((out / "fit.json").read_text(encoding="utf-8"))
+    assert record["scheme"] == recipes.load_recipe(out / "recipe.yaml").scheme.model_dump(mode="json")
+    room = json.loads((out / "headroom.json").read_text(encoding="utf-8"))
+    assert all(bound["gap"] < 1e-6 for bound in room["bounds"].values())
 
 
 def test_it_overwrites_nothing(demo: tuple[Path, Any, Any]) -> None:

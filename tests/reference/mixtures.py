@@ -40,12 +40,13 @@ def log_likelihood(
     return total / len(log_p)
 
 
-def best_of(objective: Callable[[np.ndarray], float], size: int, starts: int, seed: int) -> float:
-    """The largest value that BFGS with numerical slopes reaches from random starts."""
+def best_of(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], size: int, starts: int, seed: int) -> float:
+    """The largest value that BFGS reaches from random starts, of an objective with its slope."""
     draw, best = np.random.default_rng(seed), -math.inf
     for number in range(starts):
         begin = draw.normal(size=size) * (0.1, 1.0, 3.0)[number % 3]
-        best = max(best, -float(minimize(lambda x: -objective(x), begin, method="BFGS").fun))
+        found = minimize(lambda x: tuple(-part for part in objective(x)), begin, jac=True, method="BFGS")
+        best = max(best, -float(found.fun))
     return best
 
 

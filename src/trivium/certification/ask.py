@@ -65,4 +65,5 @@ def ask(
         order=own.order if order is None else Order.parse(order, labels) if isinstance(order, str) else order,
         order_margin=own.order_margin if order is None and own.order is not None else order_margin,
         pareto=pareto or own.pareto,
+        critical=own.critical and order is None,
     )

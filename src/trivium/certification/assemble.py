@@ -17,7 +17,7 @@ from trivium.axioms import FunctionOfItsRow, ParetoCompatibility
 from trivium.certification.around import derive_around, verified_around
 from trivium.certification.ask import ask
 from trivium.certification.calculus import derive, known
-from trivium.certification.certificate import SCHEMA, Certificate, CertifiedConstants, Interval, Versions
+from trivium.certification.certificate import SCHEMA, Certificate, CertifiedConstants, FeatureRange, Versions
 from trivium.certification.decisions import Decision, decide
 from trivium.certification.falsify import falsify
 from trivium.certification.function_form import breach
@@ -29,6 +29,7 @@ from trivium.errors import RuleError, TriviumError, require, words_of
 from trivium.former import renamed
 from trivium.scheme import derivation
 from trivium.scheme.derivation import Derived
+from trivium.scheme.on_critical import OnCritical
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.project import Project
 from trivium.scheme.scheme import Scheme
@@ -164,7 +165,7 @@ def _certified(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         specification=specification,
         search={"seconds": seconds, "seed": seed},
-        box={key: Interval(**interval._asdict()) for key, interval in operator.ranges.items()},
+        box={key: FeatureRange(**interval._asdict()) for key, interval in operator.ranges.items()},
         per_entry=any(isinstance(node, PerEntry) for node in nodes(operator)),
         constants=None if constants is None else _bounds(constants),
         text=derivation.TEXT,
@@ -211,7 +212,10 @@ def claims(operator: Operator, num_teachers: int, names: tuple[str, ...] = ()) -
     constants = derived.constants
     influence = constants.influence if known(operator, num_teachers) is not None else math.inf
     root = operator.root if isinstance(operator, Scheme) else operator
+    trusted = root.conforming if isinstance(root, OnCritical) else None
+    root = root.part if isinstance(root, OnCritical) else root
     goal = root.conforming if isinstance(root, Project) else None
+    ordered = goal if trusted is None else trusted
     bounded = goal is not None and (goal.floor > 0 or goal.cap < 1)
     return Specification(
         num_teachers,
@@ -220,9 +224,10 @@ def claims(operator: Operator, num_teachers: int, names: tuple[str, ...] = ()) -
         cap=goal.cap if goal is not None and goal.cap < 1 else None,
         influence=influence if not bounded and influence < math.inf else None,
         lipschitz=constants.total_lipschitz if constants.total_lipschitz < math.inf else None,
-        order=goal.order if goal is not None else None,
-        order_margin=goal.order_margin if goal is not None else 0.0,
+        order=ordered.order if ordered is not None else None,
+        order_margin=ordered.order_margin if ordered is not None else 0.0,
         pareto=bool(derived.pareto),
+        critical=trusted is not None,
     )
 
 

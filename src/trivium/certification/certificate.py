@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from trivium.certification.earlier import former, modern
 from trivium.certification.listing import ProgramRecord
+from trivium.certification.safety import SafetyRecord
 from trivium.certification.source import CertificatePart, Source
 from trivium.certification.specification import Result, Specification, first_problem
 from trivium.errors import InputError, require
@@ -35,7 +36,7 @@ class Versions(CertificatePart):
     python: str
 
 
-class Interval(CertificatePart):
+class FeatureRange(CertificatePart):
     """The range of one feature; the certificate speaks about every point of the box they span."""
 
     low: float
@@ -75,6 +76,7 @@ class ObservedRun(CertificatePart):
     worst: dict[str, float] = Field(description="largest residual of each axiom; Infinity where one was not a number")
     violations: tuple[Breach, ...]
     trace_sha256: str
+    safety: SafetyRecord | None = Field(None, description="of a run that declared what its student must not do")
 
 
 class Certificate(CertificatePart):
@@ -99,7 +101,7 @@ class Certificate(CertificatePart):
     created: str = Field(description="UTC, ISO 8601")
     specification: Specification
     search: dict[str, float] = Field(description="seconds and seed that the search was given")
-    box: dict[str, Interval]
+    box: dict[str, FeatureRange]
     per_entry: bool = Field(
         False,
         description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
@@ -146,6 +148,8 @@ class Certificate(CertificatePart):
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
+        if self.run is not None and self.run.safety is None:
+            del data["run"]["safety"]
         if self.text == FIRST_TEXT:
             del data["text"]
         if self.schema_ != SCHEMA:

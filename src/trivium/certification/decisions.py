@@ -95,10 +95,12 @@ def _regular(derived: Derived, specification: Specification) -> Decision:
 def _ordered(derived: Derived, specification: Specification) -> Decision:
     if specification.order is None or not any(True for _ in specification.order.pairs()):
         return Decision(True, None, ("W-S: the order has one tier, so it asks nothing",))
-    known = derived.constants.order_margin(specification.order)
+    constants = derived.critical if specification.critical and derived.critical is not None else derived.constants
+    known = constants.order_margin(specification.order)
     holds = known >= specification.order_margin - COMPARISON * max(1.0, specification.order_margin)
     text, relation = specification.order.text(specification.names), "≥" if holds else "<"
     line = f"W-S: least gap over the pairs of {text} is {least(known)} {relation} {specification.order_margin:g} asked"
+    line += ", on critical inputs" if specification.critical else ""
     return Decision(holds, specification.order_margin - known, (line,))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trivium.certification.certificate import Certificate, ObservedRun
+from trivium.certification.safety import safety_line
 from trivium.certification.specification import STATEMENTS, Result, Specification
 
 MEANING = {
@@ -64,7 +65,8 @@ def asked(axiom: str, specification: Specification) -> str:
         return f"L = {specification.lipschitz:.10g}"
     if axiom == "W-S" and specification.order is not None:
         text = specification.order.text(specification.names)
-        return f"{text} by {specification.order_margin:g} nats" if specification.order_margin else text
+        text += f" by {specification.order_margin:g} nats" if specification.order_margin else ""
+        return f"{text}, on critical inputs" if specification.critical else text
     return STATEMENTS.get(axiom, "a constant that a part declares")
 
 
@@ -124,6 +126,8 @@ def run_lines(run: ObservedRun) -> list[str]:
     for breach in run.violations:
         times = "once" if breach.count == 1 else f"{breach.count} times"
         lines.append(f"Violated while training: {breach.axiom}, {breach.action} {times}, worst {number(breach.worst)}.")
+    if run.safety is not None:
+        lines.append(safety_line(run.safety))
     return lines
 
 

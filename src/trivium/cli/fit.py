@@ -30,6 +30,7 @@ def fit(
     """
     from trivium.cli.console import console
     from trivium.cli.ending import work_in
+    from trivium.cli.finish import unit_of
     from trivium.cli.progress import shown
     from trivium.errors import require
     from trivium.jsontext import write_json
@@ -52,8 +53,8 @@ def fit(
         found = fit_recipe(content, prepared_run, budget=budget, features=names, penalty=penalty, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fitted.yaml").write_text(moved(found.recipe, base, folder).to_yaml(), encoding="utf-8")
-    data = found.fitted.to_data() | {"headroom": found.headroom.to_data(), "judged": found.judged}
-    write_json(folder / "fit.json", data | {"notes": list(found.notes), "unit": unit_of(prepared_run)})
+    data = found.to_data() | {"unit": unit_of(prepared_run)}
+    write_json(folder / "fit.json", data)
     violated = _certify(folder)
     screen = console()
     for table in fit_tables(data, unit_of(prepared_run)):
@@ -76,6 +77,7 @@ def headroom(
     """
     from trivium.cli.console import console
     from trivium.cli.ending import work_in
+    from trivium.cli.finish import unit_of
     from trivium.cli.progress import shown
     from trivium.jsontext import write_json
     from trivium.report.fitting import differing_table, headroom_table
@@ -98,11 +100,6 @@ def headroom(
     if data["differing"] is not None:
         screen.print(differing_table(data["differing"]))
     screen.print(data["advice"], soft_wrap=True, highlight=False)
-
-
-def unit_of(prepared_run: Any) -> str:
-    """What gains are counted in."""
-    return "nats a token" if prepared_run.tables.validation.labels.shape[-1] > 1 else "nats an example"
 
 
 def _certify(folder: Path) -> bool:

@@ -21,12 +21,14 @@ STYLES = {
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="A rule or pool, for all that is known of it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A rule or pool, for all that is known of it; or a RECIPE.yaml.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Ask every axiom again and replay every witness.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the rows here, with the witnesses.")] = None,
 ) -> None:
     """Print every weighting rule, as published and as conforming, every pool and every softening operator: what each
-    keeps and what it breaks.
+    keeps and what it breaks. Of a recipe: its scheme, and where that was fitted, the strengths with their intervals.
 
     Exit code 0: printed, and with --check everything came out as recorded. 1: something did not. 2: bad input. 3:
     anything else.
@@ -36,9 +38,13 @@ def rules(
     from trivium.aggregation.claims import claims
     from trivium.catalogue import table
     from trivium.cli.console import console
-    from trivium.errors import InputError, nearest
+    from trivium.errors import InputError, nearest, require
 
     rows, screen = table.read(), console()
+    if name is not None and name.endswith((".yaml", ".yml")):
+        require(json is None and not check, "--check and --json are about the catalogue", name, "Leave them out.")
+        _of_recipe(Path(name), screen)
+        return
     aggregation = [row for claimed in claims() for row in claimed.to_json()]
     if name is not None:
         others = [row for row in aggregation if name in (row["name"], row["name"].split(",")[0])]
@@ -59,6 +65,19 @@ def rules(
         table.write(rows, json)
     if check and rows and not _check({row["key"] for row in rows}, screen):
         raise typer.Exit(1)
+
+
+def _of_recipe(path: Path, screen: Console) -> None:
+    from trivium.report.fitting import strengths_table
+    from trivium.training.build import build_scheme
+    from trivium.training.fitting import fit_record
+    from trivium.training.recipe import load_recipe
+
+    recipe = load_recipe(path)
+    screen.print(str(build_scheme(recipe, path.parent)), highlight=False, soft_wrap=True)
+    record = fit_record(recipe, path.parent)
+    if record is not None:
+        screen.print(record["missing"] if "missing" in record else strengths_table(record), soft_wrap=True)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], told: Sequence[str], screen: Console, title: str = "rule") -> None:

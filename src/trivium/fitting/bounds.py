@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from trivium.fitting.advice import advice
 from trivium.fitting.differing import Differing
 from trivium.fitting.judging import Gain, gain, gains, mixed
 from trivium.fitting.observations import Observations
+from trivium.fitting.threads import one_thread
 from trivium.former import renamed
 
 #: Nats to which the optimum is known.
@@ -69,56 +71,52 @@ def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> Constant
     if len(log_p) == 1:
         weights[int(log_p[0].argmax())] = 1.0
         return ConstantWeights(weights, float(top), 0.0)
-    ratios = (log_p - top).double().exp().numpy()[:, present.numpy()]
+    ratios = (log_p[:, present] - top).double().exp().T.contiguous()
     w, duality_gap = _solved(ratios)
-    weights[present] = torch.from_numpy(w)
-    value = float(np.log(ratios @ w).mean() + float(top.double().mean()))
+    weights[present] = w
+    value = float((w @ ratios).log().mean() + top.double().mean())
     return ConstantWeights(weights, value, duality_gap)
 
 
-def _solved(p: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights [K] for likelihoods [n, K], each row with largest entry one, and their duality gap."""
+def _solved(p: Tensor) -> tuple[Tensor, float]:
+    """Weights [K] for likelihoods [K, n], each column with largest entry one, and their duality gap."""
     from scipy.optimize import nnls
 
-    n, teachers = p.shape
-    w = np.full(teachers, 1 / teachers)
+    num_teachers, n = p.shape
+    w = torch.full((num_teachers,), 1 / num_teachers, dtype=torch.float64)
     for _ in range(10):
-        w = w * (p / (p @ w)[:, None]).mean(0)
-    w /= w.sum()
-    best, least = w, np.inf
+        w = w * (p @ (1 / (w @ p))) / n
+    w = w / w.sum()
+    best, least = w, math.inf
     for _ in range(_STEPS):
-        scaled = p / (p @ w)[:, None]
-        slope = scaled.mean(0)
+        scaled = p / (w @ p)
+        slope = scaled.mean(1)
         duality_gap = max(0.0, float(slope.max()) - 1.0)
         if duality_gap < least:
             best, least = w, duality_gap
         if least < GAP:
             break
-        curvature = scaled.T @ scaled / n
+        curvature = (scaled @ scaled.T / n).numpy()
         # −F + Σw: gradient 1 − g, second derivative C; the step's end v minimizes ½(v−w)ᵀC(v−w) + (1−g)ᵀ(v−w), v ≥ 0.
         # Near ties C is singular: a ridge far below the gap makes its root exist and leaves the optimum where it is.
-        root = np.linalg.cholesky(curvature + 1e-10 * np.trace(curvature) * np.eye(teachers)).T
-        target = np.linalg.solve(root.T, curvature @ w - (1.0 - slope))
-        end = nnls(root, target)[0]
-        w = _line(p, w, end)
+        root = np.linalg.cholesky(curvature + 1e-10 * np.trace(curvature) * np.eye(num_teachers)).T
+        target = np.linalg.solve(root.T, curvature @ w.numpy() - (1.0 - slope.numpy()))
+        w = _line(p, w, torch.from_numpy(nnls(root, target)[0]))
     return best, least
 
 
-def _line(p: np.ndarray, w: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _line(p: Tensor, w: Tensor, end: Tensor) -> Tensor:
     """A point between w and the end of a Newton step that lowers −F + Σ w enough, scaled to sum to one."""
-    mixed, moved = p @ w, p @ (end - w)
-    now, slope = -np.log(mixed).mean() + w.sum(), (end - w).sum() - (moved / mixed).mean()
-    size = 1.0
+    mixed, moved = w @ p, (end - w) @ p
+    now, more = -mixed.log().mean() + w.sum(), (end - w).sum()
+    slope, size = more - (moved / mixed).mean(), 1.0
     while size > 1e-12:
         there = mixed + size * moved
-        if there.min() > 0:
-            value = -np.log(there).mean() + w.sum() + size * (end - w).sum()
-            if value <= now + 1e-4 * size * slope:
-                break
+        if float(there.min()) > 0 and bool(-there.log().mean() + w.sum() + size * more <= now + 1e-4 * size * slope):
+            break
         size /= 2
-    found = np.clip(w + size * (end - w), 0.0, None)
-    scaled: np.ndarray = found / found.sum()
-    return scaled
+    found = (w + size * (end - w)).clamp_min(0.0)
+    return found / found.sum()
 
 
 @renamed(gap="duality_gap")
@@ -181,6 +179,11 @@ def headroom(
 
     Cost: O(N·K²) times the 5 to 20 steps of :func:`best_constant`, for each of four partitions.
     """
+    with one_thread():
+        return _bounded(data, rules or {}, differing)
+
+
+def _bounded(data: Observations, rules: Mapping[str, Tensor], differing: Differing | None) -> Headroom:
     uniform = data.uniform()
     everything = torch.zeros(len(data), dtype=torch.long)
     partitions = {
@@ -197,7 +200,7 @@ def headroom(
     best = data.label_log_prob.amax(-1) - uniform
     bounds["token"] = Bound(gain(best, data), 0.0, len(data))
     tables["token"] = _means(best, data)
-    found = {name: gains(mixed(weights, data) - uniform, data) for name, weights in (rules or {}).items()}
+    found = {name: gains(mixed(weights, data) - uniform, data) for name, weights in rules.items()}
     counts = {"tokens": len(data), "documents": data.documents, "impossible_tokens": data.impossible}
     text = advice({name: bound.gain.mean for name, bound in bounds.items()}, tables, found, differing)
     return Headroom(bounds, tables, found, differing, text, counts)

@@ -23,7 +23,7 @@ FLOORS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3)
 #: Tokens, of whole documents, on which is chosen, and the folds they are cut into.
 CHOOSING, FOLDS = 6_000, 3
 #: Documents that suffice; of fewer, four times the tokens are taken.
-ENOUGH = 30
+ENOUGH = 15
 #: Relative gain of a step at which an ascent stops here: a few millionths of a nat decide nothing.
 _PRECISION = 5e-6
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from trivium.fitting.judging import Gain, by_scale, gains, mixed, subsets, weigh
 from trivium.fitting.likelihood import Likelihood
 from trivium.fitting.observations import Observations
 from trivium.fitting.optimize import maximize
+from trivium.fitting.threads import one_thread
 from trivium.scheme import Scheme
 from trivium.simplex.typed import typed
 from trivium.weighting.features import Scale
@@ -145,20 +145,8 @@ def fit(
         f"{list(data.teacher_names)} and {list(judged.teacher_names)}",
         "Read both alike.",
     )
-    with _one_thread():
+    with one_thread():
         return _fitted(family, data, judged, limit, penalty, others or {}, seed)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Tensors of some ten thousand numbers gain little from a second thread, lose much where another program wants its
-    core, and sums that are split among threads would differ in their last digits from machine to machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fitted(

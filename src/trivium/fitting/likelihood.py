@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from trivium.fitting.family import LEAST_SHARE, Family, Layout
 from trivium.fitting.observations import Observations
-from trivium.fitting.projecting import Projecting
+from trivium.fitting.projecting import Projecting, Pushed
 from trivium.simplex.restriction import stand_ins
 from trivium.weighting.features import Scale
 
-#: Numbers [tokens · K] worked on at once: what fits into the cache of a core.
+#: Numbers [K · tokens] worked on at once: what fits into the cache of a core.
 _CHUNK = 1 << 16
 
 
@@ -60,29 +60,43 @@ def _bias(data: Observations) -> Tensor:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some of the tokens, with what each scale reads, [n, K, F]."""
+    """Some tokens of one task, teachers first: sums over teachers then run along the memory.
 
-    start: int
-    log_p: Tensor
+    ``likelihood`` is p_k(label)/max_j p_j(label), [K, n], and ``top`` the log of that maximum, [n]; ``read`` what each
+    scale reads, [F, K·n].
+    """
+
+    place: Tensor
+    task: int
+    likelihood: Tensor
+    top: Tensor
     read: Mapping[Scale, Tensor]
-    task: Tensor
     teacher_mask: Tensor | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Squashed:
-    """One scale's scores, as its gradient needs them."""
+    """One scale's scores, as its gradient needs them; [K, n], or [K, 1] where all tokens have the same."""
 
     tanh: Tensor
     depth: Tensor
     top: Tensor
-    budget: float
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """Weights y [K, n], and all that their gradient needs."""
+
+    y: Tensor
+    scores: Tensor
+    pushed: Pushed | None
+    parts: Mapping[Scale, _Squashed]
 
 
 class Likelihood:
     """mean log Σ_k w_k p_k(label) over the tokens, less (λ/2)·‖x‖², as a function of x.
 
-    Cost O(N·K·F) a call, memory that of the observations.
+    Cost O(N·K·F) a call, memory twice that of the observations.
     """
 
     def __init__(self, family: Family, data: Observations, shape: Layout | None = None) -> None:
@@ -90,16 +104,12 @@ class Likelihood:
         self.shape = layout(family, data) if shape is None else replace(shape, family=family)
         goal = family.conforming(data.teacher_names)
         self.projecting = None if goal is None else Projecting(goal)
-        self._read = {
-            scale: torch.stack([data.features[name] for name in family.read_at(scale)], -1)
-            for scale in family.scales
-            if scale != "task"
-        }
+        self._pieces = _pieces(family, data)
 
     def again(self, family: Family) -> Likelihood:
         """The same data under other budgets or bounds, the same features."""
         other = object.__new__(Likelihood)
-        other.family, other.data, other._read = family, self.data, self._read
+        other.family, other.data, other._pieces = family, self.data, self._pieces
         other.shape = replace(self.shape, family=family)
         goal = family.conforming(self.data.teacher_names)
         other.projecting = None if goal is None else Projecting(goal)
@@ -111,12 +121,17 @@ class Likelihood:
 
     def token_log_likelihood(self, x: Tensor) -> Tensor:
         """log Σ_k w_k p_k(label) of each token, [N]."""
-        found = [self._mixed(piece, self._weigh(piece, x)[0])[0] for piece in self._pieces()]
-        return torch.cat(found)
+        found = torch.empty(len(self.data), dtype=torch.float64)
+        for piece in self._pieces:
+            found[piece.place] = self._mixed(piece, self._weigh(piece, x).y)[0]
+        return found
 
     def log_weights(self, x: Tensor) -> Tensor:
         """log w of each token, [N, K], before absent teachers are left out."""
-        return torch.cat([self._weigh(piece, x)[0] for piece in self._pieces()])
+        found = torch.empty(len(self.data), self.data.count, dtype=torch.float64)
+        for piece in self._pieces:
+            found[piece.place] = self._weigh(piece, x).y.log().T
+        return found
 
     def gradient(self, x: Tensor, penalty: float = 0.0) -> tuple[float, Tensor]:
         """The penalized mean log-likelihood and its gradient."""
@@ -129,107 +144,117 @@ class Likelihood:
         documents, place = self.data.document.unique(return_inverse=True)
         return self._summed(x, place, len(documents))[1], torch.bincount(place).double()
 
-    def _pieces(self) -> Iterator[_Piece]:
-        size = max(1, _CHUNK // self.data.count)
-        for start in range(0, len(self.data), size):
-            part = slice(start, start + size)
-            yield _Piece(
-                start,
-                self.data.label_log_prob[part],
-                {scale: value[part] for scale, value in self._read.items()},
-                self.data.task[part],
-                None if self.data.teacher_mask is None else self.data.teacher_mask[part],
-            )
-
-    def _weigh(self, piece: _Piece, x: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[Scale, _Squashed]]:
-        """log w, the scores before the projection, which rows it moved, and each scale's own."""
-        scores, parts = torch.zeros_like(piece.log_p), {}
+    def _weigh(self, piece: _Piece, x: Tensor) -> _Weighed:
+        num_teachers, tokens = piece.likelihood.shape
+        scores, parts = torch.zeros(num_teachers, tokens, dtype=torch.float64), {}
         for scale, budget in self.shape.budgets(x).items():
             numbers = self.shape.strengths(x, scale)
-            raw = numbers[piece.task] if scale == "task" else piece.read[scale] @ numbers
-            top, place = raw.max(-1, keepdim=True)
-            depth = (raw - top) / budget
+            raw = (
+                numbers[piece.task].unsqueeze(-1)
+                if scale == "task"
+                else (numbers @ piece.read[scale]).view(scores.shape)
+            )
+            top, place = raw.max(0, keepdim=True)
+            depth = (raw - top).div_(budget)
             tanh = depth.tanh()
-            scores += budget * tanh
-            parts[scale] = _Squashed(tanh, depth, place, budget)
+            scores.add_(tanh, alpha=budget)
+            parts[scale] = _Squashed(tanh, depth, place)
+        # Budgets are some tens of nats at most: no score is so low that its exponential would vanish.
+        y = scores.exp()
+        y = y / y.sum(0)
         if self.projecting is None:
-            # Of rows as short as these a softmax by its own name takes several times as long.
-            log_w = scores - scores.logsumexp(-1, keepdim=True)
-            return log_w, scores, torch.zeros(0, dtype=torch.bool), parts
-        log_w, moved = self.projecting(scores)
-        return log_w, scores, moved, parts
+            return _Weighed(y, scores, None, parts)
+        y, pushed = self.projecting(y, scores)
+        return _Weighed(y, scores, pushed, parts)
 
-    def _mixed(self, piece: _Piece, log_w: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """log q(label), log of w·p and of the weight of those that serve."""
-        joint = log_w + piece.log_p
-        mixed = joint.logsumexp(-1)
+    def _mixed(self, piece: _Piece, y: Tensor) -> tuple[Tensor, Tensor]:
+        """log q(label) [n], and its gradient with respect to log y, [K, n]."""
+        joint = y * piece.likelihood
+        mixed = joint.sum(0)
+        value = mixed.log() + piece.top
         if piece.teacher_mask is None:
-            return mixed, joint, None
-        present = log_w.masked_fill(~piece.teacher_mask, -torch.inf)
-        return mixed - present.logsumexp(-1), joint, present
+            return value, joint.div_(mixed)
+        present = y * piece.teacher_mask
+        whole = present.sum(0)
+        return value - whole.log(), joint.div_(mixed).sub_(present.div_(whole))
 
     def _summed(self, x: Tensor, group: Tensor | None, groups: int) -> tuple[float, Tensor]:
         """Σ log q(label), and its gradient summed over the tokens of each group, [groups, P]."""
         sums, total = torch.zeros(groups, self.shape.size, dtype=torch.float64), 0.0
-        places = self.shape.slices()
-        for piece in self._pieces():
-            log_w, scores, moved, parts = self._weigh(piece, x)
-            mixed, joint, present = self._mixed(piece, log_w)
-            total += float(mixed.sum())
-            pull = (joint - joint.logsumexp(-1, keepdim=True) if present is not None else joint - mixed[:, None]).exp()
-            if present is not None:
-                pull = pull - (present - present.logsumexp(-1, keepdim=True)).exp()
-            if self.projecting is None:
-                pull = pull - log_w.exp() * pull.sum(-1, keepdim=True)
+        for piece in self._pieces:
+            weighed = self._weigh(piece, x)
+            value, pull = self._mixed(piece, weighed.y)
+            total += float(value.sum())
+            if weighed.pushed is None:
+                pull = pull - weighed.y * pull.sum(0)
             else:
-                pull = self.projecting.pull(pull, scores, log_w, moved)
-            mine = None if group is None else group[piece.start : piece.start + len(mixed)]
-            self._scales(sums, piece, pull, parts, places, mine, x)
+                pull = weighed.pushed.pull(pull)
+            if group is None:
+                self._add(sums[0], piece, pull, weighed, x)
+            else:
+                sums.index_add_(0, group[piece.place], self._each(piece, pull, weighed, x))
         return total, sums
 
-    def _scales(
-        self,
-        sums: Tensor,
-        piece: _Piece,
-        pull: Tensor,
-        parts: Mapping[Scale, _Squashed],
-        places: Mapping[str, slice],
-        mine: Tensor | None,
-        x: Tensor,
-    ) -> None:
-        of_budgets = []
-        for scale, part in parts.items():
-            slope = 1 - part.tanh.square()
-            of_budgets.append((pull * (part.tanh - part.depth * slope)).sum(-1))
-            raw = pull * slope
-            raw = raw.scatter_add(-1, part.top, -raw.sum(-1, keepdim=True))
+    def _add(self, total: Tensor, piece: _Piece, pull: Tensor, weighed: _Weighed, x: Tensor) -> None:
+        """Adds the gradient with respect to x, summed over the tokens of a piece."""
+        places, of_budgets = self.shape.slices(), []
+        for scale, part in weighed.parts.items():
+            mine = pull.sum(1, keepdim=True) if scale == "task" else pull
+            raw = mine * (1 - part.tanh.square())
+            of_budgets.append(
+                torch.dot(mine.flatten(), part.tanh.flatten()) - torch.dot(raw.flatten(), part.depth.flatten())
+            )
+            raw.scatter_add_(0, part.top, -raw.sum(0, keepdim=True))
             if scale == "task":
-                self._add_bias(sums, piece, raw, places["task"], mine)
+                total[places["task"]] += raw[:, 0] @ self._biases(piece.task)
             else:
-                unit = self.shape.units[scale]
-                if mine is None:
-                    sums[0, places[scale]] += (raw.flatten() @ piece.read[scale].flatten(0, 1)) / unit
-                else:
-                    moved = (raw.unsqueeze(-2) @ piece.read[scale]).squeeze(-2) / unit
-                    sums[:, places[scale]].index_add_(0, mine, moved)
+                total[places[scale]] += (piece.read[scale] @ raw.flatten()) / self.shape.units[scale]
         if "shares" in places:
-            budget = torch.tensor(self.family.whole, dtype=torch.float64)
-            share = x[places["shares"]].softmax(-1)
-            pulled = torch.stack(of_budgets, -1) * (budget * (1 - LEAST_SHARE))
-            if mine is None:
-                pulled = pulled.sum(0, keepdim=True)
-            moved = share * (pulled - (pulled * share).sum(-1, keepdim=True))
-            if mine is None:
-                sums[0, places["shares"]] += moved[0]
-            else:
-                sums[:, places["shares"]].index_add_(0, mine, moved)
+            total[places["shares"]] += self._of_shares(torch.stack(of_budgets), x)
 
-    def _add_bias(self, sums: Tensor, piece: _Piece, raw: Tensor, place: slice, mine: Tensor | None) -> None:
-        shape = self.shape
-        if mine is None:
-            rows = torch.zeros(shape.tasks, shape.num_teachers, dtype=torch.float64).index_add_(0, piece.task, raw)
-            sums[0, place] += rows.flatten() @ shape.bias
-            return
-        rows = torch.zeros(len(raw), shape.tasks, shape.num_teachers, dtype=torch.float64)
-        rows[torch.arange(len(raw)), piece.task] = raw
-        sums[:, place].index_add_(0, mine, rows.flatten(1) @ shape.bias)
+    def _each(self, piece: _Piece, pull: Tensor, weighed: _Weighed, x: Tensor) -> Tensor:
+        """The same of each token, [n, P]."""
+        places, of_budgets = self.shape.slices(), []
+        found = torch.zeros(pull.shape[1], self.shape.size, dtype=torch.float64)
+        for scale, part in weighed.parts.items():
+            slope = 1 - part.tanh.square()
+            of_budgets.append((pull * (part.tanh - part.depth * slope)).sum(0))
+            raw = pull * slope
+            raw.scatter_add_(0, part.top.expand(1, raw.shape[1]), -raw.sum(0, keepdim=True))
+            if scale == "task":
+                found[:, places["task"]] = raw.T @ self._biases(piece.task)
+            else:
+                read = piece.read[scale].view(-1, *raw.shape)
+                found[:, places[scale]] = (read * raw).sum(1).T / self.shape.units[scale]
+        if "shares" in places:
+            found[:, places["shares"]] = self._of_shares(torch.stack(of_budgets, -1), x)
+        return found
+
+    def _biases(self, task: int) -> Tensor:
+        """How the biases of a task follow from x, [K, numbers]."""
+        return self.shape.bias.view(self.shape.tasks, self.shape.num_teachers, -1)[task]
+
+    def _of_shares(self, pulled: Tensor, x: Tensor) -> Tensor:
+        """The gradient with respect to the shares' logits, from that with respect to the budgets, both [..., S]."""
+        share = x[self.shape.slices()["shares"]].softmax(-1)
+        pulled = pulled * (self.family.whole * (1 - LEAST_SHARE))
+        found: Tensor = share * (pulled - (pulled * share).sum(-1, keepdim=True))
+        return found
+
+
+def _pieces(family: Family, data: Observations) -> list[_Piece]:
+    size, found = max(1, _CHUNK // data.count), []
+    for task in range(len(data.tasks)):
+        for place in torch.split((data.task == task).nonzero().flatten(), size):
+            if not len(place):
+                continue
+            log_p = data.label_log_prob[place].T.contiguous()
+            top = log_p.amax(0)
+            read: dict[Scale, Tensor] = {
+                scale: torch.stack([data.features[name][place].T.flatten() for name in family.read_at(scale)])
+                for scale in family.scales
+                if scale != "task"
+            }
+            teacher_mask = None if data.teacher_mask is None else data.teacher_mask[place].T.double()
+            found.append(_Piece(place, task, (log_p - top).exp_(), top, read, teacher_mask))
+    return found

@@ -17,12 +17,13 @@ def fit_tables(data: Mapping[str, Any], unit: str) -> Iterator[Table]:
     Args:
         data: the content of a fit.json.
     """
-    yield _strengths(data)
+    yield strengths_table(data)
     yield _gains(data, unit)
     yield _curves(data)
 
 
-def _strengths(data: Mapping[str, Any]) -> Table:
+def strengths_table(data: Mapping[str, Any]) -> Table:
+    """Every fitted number with its interval, from the content of a fit.json."""
     table = Table(title="fitted strengths, nats a unit", title_justify="left")
     for heading in ("scale", "of"):
         table.add_column(heading, no_wrap=True)
@@ -46,9 +47,9 @@ def _gains(data: Mapping[str, Any], unit: str) -> Table:
     rows = {"fitted": data["gain"], "told the domain": data["told_the_domain"], **data["others"]}
     rows |= {f"fitted − {name}": table for name, table in data["ahead_of"].items() if not name.startswith("its ")}
     for name, found in rows.items():
-        table.add_row(Text(name), *(_nats(found[d]["mean"]) for d in domains), _interval(found["all"]))
+        table.add_row(Text(name), *(nats(found[d]["mean"]) for d in domains), within(found["all"]))
     for scale, found in data["scales"].items():
-        alone, share = _nats(found["alone"]), _nats(found["share"])
+        alone, share = nats(found["alone"]), nats(found["share"])
         table.add_row(f"fitted {scale}", share, *[""] * (len(domains) - 1), f"its share; alone {alone}")
     return table
 
@@ -62,10 +63,10 @@ def _curves(data: Mapping[str, Any]) -> Table:
         points = data["curves"][name]
         if points:
             gains = [point["gain"] for point in points]
-            told = ", ".join(f"{point['at']:g}: {_nats(point['gain'])}" for point in points)
+            told = ", ".join(f"{point['at']:g}: {nats(point['gain'])}" for point in points)
             table.add_row(name, sparkline(gains), told)
     for name, cost in data["costs"].items():
-        table.add_row(f"without {name}", "", f"{_nats(cost)} more")
+        table.add_row(f"without {name}", "", f"{nats(cost)} more")
     return table
 
 
@@ -85,12 +86,12 @@ def headroom_table(data: Mapping[str, Any], unit: str) -> Table:
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("gap", justify="right", no_wrap=True)
     for name, bound in data["bounds"].items():
-        row = [_nats(data["by_domain"][name][domain]) for domain in domains]
-        table.add_row(name, _nats(bound["gain"]["mean"]), *row, _interval(bound["gain"]), f"{bound['gap']:.0e}")
+        row = [nats(data["by_domain"][name][domain]) for domain in domains]
+        table.add_row(name, nats(bound["gain"]["mean"]), *row, within(bound["gain"]), f"{bound['gap']:.0e}")
     table.add_section()
     for name, found in data["rules"].items():
-        row = [_nats(found.get(domain, found["all"])["mean"]) for domain in domains]
-        table.add_row(Text(name), _nats(found["all"]["mean"]), *row, _interval(found["all"]), "")
+        row = [nats(found.get(domain, found["all"])["mean"]) for domain in domains]
+        table.add_row(Text(name), nats(found["all"]["mean"]), *row, within(found["all"]), "")
     return table
 
 
@@ -102,7 +103,7 @@ def differing_table(data: Mapping[str, Any]) -> Table:
     table.add_column("total variation of pairs")
     for domain, information in data["information"].items():
         pairs = ", ".join(f"{pair}: {value:.3f}" for pair, value in data["variation"][domain].items())
-        table.add_row(Text(domain), _nats(information), Text(pairs))
+        table.add_row(Text(domain), nats(information), Text(pairs))
     return table
 
 
@@ -117,9 +118,11 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) / step)] for value in values)
 
 
-def _nats(value: float) -> str:
+def nats(value: float) -> str:
+    """Four decimals, without a −0."""
     return f"{round(value, 4) + 0.0:.4f}"
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    return f"[{_nats(found['low'])}, {_nats(found['high'])}]"
+def within(found: Mapping[str, Any]) -> str:
+    """An interval as text."""
+    return f"[{nats(found['low'])}, {nats(found['high'])}]"

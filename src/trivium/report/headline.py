@@ -10,20 +10,27 @@ from trivium.certification.specification import VERDICTS
 from trivium.report.certificate import results
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import counted, decimal, finite, interval, reading
+from trivium.report.safety import SAID, percent
 from trivium.report.section import PageSection
 
 
 def headline(folder: RunFolder) -> PageSection:
     """Build the opening of the page. It always has something to say."""
-    facts = [_compared(folder, "student"), _compared(folder, "mixture"), _axioms(folder), _monitor(folder)]
+    facts = [
+        _compared(folder, "student"),
+        _compared(folder, "mixture"),
+        _safety(folder),
+        _axioms(folder),
+        _monitor(folder),
+    ]
     data = {"facts": [fact for fact in facts if fact], "runs": [folder.label(run.name) for run in folder.runs]}
     return PageSection("verdict", "Verdict", "_headline.html", data)
 
 
 def _difference(folder: RunFolder, what: str) -> Mapping[str, Any] | None:
-    """Full against uniform; where a folder has other runs, the first difference it reports."""
+    """A scheme against uniform weights; where a folder has other runs, the first difference it reports."""
     entries = [e for e in (folder.comparison or {}).get("differences") or [] if e.get("what") == what]
-    known = next((e for e in entries if (e.get("a"), e.get("b")) == ("full", "uniform")), None)
+    known = next((e for e in entries if e.get("b") == "uniform"), None)
     return known or (entries[0] if entries else None)
 
 
@@ -49,6 +56,20 @@ def _compared(folder: RunFolder, what: str) -> dict[str, str] | None:
         "below": interval(entry.get("interval"), sign=True),
         "caption": f"{what}: {a} − {b}, {unit}",
         "words": words[shown],
+    }
+
+
+def _safety(folder: RunFolder) -> dict[str, str] | None:
+    if folder.safety is None:
+        return None
+    after = folder.safety["after"]
+    tone, words = SAID[after["verdict"]]
+    return {
+        "tone": tone,
+        "number": percent(after["student"]["estimate"]),
+        "below": f"at most {percent(after['student']['upper'])}, {percent(after['limit'])} promised",
+        "caption": "of its probability on what is forbidden",
+        "words": words,
     }
 
 

@@ -20,6 +20,8 @@ from trivium.report.curves import influence, learning, monitor, shares
 from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.headline import headline
+from trivium.report.headroom import fitted, headroom
+from trivium.report.safety import safety
 from trivium.report.section import PageSection
 from trivium.report.text import text
 
@@ -36,10 +38,13 @@ def recipe(folder: RunFolder) -> PageSection:
 #: The page from top to bottom: what is built, and the file it is built from.
 _SECTIONS: Final[tuple[tuple[Callable[[RunFolder], PageSection | None], str, str], ...]] = (
     (headline, "verdict", "comparison.json"),
+    (safety, "safety", "safety.json"),
     (formula, "formula", "certificate.json"),
     (axioms, "axioms", "certificate.json"),
     (accuracy, "accuracy", "accuracy.json"),
     (comparison, "comparison", "comparison.json"),
+    (headroom, "headroom", "headroom.json"),
+    (fitted, "fitted", "fit.json"),
     (learning, "learning", "metrics.jsonl"),
     (shares, "shares", "metrics.jsonl"),
     (text, "text", "sample.json"),

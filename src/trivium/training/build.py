@@ -43,6 +43,8 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         cap=section.cap,
         order=section.order,
         order_margin=section.order_margin,
+        critical_order=recipe.safety.trust if recipe.safety else None,
+        critical_margin=recipe.safety.order_margin if recipe.safety and recipe.safety.trust else 0.0,
     )
     task_of(recipe, base).admit(scheme)
     return scheme

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +23,7 @@ from trivium.training.distiller import Distiller
 from trivium.training.observing import Observer, family_of, numbered, observe, others_of
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection
 from trivium.training.run import PreparedRun
+from trivium.weighting import FittedScores
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES
 
 #: Nats of the whole that a fit may spend where nobody says: one teacher may outweigh another 2,981 to 1.
@@ -42,6 +45,11 @@ class FittedRecipe:
     headroom: Headroom
     judged: str
     notes: tuple[str, ...] = ()
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain numbers, for fit.json; ``scheme`` is the section that they are of."""
+        more = {"headroom": self.headroom.to_data(), "judged": self.judged, "notes": list(self.notes)}
+        return self.fitted.to_data() | more | {"scheme": self.recipe.scheme.model_dump(mode="json")}
 
 
 @renamed(workshop="prepared_run")
@@ -94,6 +102,22 @@ def headroom_of(recipe: Recipe, prepared_run: PreparedRun) -> tuple[Headroom, st
     names, losses = recipe.teacher_names, prepared_run.validation_loss
     data, differing = observe(rows, source, names, family, others, losses, differ=True)
     return headroom(data, others_of(data), differing), split
+
+
+def fit_record(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """What the fit.json of a folder says of this recipe's scheme; None where it is not a fitted one.
+
+    One number edited by hand, and the record is of another scheme: then ``missing`` says so in its place.
+    """
+    if not any(entry.rule == FittedScores.name for scale in SCALES for entry in getattr(recipe.scheme, scale)):
+        return None
+    try:
+        found = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"missing": "The scheme has fitted scores, and no fit.json lies beside its recipe."}
+    if not isinstance(found, dict) or found.get("scheme") != recipe.scheme.model_dump(mode="json"):
+        return {"missing": "The fit.json beside the recipe is of another scheme than the one that ran."}
+    return found
 
 
 def section_of(recipe: Recipe, found: Fitted) -> SchemeSection:

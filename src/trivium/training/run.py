@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
 from trivium.training.build import build_scheme, cap_note
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
+from trivium.training.critical import marked_tables
 from trivium.training.data_table import data_table
 from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nll, teacher_nll
 from trivium.training.identity import run_identity
@@ -38,6 +39,15 @@ from trivium.training.processes import (
     wait,
 )
 from trivium.training.recipe import Recipe
+from trivium.training.safety import (
+    SAFETY_FILE,
+    Plan,
+    audited,
+    checked_before,
+    measured,
+    plan_of,
+    utility,
+)
 from trivium.training.tasks import Materials, Tables, Task, task_of
 from trivium.training.trace import TraceWriter
 
@@ -65,6 +75,7 @@ class PreparedRun:
 
     ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
     holds the scheme and student that were made to be looked at, with their recipe, until the first run takes them.
+    ``safety`` is what the student must not do, with what was found of the teachers.
     """
 
     task: Task
@@ -76,6 +87,7 @@ class PreparedRun:
     validation_loss: Tensor
     data: Mapping[str, Any] = field(default_factory=dict)
     begun: list[tuple[Recipe, Scheme, Materials]] = field(default_factory=list, repr=False)
+    safety: Plan | None = None
 
     def begin(self, recipe: Recipe, say: Say) -> tuple[Scheme, Any]:
         """The scheme and student of a run, which no other run shares, after what there is to say of the student."""
@@ -127,6 +139,14 @@ def prepare(
 
     task = task_of(recipe, base)
     made = task.materials(recipe, scheme, base, own_device(), say)
+    plan = None
+    if recipe.safety is not None:
+        needed = "safety is audited on test data, which nothing is chosen on"
+        require(made.tables.test is not None, needed, "a recipe without", "Give each domain its `test`.")
+        plan = plan_of(recipe, made.tokenizer)
+        for line in plan.safety.unsafe.lines():
+            say(f"forbidden: {line}")
+        made = replace(made, tables=marked_tables(plan.section, plan.safety.unsafe, made.tokenizer, made.tables, base))
     teachers, tables, trains = made.teachers, made.tables, "train" in cached
     if trains:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)
@@ -160,8 +180,12 @@ def prepare(
     losses, lines = task.judge(sources["validation"], tables.validation, recipe.teacher_names, classes)
     for line in lines:
         say(line)
+    if plan is not None:
+        plan, lines = checked_before(plan, tables.validation, sources["validation"], scheme)
+        for line in lines:
+            say(line)
     begun = [(recipe, scheme, made)] if trains else []
-    return PreparedRun(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun)
+    return PreparedRun(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun, plan)
 
 
 def _check_tracker(tracker: str) -> None:
@@ -230,11 +254,20 @@ def _distilled(
         checkpoint = latest_complete(folder) if resume else None
     trace = TraceWriter(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     rows, source = prepared_run.tables.train, prepared_run.sources["train"]
-    trainer = recorded_trainer(recipe, scheme, student, rows, source, prepared_run.validation_loss, folder)
+    plan = prepared_run.safety
+    own = None if plan is None else plan.safety
+    trainer = recorded_trainer(recipe, scheme, student, rows, source, prepared_run.validation_loss, folder, own)
     label = f"distilling {recipe.name}"
     validation = prepared_run.tables.validation
     recorder = Recorder(
-        trainer, prepared_run.task, recipe, trace, validation, lambda n, total, loss: progress(label, n, total), watch
+        trainer,
+        prepared_run.task,
+        recipe,
+        trace,
+        validation,
+        lambda n, total, loss: progress(label, n, total),
+        watch,
+        plan,
     )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
@@ -253,6 +286,12 @@ def _distilled(
             prepared_run.tokenizer.save_pretrained(folder / "student")
         for name, content in prepared_run.task.results(nll, prepared_run.held_out[0], scheme.teacher_names).items():
             write_json(folder / name, content)
+        if plan is not None:
+            held_out = prepared_run.held_out
+            found = measured(plan, *held_out, scheme, prepared_run.validation_loss, student)
+            write_json(
+                folder / SAFETY_FILE, audited(plan, found, "test", scheme.teacher_names, utility(held_out[0], nll))
+            )
         write_json(folder / "data.json", prepared_run.data)
         write_json(folder / "nats.json", {name: values.tolist() for name, values in nll.items()}, indent=None)
     wait()

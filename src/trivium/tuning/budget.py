@@ -6,7 +6,7 @@ import math
 
 from trivium.certification.calculus import derive
 from trivium.errors import require
-from trivium.scheme import Project, Scheme
+from trivium.scheme import OnCritical, Project, Scheme
 from trivium.simplex.constants import bounded
 from trivium.training.recipe import SchemeSection
 from trivium.weighting.features import SCALES, Scale
@@ -39,7 +39,7 @@ def room_under(budget: float, bare: Scheme) -> float:
         InputError: an order whose margin alone uses the budget up.
     """
     projection, num_teachers = bare.root, len(bare.teacher_names)
-    if not isinstance(projection, Project):
+    if not isinstance(projection, Project | OnCritical):
         return budget
     reached = projection.constants(bounded(num_teachers, budget, {})).influence
     if reached <= budget:

@@ -45,7 +45,7 @@ class SchemeObjective(Protocol):
         ...
 
 
-class Stopped(Exception):
+class StoppedSearch(Exception):
     """A candidate that lags behind the median of those before it."""
 
 
@@ -148,7 +148,7 @@ def _one(study: Any, optuna: Any, space: Space, specification: Specification, ob
             return
         trial.report(value, step)
         if trial.should_prune():
-            raise Stopped(f"behind the median of earlier trials at step {step}")
+            raise StoppedSearch(f"behind the median of earlier trials at step {step}")
 
     def dismiss(outcome: Outcome, reason: str) -> None:
         trial.set_user_attr("outcome", outcome)
@@ -165,7 +165,7 @@ def _one(study: Any, optuna: Any, space: Space, specification: Specification, ob
             dismiss("not proved", proof.reason)
             return
         value = objective.value(section, watch)
-    except Stopped as stop:
+    except StoppedSearch as stop:
         dismiss("stopped", str(stop))
     except (TeacherError, ForeignError):
         study.tell(trial, state=states.FAIL)  # a model's fault and not the scheme's: no other trial would do better

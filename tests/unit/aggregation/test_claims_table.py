@@ -235,8 +235,13 @@ def test_a_softener_keeps_what_it_claims(operator, axiom, cell, seed, vocabulary
 
 # Claimed: a search that climbs the residual ---------------------------------------------------------------------------
 
+CLIMBED = [
+    pytest.param(*cell.values, id=cell.id, marks=[pytest.mark.deep] if number % 15 else [])
+    for number, cell in enumerate(cells(POOL_TABLE, Holds) + cells(SOFTENER_TABLE, Holds))
+]
 
-@pytest.mark.parametrize(("operator", "axiom", "cell"), cells(POOL_TABLE, Holds) + cells(SOFTENER_TABLE, Holds))
+
+@pytest.mark.parametrize(("operator", "axiom", "cell"), CLIMBED)
 def test_a_climb_does_not_refute_a_claim(operator, axiom, cell):
     """Adam on logits and scores from 200 starts, uphill in the residual, for cells with something to climb."""
     for attempt in range(2):

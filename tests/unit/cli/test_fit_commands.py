@@ -52,6 +52,9 @@ def test_the_recipe_runs_from_where_it_was_written(fitted: tuple[Path, Any], tmp
     done = run("distill", out / "fitted.yaml", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "run" / "student").is_dir()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "What any weighting could gain" in page
+    assert "fitted-costs" in page
 
 
 @pytest.mark.deep
@@ -65,8 +68,20 @@ def test_a_fitted_number_edited_by_hand_is_refused_by_verify(fitted: tuple[Path,
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     try:
         assert run("verify", out / "certificate.json").exit_code == 1
+        assert "is of another scheme" in run("rules", path).output
     finally:
         path.write_text(kept, encoding="utf-8")
+
+
+def test_rules_prints_the_strengths_of_a_recipe(fitted: tuple[Path, Any]) -> None:
+    """Strengths that only the certificate's formula showed, without what they are sure to."""
+    out, _ = fitted
+    found = run("rules", out / "fitted.yaml")
+    assert found.exit_code == 0, found.output
+    rows = json.loads((out / "fit.json").read_text(encoding="utf-8"))["strengths"]
+    row = next(row for row in rows if row["what"] == "entropy")
+    assert f"{row['value']:+.4g}" in found.output
+    assert run("rules", out / "fitted.yaml", "--check").exit_code == 2
 
 
 def test_a_fit_is_not_overwritten_and_options_are_checked(world: World, fitted: tuple[Path, Any]) -> None:

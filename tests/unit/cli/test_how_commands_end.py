@@ -318,6 +318,7 @@ def heeding() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("command", first([["rules"], ["recipe"]]))
 def test_a_reader_that_goes_away_is_no_violation(command: list[str]) -> None:
     """``trivium recipe | head -1``: nobody's fault, and not exit code 1, which Rich would make of it."""
@@ -329,6 +330,7 @@ def test_a_reader_that_goes_away_is_no_violation(command: list[str]) -> None:
     assert (done.returncode, errors) == (141, b"")
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_does_not_fit_is_told() -> None:
     with Path("/dev/full").open("wb") as full:
@@ -339,6 +341,7 @@ def test_output_that_does_not_fit_is_told() -> None:
     assert errors.count(b"\n") == 1
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "arguments",
     first([(("rules",),), (("rules", "torchjd"),), (("certify", "skill", "--teachers", "2", "--seconds", "0"),)]),
@@ -359,6 +362,7 @@ def test_every_sign_in_what_trivium_says_has_an_ascii_form() -> None:
     assert lacking <= set("■●○✕␀␍\ufffdŁ"), "signs of the report, of the built-in text and of a name alone"
 
 
+@pytest.mark.deep
 def test_a_recipe_is_utf_8_everywhere(tmp_path: Path) -> None:
     """It is a file, though it is printed: what ``trivium recipe > FILE`` writes is what the other commands read."""
     plain, ascii_alone = process("recipe"), process("recipe", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")

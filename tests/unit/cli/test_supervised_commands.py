@@ -122,6 +122,7 @@ def test_a_child_gives_a_certificate_and_verify_and_replay_are_watched_too(here:
         assert "it ended the process (exit code 0)" in ended.stderr
 
 
+@pytest.mark.deep
 def test_what_is_wrong_with_the_input_arrives_as_it_was_raised(here: Path) -> None:
     result = trivium("certify", "missing.py:mine", "--teachers=3")
     assert result.exit_code == 2
@@ -130,6 +131,7 @@ def test_what_is_wrong_with_the_input_arrives_as_it_was_raised(here: Path) -> No
     assert "Did you mean 'mine'?" in trivium("certify", "rules.py:mne", "--teachers=3").stderr
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "weights", first(["torch.softmax(-entropy, -1).to('meta')", "torch.softmax(-entropy, -1) + 0j", "list(entropy)"])
 )

@@ -66,6 +66,7 @@ def test_a_certificate_is_of_what_was_trained_and_not_of_what_was_edited_meanwhi
     assert "has changed since it was certified" in again.output
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(sys.platform == "win32", reason="closes streams as a POSIX shell does")
 @pytest.mark.parametrize(("closed", "target", "code"), [(">&-", "entropy", 0), ("<&- >&- 2>&-", "entorpy", 2)])
 def test_a_stream_that_is_closed_from_the_start_changes_nothing(
@@ -80,14 +81,14 @@ def test_a_stream_that_is_closed_from_the_start_changes_nothing(
 
 def test_a_demo_that_was_stopped_while_it_copied_goes_on(tmp_path: Path) -> None:
     """It was refused for the file that it had copied itself."""
-    full = tmp_path / "full"
+    full = tmp_path / "fitted"
     (full / "student").mkdir(parents=True)
     for name in ("recipe.yaml", "metrics.jsonl", "data.json", "student/model.safetensors"):
         (full / name).write_text(name, encoding="utf-8")
     for _ in range(2):
-        demo.copy_full_run(tmp_path)
+        demo.copy_main_run(tmp_path)
     (tmp_path / "student" / "of another.txt").write_text("left behind", encoding="utf-8")
-    demo.copy_full_run(tmp_path)
+    demo.copy_main_run(tmp_path)
     shutil.rmtree(full)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.json", "metrics.jsonl", "recipe.yaml", "student"]
     assert [path.name for path in (tmp_path / "student").iterdir()] == ["model.safetensors"]

@@ -93,6 +93,7 @@ def test_plain_numbers_for_json(fitted: Fitted) -> None:
     assert "recent_log_prob_90" in text
 
 
+@pytest.mark.deep
 def test_budgets_by_scale_are_kept(data: Observations, judged: Observations) -> None:
     budget: Any = {"token": 0.5, "task": 0.25, "context": 1.5}
     found = fit(Family(TOKEN, CONTEXT, True, budget), data, judged, penalty=1e-3)
@@ -110,6 +111,7 @@ def test_columns_of_ones_own(data: Observations, judged: Observations) -> None:
     assert found.gains["all"].low > 0.1
 
 
+@pytest.mark.deep
 def test_absent_teachers() -> None:
     data, judged = observed(1, 400, 3, absent=True), observed(2, 200, 3, absent=True)
     found = fit(Family(TOKEN, CONTEXT, True, 4.0), data, judged)

@@ -23,6 +23,7 @@ ORDERS = (
 )
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_name_is_one_object_in_whatever_order_things_are_imported(order: str) -> None:
     code = f"""

@@ -332,6 +332,7 @@ def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Sett
         run(tiny, Arm("broken", "published", compose(tiny.teacher_names, token=[broken])), 1, 2)
 
 
+@pytest.mark.deep
 def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: plan.Shape, tmp_path: Path) -> None:
     whole = plan.Plan({"tiny": 6}, {"tiny": 2}, 0.0, True)
     store = Store(tmp_path / "cells.jsonl")

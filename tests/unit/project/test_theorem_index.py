@@ -45,6 +45,7 @@ def test_a_number_that_the_framework_lacks_is_refused(script: ModuleType, tmp_pa
         script.index(tmp_path)
 
 
+@pytest.mark.deep
 def test_a_stale_page_is_noticed_and_rewritten(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

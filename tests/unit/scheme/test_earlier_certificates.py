@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tiers import first
 from trivium.certification import Specification, certify, load
 from trivium.certification.certificate import digest_of, parse
 from trivium.certification.recheck import checked
@@ -40,8 +41,8 @@ CERTIFIED: dict[str, Operator] = {
 }
 
 
-@pytest.mark.parametrize("schema", ["1", "2"])
-@pytest.mark.parametrize("name", CERTIFIED)
+@pytest.mark.parametrize("schema", first(["1", "2"]))
+@pytest.mark.parametrize("name", first(CERTIFIED, 3))
 def test_a_certificate_of_earlier_code_holds(name: str, schema: str) -> None:
     certificate = load(HERE / schema / f"{name}.json")
     # Other seconds than recorded, so that what the search counted is left out, and all that is derived is compared.
@@ -52,7 +53,7 @@ def test_a_certificate_of_earlier_code_holds(name: str, schema: str) -> None:
     assert any(line.startswith("derivation") for line in found.left) == (schema == "1")
 
 
-@pytest.mark.parametrize("schema", ["1", "2"])
+@pytest.mark.parametrize("schema", first(["1", "2"]))
 def test_a_certified_recipe_with_every_key_beside_a_rule_holds(schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
     file = f"{schema}/recipe.json"

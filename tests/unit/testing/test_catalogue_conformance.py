@@ -80,8 +80,10 @@ def test_the_conforming_form_of_another_rule_is_proved(check: Check) -> None:
 @pytest.mark.parametrize(
     "published",
     [
-        pytest.param(p, id=p.rule.formula(), marks=[pytest.mark.deep] if isinstance(p.rule, OPAQUE) else [])
-        for p in PUBLISHED
+        pytest.param(
+            p, id=p.rule.formula(), marks=[pytest.mark.deep] if number % 3 or isinstance(p.rule, OPAQUE) else []
+        )
+        for number, p in enumerate(PUBLISHED)
     ],
 )
 def test_a_published_rule_breaks_what_is_listed_and_nothing_else(published: Published) -> None:

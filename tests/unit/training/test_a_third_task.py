@@ -302,6 +302,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(folder: Path, recipe: Recipe, ru
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+@pytest.mark.deep
 def test_a_run_takes_the_student_that_was_looked_at_and_the_next_makes_its_own(
     folder: Path, recipe: Recipe, run: Path, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Pa
     assert torch.equal(resumed, whole)
 
 
+@pytest.mark.deep
 def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: PreparedRun, tmp_path: Path) -> None:
     for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
         train = {"batch_size": size, "accumulation": parts, "steps": 5}
@@ -361,6 +362,7 @@ def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
     assert math.isfinite(seen["axioms"]["W-C"])
 
 
+@pytest.mark.deep
 def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, tmp_path: Path) -> None:
     """One task in three languages, told by a domain map and reported language by language."""
     words = {"en": ("good", "bad"), "de": ("gut", "schlecht"), "fr": ("bon", "mauvais")}

@@ -171,6 +171,7 @@ def in_memory() -> Fitted:
     return tv.fit(scheme, teachers, batches(0), features=["entropy", "margin"], judged=batches(1), penalty=1e-3)
 
 
+@pytest.mark.deep
 def test_teachers_in_memory(in_memory: Fitted) -> None:
     """The one that knows is the one without entropy; each token has another best teacher."""
     assert in_memory.gains["all"].low > 0.3
@@ -188,6 +189,7 @@ def test_a_fitted_scheme_weighs_in_a_distiller(in_memory: Fitted) -> None:
     assert content.labels.shape == (16, 1)
 
 
+@pytest.mark.deep
 def test_rows_of_one_document_are_held_out_together() -> None:
     scheme = tv.compose(("low", "high"))
     given = [batch | {"document": torch.arange(16) // 8 + 2 * n} for n, batch in enumerate(batches(0))]
@@ -203,6 +205,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> ExamplesWorld:
     return ExamplesWorld(tmp_path_factory.mktemp("examples"))
 
 
+@pytest.mark.deep
 def test_examples_with_several_tasks_and_absent_teachers(examples: ExamplesWorld, tmp_path: Path) -> None:
     """Fitted, written, and distilled: the recipe runs."""
     recipe = examples.recipe()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiers import first
 from tiny_examples import ExamplesWorld
 from tiny_world import World
 from trivium.errors import InputError
@@ -85,7 +84,8 @@ def interrupted(recipe: Recipe, shop: PreparedRun, folder: Path, monkeypatch: py
     distill(recipe, shop, folder, resume=True)
 
 
-@pytest.mark.parametrize("rule", first(RULES))
+@pytest.mark.deep
+@pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(
     small: ExamplesWorld, shop: PreparedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
@@ -132,6 +132,7 @@ def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesW
     assert all(p.grad is None for p in student.parameters())
 
 
+@pytest.mark.deep
 def test_text_is_weighed_by_a_network_too(
     world: World, prepared_run: PreparedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

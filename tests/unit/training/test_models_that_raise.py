@@ -126,6 +126,7 @@ def test_a_live_teacher_that_raises_amid_training_leaves_the_checkpoints(small: 
     assert result.exit_code == 3
 
 
+@pytest.mark.deep
 def test_a_search_ends_where_a_model_raises(small: ExamplesWorld, tmp_path: Path) -> None:
     """No other scheme would do better; a rule that raises costs only its trial."""
     pytest.importorskip("optuna")
@@ -200,6 +201,7 @@ def test_data_that_fill_no_batch_are_refused_before_teachers_read(world: World, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.deep
 def test_data_that_fill_one_batch_exactly_train(world: World, tmp_path: Path) -> None:
     path = world.write("exact.yaml", data={"train_rows": 2}, train={"batch_size": 4, "steps": 3})
     assert command("distill", path, "--out", tmp_path / "run").exit_code == 0

@@ -269,7 +269,7 @@ def test_a_data_file_edited_between_stop_and_resume(split: str, texts: World, tm
     distill(recipe, texts.prepared_run(recipe), tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize("reads", [False, True], ids=["import", "file"])
+@pytest.mark.parametrize("reads", first([False, True]), ids=["import", "file"])
 def test_a_rule_edited_between_stop_and_resume(reads: bool, texts: World, tmp_path: Path) -> None:
     """With the sign flipped, shares jumped from .47/.53 to .63/.37 within one run."""
     for sign in (1, -1):
@@ -283,6 +283,7 @@ def test_a_rule_edited_between_stop_and_resume(reads: bool, texts: World, tmp_pa
     refused(texts, recipe, tmp_path / "run", said)
 
 
+@pytest.mark.deep
 def test_a_rule_that_draws_lots_can_be_gone_on_with(texts: World, tmp_path: Path) -> None:
     """It is no function of its row, as its certificate says; what it answers is then no part of the identity."""
     (texts.folder / "lots.py").write_text(LOTS, encoding="utf-8")
@@ -291,6 +292,7 @@ def test_a_rule_that_draws_lots_can_be_gone_on_with(texts: World, tmp_path: Path
     distill(recipe, texts.prepared_run(recipe), tmp_path / "run", resume=True)
 
 
+@pytest.mark.deep
 def test_a_teacher_retrained_between_stop_and_resume(texts: World, tmp_path: Path) -> None:
     recipe = texts.recipe()
     begun(texts, recipe, tmp_path / "run")
@@ -353,6 +355,7 @@ def test_examples_edited_between_stop_and_resume(
     refused(points, recipe, tmp_path / "run", said)
 
 
+@pytest.mark.deep
 def test_a_students_maker_that_draws_its_own_weights_can_be_gone_on_with(points: ExamplesWorld, tmp_path: Path) -> None:
     recipe = one_teacher(points, "reads.py:teacher")
     path = points.folder / "plain.py"

@@ -239,6 +239,7 @@ def test_the_first_loss_is_that_of_the_pooled_sigmoids(recipe: Recipe, folder: P
     assert step["distillation"] == pytest.approx(float(kl[rows.mask].mean().detach()), rel=1e-5)
 
 
+@pytest.mark.deep
 def test_a_resumed_run_is_the_uninterrupted_one(folder: Path, recipe: Recipe, run: Path, tmp_path: Path) -> None:
     whole, cut = weights_of(run / "student"), resumed(recipe, folder, tmp_path / "cut", at=16)
     assert whole.keys() == cut.keys()

@@ -91,6 +91,7 @@ def test_a_student_that_cannot_read_the_rows_is_refused_before_the_teachers_read
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.deep
 def test_longer_rows_than_the_config_foresees_are_told_in_the_runs_progress(
     world: World, prepared_run: PreparedRun, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tiny_world import World
 from trivium.data.sources import read_texts
 from trivium.training.build import build_scheme
@@ -11,6 +13,7 @@ from trivium.training.recipe import parse_recipe
 from trivium.tuning.moved import moved
 
 
+@pytest.mark.deep
 def test_paths_count_from_the_new_folder_and_the_rest_stays(world: World, tmp_path: Path) -> None:
     absolute = str(world.folder / "tales")
     content = world.content(

@@ -63,6 +63,7 @@ def test_it_leaves_a_recipe_trials_numbers_and_a_page(tuned: tuple[Path, Result]
     assert found["best"] == {key: best[key] for key in ("number", "name", "value", "influence")}
 
 
+@pytest.mark.deep
 def test_the_best_is_a_recipe_that_is_proved_and_read(world: World, tuned: tuple[Path, Result], tmp_path: Path) -> None:
     folder, _ = tuned
     recipe = load_recipe(folder / "best.yaml")
@@ -135,6 +136,7 @@ def test_the_warning_goes_by_the_interval_on_test_text(interval: list[float], sa
     assert (said in found) if said else found == ""
 
 
+@pytest.mark.deep
 def test_a_recipe_above_the_budget_is_told(world: World, tmp_path: Path) -> None:
     done = run(world.write("wide.yaml"), "--out", tmp_path / "wide", "--budget", 2, "--trials", 2)
     assert done.exit_code == 0, done.output
@@ -144,6 +146,7 @@ def test_a_recipe_above_the_budget_is_told(world: World, tmp_path: Path) -> None
     assert "No trial was better than" in done.output
 
 
+@pytest.mark.deep
 def test_ctrl_c_keeps_what_was_judged(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proper, calls = MixtureObjective.value, []
 
@@ -200,6 +203,7 @@ def test_the_page_shows_what_the_numbers_say(tuned: tuple[Path, Result]) -> None
     assert charts["scales"]["data"][0]["x"] == [entry["difference"] for entry in found["scales"]]
 
 
+@pytest.mark.deep
 def test_it_goes_on_and_refuses_to_overwrite(world: World, tmp_path: Path) -> None:
     path = world.write("resumed.yaml")
     assert run(path, "--out", tmp_path / "a", "--trials", 12).exit_code == 0
@@ -235,6 +239,7 @@ def test_students_are_trained_and_compared(world: World, tmp_path: Path) -> None
     assert "importances of fewer than 10" in (tmp_path / "s" / "tune.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.deep
 def test_without_test_text_it_says_that_the_numbers_flatter(world: World, tmp_path: Path) -> None:
     domains = [{key: value for key, value in domain.items() if key != "test"}
                for domain in world.content()["data"]["domains"]]  # fmt: skip

@@ -65,6 +65,7 @@ def test_what_reads_a_prefix_is_left_out_with_the_reason(spread: Space) -> None:
     assert {c.rule for c in spread.candidates["task"]} >= {"skill", "static"}
 
 
+@pytest.mark.deep
 def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path) -> None:
     world = ExamplesWorld(tmp_path)
     code = (
@@ -95,6 +96,7 @@ def test_what_decides_a_value_is_what_a_resumed_search_must_share(tmp_path: Path
     assert now() != first
 
 
+@pytest.mark.deep
 def test_a_student_is_read_back_as_it_was_left(points: ExamplesWorld, shop: PreparedRun, tmp_path: Path) -> None:
     space = build_space(points.recipe(), points.folder, goal="student")
     objective = StudentObjective(space, shop, 10, tmp_path / "students")
@@ -123,6 +125,7 @@ def test_a_student_of_transformers_is_read_back_too(tmp_path: Path) -> None:
         assert torch.equal(back.state_dict()[name], value), name
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("objective", first(["mixture", "student"]))
 def test_the_command_leaves_a_recipe_that_is_certified_and_a_page(
     points: ExamplesWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str

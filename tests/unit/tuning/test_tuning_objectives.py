@@ -98,6 +98,7 @@ def test_a_recipe_without_test_text_has_no_test_rows(space: Space, prepared_run:
         MixtureObjective(space, blind).rows("test")
 
 
+@pytest.mark.deep
 def test_a_mixture_under_the_power_pool_has_the_recipes_exponent(world: World, prepared_run: PreparedRun) -> None:
     found = []
     for exponent in (0.25, 1.0):
@@ -114,6 +115,7 @@ def student_space(world: World) -> Space:
     return build_space(world.recipe(), world.folder, goal="student", budget=4.0)
 
 
+@pytest.mark.deep
 def test_a_student_is_the_one_that_distill_trains(
     world: World, student_space: Space, prepared_run: PreparedRun, tmp_path: Path
 ) -> None:

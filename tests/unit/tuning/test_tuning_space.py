@@ -62,6 +62,7 @@ def random_features(built: Scheme, rows: int = 64) -> dict[str, torch.Tensor]:
     return found or {"x": torch.zeros(rows, k)}
 
 
+@pytest.mark.deep
 @given(seed=st.integers(0, 10**6), budget=st.floats(0.05, 30.0))
 def test_every_scheme_of_the_space_is_proved_and_keeps_its_budget(world: World, seed: int, budget: float) -> None:
     space = build_space(world.recipe(), world.folder, budget=budget, goal="student")
@@ -147,6 +148,7 @@ def test_every_rule_of_the_catalogue_is_searched_or_named(world: World) -> None:
     assert "gap" in named
 
 
+@pytest.mark.deep
 def test_a_rule_that_looks_at_the_student_needs_the_student_objective(world: World) -> None:
     space = build_space(world.recipe(), world.folder, goal="student")
     assert "gap" in space.options("token")

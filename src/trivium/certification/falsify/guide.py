@@ -21,7 +21,7 @@ _LEVELS = 10
 
 
 @dataclass
-class Boundaries:
+class BranchBoundaries:
     """Pairs of neighbours on two sides of a branch.
 
     Attributes:
@@ -40,7 +40,7 @@ class Guide:
     def __init__(self, sites: Sites, points: Points) -> None:
         self.sites, self.points, self.box = sites, points, points.box
 
-    def boundaries(self, pool: Tensor, seen: VisitedSites, pairs: int) -> Boundaries:
+    def boundaries(self, pool: Tensor, seen: VisitedSites, pairs: int) -> BranchBoundaries:
         """Bisect every branch that takes two values in the pool, along one coordinate at a time."""
         ends = self._changing(seen, pairs)
         if ends is None:
@@ -63,7 +63,7 @@ class Guide:
         rows = torch.arange(len(a))
         low, high, site = path[rows, first][keep], path[rows, first + 1][keep], site[keep]
         low, high = self.bisect(low, high, site)
-        return Boundaries(low, high, self._levels(low, high))
+        return BranchBoundaries(low, high, self._levels(low, high))
 
     def bisect(self, low: Tensor, high: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
         """Cut segments [M, D] on whose ends branch ``site`` [M] differs, down to neighbouring floats."""
@@ -152,6 +152,6 @@ class Guide:
             values += [(x + y) / 2 for x, y in pairwise(ordered)]
         return [common[int(f)] for f in self.box.feature.tolist()]
 
-    def _nothing(self) -> Boundaries:
+    def _nothing(self) -> BranchBoundaries:
         none = torch.zeros(0, self.box.dimension, dtype=torch.float64)
-        return Boundaries(none, none, [[] for _ in range(self.box.dimension)])
+        return BranchBoundaries(none, none, [[] for _ in range(self.box.dimension)])

@@ -74,7 +74,9 @@ def goals(specification: Specification, dtype: torch.dtype = torch.float32) -> d
         asked["W-B"] += [Goal("W-B", "influence", "ratio", specification.influence, j, k) for j, k in pairs]
     if specification.lipschitz is not None:
         asked["W-R"] = [Goal("W-R", "L", "slope", specification.lipschitz, j, k) for j, k in pairs if j < k]
-    if specification.order is not None:
+    if specification.critical:  # sub-boxes of all inputs say nothing of some of them
+        del asked["W-S"]
+    elif specification.order is not None:
         order = [(safer, less) for safer, less in specification.order.pairs()]
         asked["W-S"] = [
             Goal("W-S", "order", "ratio", -specification.order_margin, less, safer) for safer, less in order

@@ -34,6 +34,7 @@
         ...spec.layout,
         xaxis: axis({ title: { text: "step" }, showgrid: false, showline: true, ...spec.layout.xaxis }),
         yaxis: axis({ hoverformat: ".3~g", ...spec.layout.yaxis }),
+        ...(spec.layout.xaxis2 ? { xaxis2: axis(spec.layout.xaxis2) } : {}),
       };
       Plotly.react(element, painted(spec.data, style), painted(layout, style), { displayModeBar: false });
     }
