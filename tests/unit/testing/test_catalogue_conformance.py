@@ -42,7 +42,7 @@ def test_a_catalogued_rule_is_proved(check: Check) -> None:
 
 @pytest.mark.deep
 @parametrize_with_axioms(OTHERS, teachers=3, floor=0.05, cap=0.8, seconds=0.2, at_least="PROVED")
-def test_every_other_catalogued_rule_is_proved(check: Check) -> None:
+def test_the_others_are_proved_too(check: Check) -> None:
     check()
 
 
