@@ -104,6 +104,9 @@ def admit(
         mask = part.answered
         trimmed, kept = part.trimmed()
         found = ask(trimmed.entries)
+        if found.ndim == 0 or len(found) != len(part):
+            rows = f"shape {list(found.shape)} for {len(part)} rows"
+            raise TeacherError(f"{who} must give one answer a row", rows, "Read the batch that it is handed.")
         if mask is None or found.ndim < 3 or found.shape[1] != mask[:, kept].shape[1]:
             return found
         spread = found.new_zeros(len(part), mask.shape[1], found.shape[-1])

@@ -223,6 +223,8 @@ def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputErro
         found = output.logits
     if not isinstance(found, Tensor):
         raise fault(f"{who} must return logits", type(output).__name__, "Return a tensor, or an object with `logits`.")
+    if not found.is_floating_point():
+        raise fault(f"{who} must return logits, which are real numbers", found.dtype, "Say .float().")
     return found
 
 

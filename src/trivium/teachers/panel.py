@@ -264,8 +264,9 @@ def _each(names: Sequence[str], teachers: Mapping[str, Given] | None) -> dict[st
         fix = f"Add {lacking[0]!r}: a model, a folder, a hub id, or tv.InBatch(column)."
         raise InputError("every teacher of the scheme must be given", f"none for {lacking}", fix)
     for name, teacher in teachers.items():
-        fits = callable(teacher) or isinstance(teacher, str | Path | InBatch)
-        kinds = "Give a module, a callable, a folder, a hub id, or tv.InBatch(column)."
+        given = callable(teacher) or isinstance(teacher, str | Path | InBatch)
+        fits = given and not isinstance(teacher, type)  # a class is callable, and makes models
+        kinds = "Give a module (made, no class), a callable, a folder, a hub id, or tv.InBatch(column)."
         require(fits, f"teacher {name!r} must be something to ask", type(teacher).__name__, kinds)
     return {name: teachers[name] for name in names}
 
