@@ -5,7 +5,7 @@
 *Runs.* Each draws teachers (linear maps of features), an unsafe set, an order, floor, cap, limit, enforcement and an
 attack at random, and trains a linear student by ``tv.Distiller`` on critical and other inputs. Reported are the
 largest excess of what was observed over S1 (where the order holds and is kept), S2, S3 and S6 on the positions for
-which they were computed, which must not be above rounding; observed/bound in quantiles; and how often the upper limit of
+which they were computed, which must not be above rounding; observed/bound in quantiles; how often the upper limit of
 an audit of 200 fresh inputs is at least the mean over 20,000 others.
 
 *Audits.* 2,000 for each of several distributions with known mean: how often each interval holds.
