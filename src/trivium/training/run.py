@@ -239,6 +239,7 @@ def _distilled(
     # Late, so that a recipe can be read and certified without the Trainer.
     from transformers.trainer_callback import PrinterCallback
 
+    from trivium.training.decoding import save_guard
     from trivium.training.recorded import Recorder, recorded_trainer, save_rules
 
     scheme, student = prepared_run.begin(recipe, lambda line: progress(line, 1, 1))
@@ -284,6 +285,8 @@ def _distilled(
         save_rules(trainer.distiller, folder)
         if prepared_run.tokenizer is not None:
             prepared_run.tokenizer.save_pretrained(folder / "student")
+            if plan is not None:
+                save_guard(plan.section, folder / "student")
         for name, content in prepared_run.task.results(nll, prepared_run.held_out[0], scheme.teacher_names).items():
             write_json(folder / name, content)
         if plan is not None:
