@@ -44,8 +44,6 @@ NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "trivium.training.recipe": {"Section": "RecipePart"},
     "trivium.training.run": {"Workshop": "PreparedRun"},
     "trivium.training.trace": {"Trace": "TraceWriter"},
-    "trivium.tuning": {"Record": "TrialRecord", "question_of": "specification_of"},
-    "trivium.tuning.records": {"Record": "TrialRecord"},
     "trivium.weighting": {"Learned": "LearnableRule", "Lesson": "TrainingState"},
     "trivium.weighting.learnable": {"Learned": "LearnableRule", "Lesson": "TrainingState"},
 }

@@ -22,6 +22,14 @@ AXIOMS: Final[Mapping[str, str]] = {
 _AXIOM: Final = (("results", "*", "axiom"), ("results", "*", "witness", "axiom"))
 
 
+#: Keys that came later, by place, with the value that an earlier file stands for.
+LATER: Final[Mapping[tuple[str, ...], Mapping[str, Any]]] = {
+    ("specification",): {"critical": False},
+    ("results", "*", "witness", "specification"): {"critical": False},
+    ("run",): {"safety": None},
+}
+
+
 def modern(data: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a certificate of an earlier schema under the present names; the schema itself stays."""
     made: dict[str, Any] = _renamed(data, (), KEYS, AXIOMS)
@@ -31,7 +39,7 @@ def modern(data: Mapping[str, Any]) -> dict[str, Any]:
 def former(data: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of :func:`modern`."""
     back = {place: {new: old for old, new in names.items()} for place, names in KEYS.items()}
-    made: dict[str, Any] = _renamed(data, (), back, {new: old for old, new in AXIOMS.items()})
+    made: dict[str, Any] = _renamed(_without_later(data, ()), (), back, {new: old for old, new in AXIOMS.items()})
     return made
 
 
@@ -55,6 +63,16 @@ def _renamed(
         names.get(key, key): _renamed(value, (*place, _present(place, key)), keys, axioms)
         for key, value in part.items()
     }
+
+
+def _without_later(part: Any, place: tuple[str, ...]) -> Any:
+    if isinstance(part, list | tuple):
+        return [_without_later(item, (*place, "*")) for item in part]
+    if not isinstance(part, Mapping):
+        return part
+    later = LATER.get(place, {})
+    kept = {key: value for key, value in part.items() if key not in later or value != later[key]}
+    return {key: _without_later(value, (*place, key)) for key, value in kept.items()}
 
 
 def _present(place: tuple[str, ...], key: str) -> str:
