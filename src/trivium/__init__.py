@@ -50,9 +50,11 @@ from trivium.weighting import (
 if TYPE_CHECKING:
     from trivium.certification import Certificate, certify
     from trivium.cli.whole import Distilled, distill
+    from trivium.safety import UnsafeClasses, UnsafeTokens
     from trivium.teachers.panel import InBatch
     from trivium.training.distiller import Distiller
     from trivium.training.fitting import fit
+    from trivium.training.guard import Safety
     from trivium.training.recipe import LossSection as Loss
     from trivium.training.recipe import Recipe, load_recipe
     from trivium.training.step import StepOutput
@@ -69,6 +71,9 @@ _LATER = {
     "InBatch": ("trivium.teachers.panel", "InBatch"),
     "Loss": ("trivium.training.recipe", "LossSection"),
     "Recipe": ("trivium.training.recipe", "Recipe"),
+    "Safety": ("trivium.training.guard", "Safety"),
+    "UnsafeClasses": ("trivium.safety", "UnsafeClasses"),
+    "UnsafeTokens": ("trivium.safety", "UnsafeTokens"),
     "StepOutput": ("trivium.training.step", "StepOutput"),
     "certify": ("trivium.certification", "certify"),
     "distill": ("trivium.cli.whole", "distill"),
@@ -95,11 +100,14 @@ __all__ = [
     "Order",
     "PrefixPosterior",
     "Recipe",
+    "Safety",
     "Scheme",
     "Skill",
     "Static",
     "StepOutput",
     "TriviumError",
+    "UnsafeClasses",
+    "UnsafeTokens",
     "__version__",
     "certify",
     "compose",

@@ -26,7 +26,7 @@ def rows(case: Adversary) -> Tensor:
     return torch.cat([special, corners, uniform])
 
 
-@pytest.mark.parametrize("case", spread(ADVERSARIES, 9, attrgetter("name")))
+@pytest.mark.parametrize("case", spread(ADVERSARIES, 15, attrgetter("name")))
 def test_no_word_is_false_of_what_trains(case: Adversary) -> None:
     made = case.make()
     try:

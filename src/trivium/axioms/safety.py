@@ -49,6 +49,12 @@ class OrdinalSafety(Axiom):
             worst = worst.masked_fill(~critical, -torch.inf)
         return worst.to(log_w.dtype)
 
+    def leak(self, log_w: Tensor, bare: Tensor, critical: Tensor) -> Tensor:
+        """max |log w_k − log bare_k| [...] where ``critical`` is false, and -inf where it is true: what keeping the
+        order on critical inputs does to all others, for whom the weights should be the bare ones."""
+        moved = (log_w.double() - bare.double()).abs().nan_to_num(nan=0.0).amax(dim=-1)
+        return moved.masked_fill(critical, -torch.inf).to(log_w.dtype)
+
     def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
         """2·eps·(scale + 4) nats: two log weights of magnitude ``scale`` and the scores behind them."""
         return log_slack(dtype, scale)

@@ -63,4 +63,5 @@ def ask(
         order=own.order if order is None else Order.parse(order, labels) if isinstance(order, str) else order,
         margin=own.margin if order is None and own.order is not None else margin,
         pareto=pareto or own.pareto,
+        critical=own.critical and order is None,
     )

@@ -29,6 +29,7 @@ from trivium.errors import RuleError, TriviumError, require, words_of
 from trivium.scheme import derivation
 from trivium.scheme.conform import Conform
 from trivium.scheme.derivation import Derived
+from trivium.scheme.on_critical import OnCritical
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.scheme import Scheme
 from trivium.scheme.tree import nodes
@@ -209,7 +210,10 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
     constants = derived.constants
     influence = constants.influence if known(operator, teachers) is not None else math.inf
     root = operator.root if isinstance(operator, Scheme) else operator
+    trusted = root.conforming if isinstance(root, OnCritical) else None
+    root = root.part if isinstance(root, OnCritical) else root
     goal = root.conforming if isinstance(root, Conform) else None
+    ordered = goal if trusted is None else trusted
     bounded = goal is not None and (goal.floor > 0 or goal.cap < 1)
     return Question(
         teachers,
@@ -218,9 +222,10 @@ def claims(operator: Operator, teachers: int, names: tuple[str, ...] = ()) -> Qu
         cap=goal.cap if goal is not None and goal.cap < 1 else None,
         influence=influence if not bounded and influence < math.inf else None,
         lipschitz=constants.lipschitz if constants.lipschitz < math.inf else None,
-        order=goal.order if goal is not None else None,
-        margin=goal.margin if goal is not None else 0.0,
+        order=ordered.order if ordered is not None else None,
+        margin=ordered.margin if ordered is not None else 0.0,
         pareto=bool(derived.pareto),
+        critical=trusted is not None,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from trivium.certification.listing import ProgramRecord
 from trivium.certification.question import Finding, Question, first_problem
+from trivium.certification.safety import SafetyRecord
 from trivium.certification.source import Record, Source
 from trivium.errors import InputError, require
 from trivium.jsontext import json_text
@@ -71,6 +72,7 @@ class Run(Record):
     worst: dict[str, float] = Field(description="largest residual of each axiom; Infinity where one was not a number")
     violations: tuple[Breach, ...]
     trace_sha256: str
+    safety: SafetyRecord | None = Field(None, description="of a run that declared what its student must not do")
 
 
 class Certificate(Record):
@@ -128,6 +130,8 @@ class Certificate(Record):
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
+        if self.run is not None and self.run.safety is None:
+            del data["run"]["safety"]
         if self.text == FIRST_TEXT:
             del data["text"]
         return {**data, "digest": digest_of(data)}

@@ -95,10 +95,12 @@ def _regular(derived: Derived, question: Question) -> Decision:
 def _ordered(derived: Derived, question: Question) -> Decision:
     if question.order is None or not any(True for _ in question.order.pairs()):
         return Decision(True, None, ("W-S: the order has one tier, so it asks nothing",))
-    known = derived.constants.margin(question.order)
+    constants = derived.critical if question.critical and derived.critical is not None else derived.constants
+    known = constants.margin(question.order)
     holds = known >= question.margin - COMPARISON * max(1.0, question.margin)
     text, relation = question.order.text(question.names), "≥" if holds else "<"
     line = f"W-S: least gap over the pairs of {text} is {least(known)} {relation} {question.margin:g} asked"
+    line += ", on critical inputs" if question.critical else ""
     return Decision(holds, question.margin - known, (line,))
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from trivium.certification.certificate import Certificate, Run
 from trivium.certification.question import STATEMENTS, Finding, Question
+from trivium.certification.safety import safety_line
 
 MEANING = {
     "PROVED": "follows from the form of the rule or from declared constants of its parts, which a search did not break",
@@ -61,7 +62,8 @@ def asked(axiom: str, question: Question) -> str:
         return f"L = {question.lipschitz:.10g}"
     if axiom == "W-S" and question.order is not None:
         text = question.order.text(question.names)
-        return f"{text} by {question.margin:g} nats" if question.margin else text
+        text += f" by {question.margin:g} nats" if question.margin else ""
+        return f"{text}, on critical inputs" if question.critical else text
     return STATEMENTS.get(axiom, "a constant that a part declares")
 
 
@@ -121,6 +123,8 @@ def run_lines(run: Run) -> list[str]:
     for breach in run.violations:
         times = "once" if breach.count == 1 else f"{breach.count} times"
         lines.append(f"Violated while training: {breach.axiom}, {breach.action} {times}, worst {number(breach.worst)}.")
+    if run.safety is not None:
+        lines.append(safety_line(run.safety))
     return lines
 
 

@@ -60,6 +60,7 @@ class Question(Typed):
         influence: a budget in nats on log(max w / min w) (W-B).
         pareto: no teacher's loss may rise to first order, whatever the Gram matrix of their gradients (W-C). Of an
             operator that does not read the feature ``gram`` it is asked with any gradients beside its features.
+        critical: whether the order is asked where the feature ``critical`` is 1 alone, and not everywhere.
 
     Raises:
         InputError: K < 1, names that are not K different ones, a negative or non-finite parameter, a margin
@@ -79,6 +80,7 @@ class Question(Typed):
     margin: float = 0.0
     influence: float | None = None
     pareto: bool = False
+    critical: bool = False
 
     def __post_init__(self) -> None:
         require(self.teachers >= 1, "the number of teachers must be at least one", self.teachers)
@@ -95,6 +97,10 @@ class Question(Typed):
             require(
                 value is None or (math.isfinite(value) and value >= 0), f"{name} must be a finite number ≥ 0", value
             )
+        fix = "Give an order."
+        require(
+            self.order is not None or not self.critical, "what is asked on critical inputs is an order", "none", fix
+        )
         require(self.order is not None or self.margin == 0.0, "a margin needs an order", self.margin, "Give --order.")
         ConformingSet(self.teachers, self.floor or 0.0, 1.0 if self.cap is None else self.cap, self.order, self.margin)
 

@@ -25,6 +25,7 @@ from trivium.certification.form import differs
 from trivium.certification.listing import changes, recorded
 from trivium.certification.question import VERDICTS, Finding, Question, Witness
 from trivium.certification.run import TRACE, read_run
+from trivium.certification.safety import SAFETY, safety_inconsistent
 from trivium.certification.source import Source
 from trivium.scheme import derivation
 from trivium.scheme.scheme import Scheme
@@ -92,6 +93,8 @@ def trace_changed(certificate: Certificate, beside: Path | None = None) -> Reche
     if found is None:
         return Rechecked((), left=(f"what its monitor saw: {Path(run.folder, TRACE)} is not here",))
     now = read_run(found).model_copy(update={"folder": run.folder})
+    if now.safety != run.safety:
+        return Rechecked((f"{Path(found, SAFETY)} is not the audit that was certified",))
     return Rechecked(() if now == run else (f"{Path(found, TRACE)} is not the trace that was certified",))
 
 
@@ -105,6 +108,8 @@ def inconsistent(certificate: Certificate) -> list[str]:
     reasons += [f"{axiom} is answered and not asked" for axiom in seen if axiom not in asked and "." not in axiom]
     if (certificate.kind == "run") != (certificate.run is not None):
         reasons.append(f"it is of the kind {certificate.kind!r} {'with' if certificate.run else 'without'} a run")
+    if certificate.run is not None and certificate.run.safety is not None:
+        reasons += safety_inconsistent(certificate.run.safety)
     for finding in certificate.findings:
         witness = finding.witness
         if (finding.verdict == "VIOLATED") != (witness is not None):

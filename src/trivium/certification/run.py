@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.certification.certificate import Breach, Certificate, Run
+from trivium.certification.safety import read_safety
 from trivium.errors import InputError
 from trivium.store.code import sha256_of
 
@@ -59,6 +60,7 @@ def read_run(folder: str | Path) -> Run:
             for (axiom, action), seen in sorted(breaches.items())
         ),
         trace_sha256=sha256_of(path),
+        safety=read_safety(folder),
     )
 
 

@@ -243,6 +243,8 @@ def _column(name: str, width: int, chosen: Sequence[tuple[DomainExamples, list[i
             column = torch.as_tensor(values, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError):
             column = torch.empty(0)
+        if width == 1 and column.ndim == 1:  # a flag is written as it is
+            column = column.unsqueeze(-1)
         if column.shape != (len(domain.found), width):
             raise InputError(
                 f"every example must hold the feature {name!r}, one number a teacher",

@@ -248,6 +248,8 @@ def _column(name: str, size: int, texts: Sequence[Text]) -> Tensor:
     values = []
     for text in texts:
         value = text.columns.get(name)
+        if size == 1 and isinstance(value, int | float):  # a flag is written as it is
+            value = [value]
         numbers = isinstance(value, list) and all(isinstance(number, int | float) for number in value)
         if not isinstance(value, list) or not numbers or len(value) != size:
             raise InputError(

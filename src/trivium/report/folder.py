@@ -25,7 +25,7 @@ class RunFolder:
         main: the trace at the top of the folder, named after the run below it that has the same one.
         runs: traces to overlay, the main one first.
         certificate, comparison, sample, accuracy, data: the JSON files, or None; a run on text has no accuracy.
-        headroom, fit: likewise; only the run of a fitted scheme has a fit.
+        safety, headroom, fit: likewise; one that declared nothing has no safety, only a fitted scheme's run has a fit.
         faults: by file name, how the file is unusable (``"is missing"``).
     """
 
@@ -41,6 +41,7 @@ class RunFolder:
     faults: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
+    safety: Mapping[str, Any] | None = None
     headroom: Mapping[str, Any] | None = None
     fit: Mapping[str, Any] | None = None
 
@@ -92,6 +93,7 @@ def read_folder(run: Path) -> RunFolder:
         faults=faults,
         accuracy=_json(run / "accuracy.json", faults),
         data=_json(run / "data.json", faults),
+        safety=_json(run / "safety.json", faults),
         headroom=_json(run / "headroom.json", faults),
         fit=_json(run / "fit.json", faults),
     )

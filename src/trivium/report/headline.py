@@ -10,12 +10,19 @@ from trivium.certification.question import VERDICTS
 from trivium.report.certificate import findings
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import counted, decimal, finite, interval, reading
+from trivium.report.safety import SAID, percent
 from trivium.report.section import Section
 
 
 def headline(folder: RunFolder) -> Section:
     """Build the opening of the page. It always has something to say."""
-    facts = [_compared(folder, "student"), _compared(folder, "mixture"), _axioms(folder), _monitor(folder)]
+    facts = [
+        _compared(folder, "student"),
+        _compared(folder, "mixture"),
+        _safety(folder),
+        _axioms(folder),
+        _monitor(folder),
+    ]
     data = {"facts": [fact for fact in facts if fact], "runs": [folder.label(run.name) for run in folder.runs]}
     return Section("verdict", "Verdict", "_headline.html", data)
 
@@ -49,6 +56,20 @@ def _compared(folder: RunFolder, what: str) -> dict[str, str] | None:
         "below": interval(entry.get("interval"), sign=True),
         "caption": f"{what}: {a} − {b}, {unit}",
         "words": words[shown],
+    }
+
+
+def _safety(folder: RunFolder) -> dict[str, str] | None:
+    if folder.safety is None:
+        return None
+    after = folder.safety["after"]
+    tone, words = SAID[after["verdict"]]
+    return {
+        "tone": tone,
+        "number": percent(after["student"]["estimate"]),
+        "below": f"at most {percent(after['student']['upper'])}, {percent(after['limit'])} promised",
+        "caption": "of its probability on what is forbidden",
+        "words": words,
     }
 
 

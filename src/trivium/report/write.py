@@ -21,6 +21,7 @@ from trivium.report.data import data
 from trivium.report.folder import RunFolder, read_folder
 from trivium.report.headline import headline
 from trivium.report.headroom import fitted, headroom
+from trivium.report.safety import safety
 from trivium.report.section import Section
 from trivium.report.text import text
 
@@ -37,6 +38,7 @@ def recipe(folder: RunFolder) -> Section:
 #: The page from top to bottom: what is built, and the file it is built from.
 _SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section | None], str, str], ...]] = (
     (headline, "verdict", "comparison.json"),
+    (safety, "safety", "safety.json"),
     (formula, "formula", "certificate.json"),
     (axioms, "axioms", "certificate.json"),
     (accuracy, "accuracy", "accuracy.json"),

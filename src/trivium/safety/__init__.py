@@ -4,6 +4,7 @@ Pure mathematics: numbers and tensors in, numbers and tensors out. What a run do
 :mod:`trivium.training.safety`.
 """
 
+from trivium.safety.audit import AuditedDocument, audit
 from trivium.safety.automaton import Automaton, Boundaries, build_automaton
 from trivium.safety.bounds import (
     attacked_mass,
@@ -29,6 +30,7 @@ from trivium.safety.tokens import resolve_tokens, token_bytes
 from trivium.safety.unsafe import UnsafeClasses, UnsafeSet, UnsafeTokens
 
 __all__ = [
+    "AuditedDocument",
     "Automaton",
     "Boundaries",
     "Feasibility",
@@ -39,6 +41,7 @@ __all__ = [
     "UnsafeSet",
     "UnsafeTokens",
     "attacked_mass",
+    "audit",
     "betting",
     "binary_kl",
     "build_automaton",

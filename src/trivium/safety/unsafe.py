@@ -60,7 +60,8 @@ class UnsafeSet(ABC):
         found = torch.zeros(len(states), entries, dtype=torch.bool)
         for state in states.unique().tolist():
             rows = (states == state).nonzero()
-            found[rows, self.members(state).unsqueeze(0)] = True
+            members = self.members(state)
+            found[rows, members[members < entries].unsqueeze(0)] = True
         return found.to(states.device)
 
     def mass(self, log_p: Tensor, states: Tensor) -> Tensor:
@@ -69,7 +70,8 @@ class UnsafeSet(ABC):
         parts, places = [], []
         for state in states.unique().tolist():
             rows = (states == state).nonzero().squeeze(-1)
-            members = self.members(state).to(log_p.device)
+            members = self.members(state)
+            members = members[members < log_p.shape[-1]].to(log_p.device)  # what a model lacks it cannot draw
             places.append(rows)
             parts.append(log_p[rows.unsqueeze(1), members].double().exp().sum(-1))
         if not places:

@@ -5,6 +5,7 @@ from trivium.scheme.conform import Conform
 from trivium.scheme.floor_mix import FloorMix
 from trivium.scheme.limit import Limit
 from trivium.scheme.mix import Mix
+from trivium.scheme.on_critical import OnCritical
 from trivium.scheme.per_entry import PerEntry
 from trivium.scheme.power import Power
 from trivium.scheme.product import Product
@@ -12,7 +13,7 @@ from trivium.scheme.scheme import Scheme, Term, compose
 from trivium.scheme.squash import Squash
 
 #: Every wrapper; recipes show the keys of those that have one in this order.
-WRAPPERS: tuple[type[Wrapper], ...] = (Power, Squash, Limit, Mix, FloorMix, Conform, PerEntry)
+WRAPPERS: tuple[type[Wrapper], ...] = (Power, Squash, Limit, Mix, FloorMix, Conform, OnCritical, PerEntry)
 
 #: Every composition whose form the calculus trusts.
 COMPOSITIONS: tuple[type[Composition], ...] = (Scheme, Product, *WRAPPERS)
@@ -24,6 +25,7 @@ __all__ = [
     "FloorMix",
     "Limit",
     "Mix",
+    "OnCritical",
     "PerEntry",
     "Power",
     "Product",

@@ -44,6 +44,7 @@ class Derived:
         proper: rows can be normalized wherever the unknown leaves return numbers, one of them positive. Two parts that
             may each be zero somewhere can leave nothing when multiplied, and zero to the power zero is no number.
         pareto: why W-C holds, a line of proof; empty where it is not known. No composition keeps it.
+        critical: what is known on critical inputs, where more is than elsewhere. No composition keeps it.
     """
 
     constants: Constants
@@ -54,6 +55,7 @@ class Derived:
     culprits: tuple[str, ...] = ()
     proper: bool = True
     pareto: str = ""
+    critical: Constants | None = None
 
     @property
     def informative(self) -> bool:
@@ -75,7 +77,9 @@ class Derived:
         """
         normalized = self.proper if normalized is None else normalized
         step = Step(f"{head}: {describe(whole)}", lines, (1,))
-        return replace(self, constants=whole, steps=(*self.steps, step), normalized=normalized, pareto="")
+        return replace(
+            self, constants=whole, steps=(*self.steps, step), normalized=normalized, pareto="", critical=None
+        )
 
     def lines(self) -> tuple[str, ...]:
         """The derivation as text: numbered steps, a theorem a line."""

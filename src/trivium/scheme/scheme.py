@@ -14,6 +14,7 @@ from trivium.scheme.composition import Composition
 from trivium.scheme.conform import Conform
 from trivium.scheme.derivation import Derived
 from trivium.scheme.limit import Limit
+from trivium.scheme.on_critical import OnCritical
 from trivium.scheme.power import Power
 from trivium.scheme.product import Product
 from trivium.scheme.tree import leaves
@@ -37,12 +38,14 @@ class Scheme(Composition):
         scales: the operator of each scale that has rules, after its strength and budget.
         root: the whole: product of the scales, then the projection if there is one.
         conforming: the set the root projects into, or None.
+        trusted: the set it projects into on critical inputs, or None.
     """
 
     teachers: tuple[str, ...]
     scales: Mapping[Scale, Operator]
     root: Operator
     conforming: ConformingSet | None
+    trusted: ConformingSet | None = None
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -112,6 +115,8 @@ def compose(
     cap: float = 1.0,
     order: str | None = None,
     margin: float = 0.0,
+    critical_order: str | None = None,
+    critical_margin: float = 0.0,
 ) -> Scheme:
     """w ∝ Π_scales limit(Π_rules w_r^α | B_scale), projected into C(floor, cap, order, margin).
 
@@ -122,6 +127,8 @@ def compose(
             whole and is spent in equal parts on the scales that have rules (T3: influences add).
         floor, cap: bounds on every weight after the product (W-B).
         order: from safest to least safe, ``"a > b = c"`` (W-S), with ``margin`` nats between tiers.
+        critical_order, critical_margin: likewise, but on critical inputs alone, which the feature ``critical`` tells;
+            floor and cap hold there too. In place of ``order``.
 
     Raises:
         InputError: no or repeated teachers, something that is no rule or stands under the wrong scale, an unknown
@@ -152,7 +159,21 @@ def compose(
         tiers = Order.parse(order, names) if order is not None else None
         conforming = ConformingSet(len(names), floor, cap, tiers, margin)
         root = Conform(root, conforming)
-    return Scheme(names, scales, root, conforming)
+    trusted = None
+    if critical_order is not None:
+        require(
+            order is None,
+            "a safety order must be asked everywhere or on critical inputs, not both",
+            f"{order!r} and {critical_order!r}",
+            "Leave one out.",
+        )
+        trusted = ConformingSet(len(names), floor, cap, Order.parse(critical_order, names), critical_margin)
+        root = OnCritical(root, trusted)
+    else:
+        require(
+            critical_margin == 0.0, "a margin on critical inputs needs an order there", critical_margin, "Give one."
+        )
+    return Scheme(names, scales, root, conforming, trusted)
 
 
 def _listed(terms: Any) -> Sequence[Term]:

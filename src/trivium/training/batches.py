@@ -76,7 +76,8 @@ class BatchReader:
         """The columns that the scheme's rules read, with the numbers a row of each."""
         teachers = len(self.scheme.teachers)
         ranges = self.scheme.ranges
-        return {name: interval.width(teachers) for name, interval in ranges.items() if name not in BUILT_IN}
+        own = {name: interval.width(teachers) for name, interval in ranges.items() if name not in BUILT_IN}
+        return {**own, "critical": 1} if "critical" in ranges else own
 
     @property
     def needs_labels(self) -> str:

@@ -42,6 +42,8 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         cap=section.cap,
         order=section.order,
         margin=section.margin,
+        critical_order=recipe.safety.trust if recipe.safety else None,
+        critical_margin=recipe.safety.margin if recipe.safety and recipe.safety.trust else 0.0,
     )
     task_of(recipe, base).admit(scheme)
     return scheme

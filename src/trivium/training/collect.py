@@ -96,6 +96,8 @@ def collect_features(
         features["domain"] = batch.domain.float().view(-1, 1, 1)
     if "task" in wanted:
         features["task"] = batch.task.float().view(-1, 1, 1)
+    if "critical" in wanted:
+        features["critical"] = batch.columns["critical"].unsqueeze(1)
     if "logits" in wanted:
         features["logits"] = joined_logits(batch.teacher_logits, _needed(student_logits))
     for name in wanted - set(BUILT_IN):

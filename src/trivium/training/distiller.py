@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from trivium.aggregation import make_pool
-from trivium.errors import InputError, TriviumError, require
+from trivium.errors import InputError, require
 from trivium.scheme import Scheme
 from trivium.simplex.typed import Typed
 from trivium.teachers.handing import Intake, decoding, inputs_of, logits_of, moved, parameters_behind
-from trivium.teachers.huggingface import check_logits
 from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples, answers_in_place, cut
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted, require_batch
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.training.evaluate import nats
+from trivium.training.guard import Guard, Safety
 from trivium.training.learning import Teaching
 from trivium.training.memory import Entries, Recall
 from trivium.training.monitor import Action, Monitor
 from trivium.training.recipe import LossSection
 from trivium.training.settings import loss_of, losses_of, place_of, watchers
 from trivium.training.shares import Shares
-from trivium.training.step import StepOutput, Watcher, distillation_step
+from trivium.training.step import StepOutput, Watcher, distillation_step, require_finite
 from trivium.weighting.features import NEEDS_STUDENT
 
 #: Batches without a lesson after which it is said that the rules are not learning.
@@ -60,6 +60,7 @@ class Distiller(Typed):
         admission: whether teachers are asked about the first batch what every model is asked when it is loaded.
         device: where teachers that are named go; None: to the student's logits.
         recall: where past rows are found, for rules that learn; None: the distiller keeps those that it needs.
+        safety: what the student must not do on critical inputs, and whether that is enforced.
 
     Raises:
         InputError: teachers that are not the scheme's; settings that do not exist. InfeasibleError: bounds that no
@@ -83,6 +84,7 @@ class Distiller(Typed):
         admission: bool = True,
         device: torch.device | str | None = None,
         recall: Recall | None = None,
+        safety: Safety | None = None,
     ) -> None:
         require(isinstance(scheme, Scheme), "a distiller must have a scheme", type(scheme).__name__, "tv.compose it.")
         self.scheme, self.loss, self.shift, self.student = scheme, loss_of(loss), shift, student
@@ -101,6 +103,7 @@ class Distiller(Typed):
         self.monitor, self._aside = watchers(scheme, on_violation)
         self.shares = Shares(scheme)
         self.teaching = Teaching(scheme, recall)
+        self.guard = None if safety is None else Guard(safety, self.loss)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
         self.validation_loss = losses_of(validation_loss, len(scheme.teachers))
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
@@ -147,8 +150,11 @@ class Distiller(Typed):
                 losses,
                 self.monitor if training else self._aside,
                 normalizer,
+                self.guard,
+                None if self.guard is None else self.guard.mark(batch, content),
+                training,
             )
-        self._require_finite(step, content)
+        require_finite(step, content, self.batches + 1)
         if training:
             self.batches += 1
             self.shares.add(step, content.mask, content.serving, normalizer)
@@ -223,7 +229,7 @@ class Distiller(Typed):
         return self._read(batch)[1]
 
     def learn(self, student: torch.nn.Module, learning_rate: float, step: int | None = None) -> None:
-        """Teach the scheme's rules that learn, on the last batch; call it after the optimizer's step.
+        """Teach the rules that learn, on the last batch, and move safety's multiplier; call it after an optimizer step.
 
         Args:
             learning_rate: of the student now.
@@ -232,6 +238,8 @@ class Distiller(Typed):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.teaching.require_one_process(torch.distributed.get_world_size() if distributed else 1)
         self._untaught = -1
+        if self.guard is not None:
+            self.guard.after_step()
         if not self.teaching.rules or len(self.teaching.last) == 0:
             return
         reading, device = Intake.of(student), next(student.parameters()).device
@@ -278,18 +286,19 @@ class Distiller(Typed):
         worst, violations = {}, list[dict[str, Any]]()
         if isinstance(self.monitor, Monitor):
             worst, violations = self.monitor.take_worst(), self.monitor.take_violations()
-        return self.shares.take() | {"axioms": worst, "violations": violations}
+        unsafe = {} if self.guard is None else {"safety": self.guard.take()}
+        return self.shares.take() | {"axioms": worst, "violations": violations} | unsafe
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run changes here, to go on from: learned rules, validation losses, what was recorded."""
-        watched = self.monitor.state() if isinstance(self.monitor, Monitor) else {}
         return {
             "teaching": self.teaching.state(),
-            "monitor": watched,
+            "monitor": self.monitor.state() if isinstance(self.monitor, Monitor) else {},
             "shares": self.shares.state(),
             "validation_loss": self.validation_loss,
             "batches": self.batches,
             "teachers": list(self.scheme.teachers),
+            **({} if self.guard is None else {"safety": self.guard.state()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -311,6 +320,8 @@ class Distiller(Typed):
         self.teaching.restore(state["teaching"])
         if isinstance(self.monitor, Monitor):
             self.monitor.restore(state["monitor"])
+        if self.guard is not None:
+            self.guard.restore(state.get("safety"))
         self.shares.restore(state["shares"])
         self.validation_loss, self.batches = state["validation_loss"], int(state["batches"])
 
@@ -385,17 +396,6 @@ class Distiller(Typed):
                     "one whose parameters the student trains",
                     "It would follow the student, who has nothing to learn from it: give copy.deepcopy(model).",
                 )
-
-    def _require_finite(self, step: StepOutput, content: Batch) -> None:
-        if bool(torch.isfinite(step.loss)):
-            return
-        for name, logits in zip(self.scheme.teachers, content.teacher_logits, strict=True):
-            check_logits(logits.float(), name)  # the teacher's fault, if it is one
-        raise TriviumError(
-            "the loss must be finite",
-            f"{step.loss.item()} in batch {self.batches + 1}",
-            "Lower the learning rate; the last checkpoint is intact.",
-        )
 
     def _warn_untaught(self) -> None:
         if not self.teaching.rules or self._untaught < 0:

@@ -75,9 +75,14 @@ def data_parts(tables: Tables) -> dict[str, str]:
 
 
 def own_files(recipe: Recipe, base: Path) -> dict[str, str]:
-    """Hashes of the files of a user's student and task, and of what they import beside them."""
-    path, _, _ = (recipe.student.model or "").rpartition(":")
-    return task_files(recipe, base) | (source_files(base / path, base) if path.endswith(".py") else {})
+    """Hashes of the files of a user's student, task and classifier of critical inputs, and of what they import beside
+    them."""
+    found = task_files(recipe, base)
+    classifier = recipe.safety.critical.classifier if recipe.safety else None
+    for reference in (recipe.student.model, classifier):
+        path, _, _ = (reference or "").rpartition(":")
+        found |= source_files(base / path, base) if path.endswith(".py") else {}
+    return found
 
 
 def student_part(reference: str, base: Path, student: torch.nn.Module) -> str:

@@ -29,9 +29,11 @@ _PAST = {"repair": "repaired", "record": "recorded"}
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is watched besides W-N and W-P: a conforming set, already known to be non-empty (T1)."""
+    """What is watched besides W-N and W-P: a conforming set, already known to be non-empty (T1); and one on critical
+    inputs."""
 
     conforming: ConformingSet
+    trusted: ConformingSet | None = None
 
     @classmethod
     def of(cls, scheme: Scheme, section: MonitorSection) -> Bounds:
@@ -45,7 +47,8 @@ class Bounds:
                 promised.cap if section.cap is None else section.cap,
                 order,
                 promised.margin if order is not None else 0.0,
-            )
+            ),
+            scheme.trusted,
         )
 
 
@@ -73,6 +76,7 @@ class Monitor:
         self.worst: dict[str, float] = {}
         self.violations: list[dict[str, Any]] = []
         self.parts: dict[tuple[int, ...], Monitor] = {}
+        self.critical = None if bounds.trusted is None else Monitor(Bounds(bounds.trusted), on_violation)
 
     @torch.no_grad()
     def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
@@ -106,6 +110,17 @@ class Monitor:
             for axiom, worst in part.take_worst().items():
                 self.worst[axiom] = max(self.worst.get(axiom, -math.inf), worst)
             self.violations += part.take_violations()
+        return found
+
+    @torch.no_grad()
+    def watch_critical(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
+        """The same for the order that holds on critical inputs; ``mask`` [B, T] is where these are predicted."""
+        if self.critical is None:
+            return log_weights
+        found = self.critical.watch(log_weights, mask, serving)
+        for axiom, worst in self.critical.take_worst().items():
+            self.worst[axiom] = max(self.worst.get(axiom, -math.inf), worst)
+        self.violations += self.critical.take_violations()
         return found
 
     def _among(self, teachers: tuple[int, ...]) -> Monitor:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trivium.aggregation import make_pool
 from trivium.aggregation.softening import FixedSoftener, make_softener
-from trivium.errors import InputError, nearest, require
+from trivium.errors import InputError, require
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
+from trivium.training.safety_section import SafetySection
+from trivium.training.section import Section, explain
 from trivium.weighting.base import Operator
 from trivium.weighting.features import SCALES
 
@@ -34,31 +35,6 @@ Schedule = Literal[
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 #: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
 _ALWAYS = ("strength", "squash", "budget", "mix")
-
-
-if TYPE_CHECKING:  # pydantic names it nowhere public
-    from pydantic._internal._model_construction import ModelMetaclass as _Kind
-else:
-    _Kind = type(BaseModel)
-
-
-class _SaidInOneLine(_Kind):
-    """Makes what is wrong with a section's arguments one :class:`InputError`. Only a call in Python comes through here:
-    a section inside another is the outer one's to tell of."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().__call__(*args, **kwargs)
-        except ValidationError as error:
-            problems = "; ".join(_explain(problem, cls) for problem in error.errors())
-            fix = "`trivium recipe` shows every key."
-            raise InputError(f"{error.title} must have valid settings", problems, fix) from None
-
-
-class Section(BaseModel, metaclass=_SaidInOneLine):
-    """A part of the recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StudentSection(Section):
@@ -280,6 +256,25 @@ class Recipe(Section):
     train: TrainSection = Field(default_factory=TrainSection)
     cache: CacheSection = Field(default_factory=CacheSection)
     monitor: MonitorSection = Field(default_factory=MonitorSection)
+    safety: SafetySection | None = Field(default=None, description="what the student must not do; see docs/safety.md")
+
+    @model_validator(mode="after")
+    def _safe_loss(self) -> Self:
+        """The bounds are those of the linear pool at T = 1; a target mixed with labels is another target."""
+        if self.safety is None:
+            return self
+        if self.loss.pool != "linear" or self.loss.temperature != 1 or self.loss.softening is not None:
+            said = "a recipe with `safety` must have loss.pool linear, temperature 1 and no softening"
+            raise PydanticCustomError("safety", said)
+        if self.safety.enforce == "target" and self.loss.label > 0:
+            raise PydanticCustomError(
+                "safety", "safety.enforce target must have loss.label 0: labels are no safe target"
+            )
+        if self.safety.trust is not None and self.scheme.order is not None:
+            raise PydanticCustomError("safety", "safety.trust and scheme.order must not both be given")
+        if self.safety.trust is None and self.safety.margin > 0:
+            raise PydanticCustomError("safety", "safety.margin needs safety.trust")
+        return self
 
     @property
     def teacher_names(self) -> list[str]:
@@ -292,6 +287,8 @@ class Recipe(Section):
         added.
         """
         content = self.model_dump()
+        if self.safety is None:
+            del content["safety"]
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):
             for key in (kind.key for kind in KEYED if kind.key.name not in _ALWAYS):
                 if entry[key.name] == key.default:
@@ -344,7 +341,7 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
+        problems = [explain(problem, Recipe) for problem in error.errors()]
         raise InputError(
             f"{where} must be a valid recipe", "; ".join(problems), "`trivium recipe` shows every key."
         ) from None
@@ -355,31 +352,5 @@ def parse_loss(content: Mapping[str, Any]) -> LossSection:
     try:
         return LossSection.model_validate(dict(content))
     except ValidationError as error:
-        problems = [_explain({**problem, "loc": ("loss", *problem["loc"])}) for problem in error.errors()]
+        problems = [explain({**problem, "loc": ("loss", *problem["loc"])}, Recipe) for problem in error.errors()]
         raise InputError("the loss must have valid settings", "; ".join(problems), "See `trivium recipe`.") from None
-
-
-#: A whole document may stand where a number should.
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
-
-
-def _explain(problem: Any, root: Any = None) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1], root))})"
-    if problem["type"] == "missing":
-        return f"missing key {path!r}"
-    return f"{path!r}: {problem['msg']}, not {_SHORT.repr(problem['input'])[:300]}"
-
-
-def _keys(location: tuple[Any, ...], root: Any = None) -> list[str]:
-    """The keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
-    model: Any = root or Recipe
-    for part in location:
-        if part not in model.model_fields:  # a place in a list or mapping
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
-        model = next((a for a in inner if issubclass(a, BaseModel)), model)
-    return list(model.model_fields)

@@ -12,16 +12,19 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from trivium.data.table import Table
+from trivium.safety import betting
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.teachers.panel import Bank
 from trivium.training.checkpoints import mark_complete
 from trivium.training.distiller import Distiller
 from trivium.training.evaluate import bits_per_byte, student_nats
+from trivium.training.guard import Safety
 from trivium.training.memory import TableRecall
 from trivium.training.monitor import Bounds, Monitor
 from trivium.training.processes import in_bfloat16, is_main, on_cpu, require_precision, require_rows
 from trivium.training.recipe import Recipe
+from trivium.training.safety import Plan, measured
 from trivium.training.tasks import Task
 from trivium.training.trace import Trace
 from trivium.training.trainer import DistillationTrainer
@@ -64,6 +67,7 @@ def recorded_trainer(
     source: LogitSource,
     validation_loss: Tensor,
     folder: Path,
+    safety: Safety | None = None,
 ) -> DistillationTrainer:
     """The trainer of a recipe's run, whose teachers are looked up by row; checkpoints go to ``folder``."""
     data = RowNumbers(rows)
@@ -75,6 +79,7 @@ def recorded_trainer(
         validation_loss=validation_loss,
         shift=False,
         recall=TableRecall(data.batch),
+        safety=safety,
     )
     trainer = DistillationTrainer(student, training_arguments(recipe, folder), data.collate, data, distiller=distiller)
     require_rows(len(rows), recipe.train.batch_size, trainer.args.world_size)
@@ -131,6 +136,7 @@ class Recorder(TrainerCallback):
 
     Args:
         task: what a validation measures.
+        plan: what the student must not do; None asks nothing.
         watch: called with (step, mean of its first measure) after every validation; it may raise to end the training.
     """
 
@@ -143,9 +149,10 @@ class Recorder(TrainerCallback):
         validation: Table,
         progress: Callable[[int, int, float], None],
         watch: Callable[[int, float], None],
+        plan: Plan | None = None,
     ) -> None:
         self.trainer, self.train, self.trace, self.validation = trainer, recipe.train, trace, validation
-        self.task, self.progress, self.watch = task, progress, watch
+        self.task, self.progress, self.watch, self.plan = task, progress, watch, plan
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, train, step = self.trainer, self.train, state.global_step
@@ -172,8 +179,19 @@ class Recorder(TrainerCallback):
         }
         values = next(iter(found.values()))
         mean = sum(values.values()) / len(values)
-        self.trace.write("eval", step, **found, mean=mean)
+        unsafe = {} if self.plan is None else {"safety": self._unsafe(self.plan)}
+        self.trace.write("eval", step, **found, mean=mean, **unsafe)
         self.watch(step, mean)
+
+    def _unsafe(self, plan: Plan) -> dict[str, float]:
+        """The student's unsafe mass on critical validation documents, from which its aim is chosen."""
+        distiller = self.trainer.distiller
+        losses = torch.zeros(0)  # of teachers, which are not asked
+        documents = measured(plan, self.validation, None, distiller.scheme, losses, self.trainer.model)
+        limits = betting([document.student for document in documents], plan.section.level)
+        if distiller.guard is not None:
+            distiller.guard.aim_below(limits.estimate, limits.upper)
+        return {"mass": limits.estimate, "upper": limits.upper}
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.accelerator.wait_for_everyone()  # each process writes a file of its own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import LiveLogits, LogitSource, Reader
 from trivium.training.build import build_scheme, cap_note
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
+from trivium.training.critical import marked_tables
 from trivium.training.data_table import data_table
 from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nats, teacher_nats
 from trivium.training.identity import run_identity
@@ -37,6 +38,15 @@ from trivium.training.processes import (
     wait,
 )
 from trivium.training.recipe import Recipe
+from trivium.training.safety import (
+    SAFETY_FILE,
+    Plan,
+    audited,
+    checked_before,
+    measured,
+    plan_of,
+    utility,
+)
 from trivium.training.tasks import Materials, Tables, Task, task_of
 from trivium.training.trace import Trace
 
@@ -64,6 +74,7 @@ class Workshop:
 
     ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
     holds the scheme and student that were made to be looked at, with their recipe, until the first run takes them.
+    ``safety`` is what the student must not do, with what was found of the teachers.
     """
 
     task: Task
@@ -75,6 +86,7 @@ class Workshop:
     validation_loss: Tensor
     data: Mapping[str, Any] = field(default_factory=dict)
     begun: list[tuple[Recipe, Scheme, Materials]] = field(default_factory=list, repr=False)
+    safety: Plan | None = None
 
     def begin(self, recipe: Recipe, say: Say) -> tuple[Scheme, Any]:
         """The scheme and student of a run, which no other run shares, after what there is to say of the student."""
@@ -126,6 +138,14 @@ def prepare(
 
     task = task_of(recipe, base)
     made = task.materials(recipe, scheme, base, own_device(), say)
+    plan = None
+    if recipe.safety is not None:
+        needed = "safety is audited on test data, which nothing is chosen on"
+        require(made.tables.test is not None, needed, "a recipe without", "Give each domain its `test`.")
+        plan = plan_of(recipe, made.tokenizer)
+        for line in plan.safety.unsafe.lines():
+            say(f"forbidden: {line}")
+        made = replace(made, tables=marked_tables(plan.section, plan.safety.unsafe, made.tokenizer, made.tables, base))
     teachers, tables, trains = made.teachers, made.tables, "train" in cached
     if trains:  # else nothing is trained on them
         require_rows(len(tables.train), recipe.train.batch_size, processes)
@@ -159,8 +179,12 @@ def prepare(
     losses, lines = task.judge(sources["validation"], tables.validation, recipe.teacher_names, classes)
     for line in lines:
         say(line)
+    if plan is not None:
+        plan, lines = checked_before(plan, tables.validation, sources["validation"], scheme)
+        for line in lines:
+            say(line)
     begun = [(recipe, scheme, made)] if trains else []
-    return Workshop(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun)
+    return Workshop(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun, plan)
 
 
 def _check_tracker(tracker: str) -> None:
@@ -226,11 +250,13 @@ def _distilled(
         checkpoint = latest_complete(folder) if resume else None
     trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
     rows, source = workshop.tables.train, workshop.sources["train"]
-    trainer = recorded_trainer(recipe, scheme, student, rows, source, workshop.validation_loss, folder)
+    plan = workshop.safety
+    own = None if plan is None else plan.safety
+    trainer = recorded_trainer(recipe, scheme, student, rows, source, workshop.validation_loss, folder, own)
     label = f"distilling {recipe.name}"
     validation = workshop.tables.validation
     recorder = Recorder(
-        trainer, workshop.task, recipe, trace, validation, lambda n, total, loss: progress(label, n, total), watch
+        trainer, workshop.task, recipe, trace, validation, lambda n, total, loss: progress(label, n, total), watch, plan
     )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
@@ -249,6 +275,10 @@ def _distilled(
             workshop.tokenizer.save_pretrained(folder / "student")
         for name, content in workshop.task.results(nats, workshop.held_out[0], scheme.teachers).items():
             write_json(folder / name, content)
+        if plan is not None:
+            held_out = workshop.held_out
+            found = measured(plan, *held_out, scheme, workshop.validation_loss, student)
+            write_json(folder / SAFETY_FILE, audited(plan, found, "test", scheme.teachers, utility(held_out[0], nats)))
         write_json(folder / "data.json", workshop.data)
         write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
     wait()

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from trivium.data.rows import IGNORE
+from trivium.errors import TriviumError
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
+from trivium.teachers.huggingface import check_logits
 from trivium.training.collect import Batch, batch_gram, collect_features, weigh
+from trivium.training.guard import Guard, Marked
+from trivium.training.monitor import Monitor
 from trivium.training.recipe import LossSection
 
 
@@ -63,6 +67,9 @@ def distillation_step(
     validation_loss: Tensor,
     monitor: Watcher,
     normalizer: Tensor | float | None = None,
+    guard: Guard | None = None,
+    marked: Marked | None = None,
+    training: bool = True,
 ) -> StepOutput:
     """distillation · T²·D(target, student) + label · CE(text, student), summed over tokens / ``normalizer``.
 
@@ -71,6 +78,8 @@ def distillation_step(
         validation_loss: teachers' losses a task, [tasks, K].
         monitor: sees the weights first, and may repair or refuse them.
         normalizer: number of predicted tokens in the whole optimizer step; None counts those of this batch.
+        guard, marked: a limit on unsafe mass, and the positions where it is kept.
+        training: whether the guard counts the batch.
 
     Raises:
         TeacherError: a teacher without finite logits. AxiomViolation: from the monitor, if the recipe says so.
@@ -81,25 +90,38 @@ def distillation_step(
     rows, positions, vocabulary = student_logits.shape
     weights = weigh(scheme, features).expand(rows, positions, len(scheme.teachers))
     weights = monitor.watch(weights, batch.mask, batch.serving)
+    if scheme.trusted is not None and isinstance(monitor, Monitor):
+        critical = batch.columns["critical"].expand(rows, positions) > 0.5
+        weights = monitor.watch_critical(weights, batch.mask & critical, batch.serving)
     if "gram" in features:
         gram = features["gram"] if batch.serving is None else batch_gram(scheme, batch, student_logits)
         monitor.watch_gradients(weights, batch.mask, gram)
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
     flat = student_logits.reshape(-1, vocabulary)
+    teachers = [logits.reshape(-1, logits.shape[-1]) for logits in batch.teacher_logits]
+    mask, log_w = batch.mask.flatten(), weights.reshape(-1, weights.shape[-1])
+    safe = None if guard is None or marked is None else guard.safe_targets(marked, teachers, log_w)
+    if safe is not None:
+        mask = mask.index_fill(0, safe[0], False)
     distilled = distillation_loss(
         flat,
-        [logits.reshape(-1, logits.shape[-1]) for logits in batch.teacher_logits],
-        weights.reshape(-1, weights.shape[-1]),
+        teachers,
+        log_w,
         temperature=loss.temperature,
         pool=loss.pool,
         exponent=loss.exponent,
         divergence=loss.divergence,
         softening=loss.softener(),
-        mask=batch.mask.flatten(),
+        mask=mask,
         normalizer=count,
         teacher_names=scheme.teachers,
     )
+    if safe is not None:  # a target of its own, at these positions, is one teacher of weight one
+        own, one = safe[1], safe[1].new_zeros(len(safe[0]), 1)
+        distilled = distilled + distillation_loss(
+            flat[safe[0]], [own], one, divergence=loss.divergence, normalizer=count, teacher_names=("the safe target",)
+        )
     # 4. The text itself, if it counts at all.
     label = torch.zeros((), device=flat.device)
     if loss.label > 0:
@@ -107,4 +129,19 @@ def distillation_step(
         summed = torch.nn.functional.cross_entropy(wide, batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
         label = summed / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))  # of nothing nothing
     total = loss.distillation * distilled + loss.label * label
+    if guard is not None and marked is not None:
+        total = total + guard.penalty(marked, flat, training)
     return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)
+
+
+def require_finite(step: StepOutput, content: Batch, number: int) -> None:
+    """Raise where a loss is no number: TeacherError if a teacher's logits are none, else TriviumError."""
+    if bool(torch.isfinite(step.loss)):
+        return
+    for name, logits in zip(step.teachers, content.teacher_logits, strict=True):
+        check_logits(logits.float(), name)  # the teacher's fault, if it is one
+    raise TriviumError(
+        "the loss must be finite",
+        f"{step.loss.item()} in batch {number}",
+        "Lower the learning rate; the last checkpoint is intact.",
+    )

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from trivium.training.recipe import Recipe
+from trivium.training.safety_section import SafetySection
 from trivium.weighting import RULES
 
 _EXAMPLE: dict[str, Any] = {
@@ -32,6 +33,14 @@ _EXAMPLE: dict[str, Any] = {
     },
 }
 
+
+_SAFETY: dict[str, Any] = {
+    "critical": {"domains": ["code"]},
+    "unsafe": {"strings": ["eval(", "os.system("], "not_after": "."},
+    "trust": "code > prose",
+    "limit": 0.001,
+    "enforce": "constraint",
+}
 
 #: What a recipe of labelled examples has in place of text: shown at the end, as comments.
 EXAMPLES = """\
@@ -59,7 +68,9 @@ def template() -> str:
         "",
     ]
     tail = ["", "# Labelled examples instead of text:", *(f"# {line}" for line in EXAMPLES.splitlines())]
-    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0) + tail) + "\n"
+    safe = ["", "# What the student must not do, instead of `safety: null`:", "# safety:"]
+    safe += [f"# {line}" for line in _lines(SafetySection, _SAFETY, 1)]
+    return "\n".join(head + _lines(Recipe, _EXAMPLE, 0) + safe + tail) + "\n"
 
 
 def _lines(model: type[BaseModel], given: dict[str, Any], depth: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ class DistillationTrainer(Trainer):
         self.distiller = distiller
         distiller.load(self.args.device)
         distiller.teaching.require_one_process(self.args.world_size)
+        if distiller.guard is not None:
+            distiller.guard.require_one_process(self.args.world_size)
         self.scalars: dict[str, float] = {}
         self._intake = Intake.of(self.model)
         # The loss divides by ``num_items_in_batch`` whatever the student's own forward takes.
@@ -190,6 +193,9 @@ class DistillationTrainer(Trainer):
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The positions that the distiller counts, whatever the student's own loss would shift."""
         labels = [self.distiller.predicted(batch) for batch in batch_samples]
+        if self.distiller.guard is not None:
+            tasks = [partial(self.distiller.reader.index, batch, "task") for batch in batch_samples]
+            self.distiller.guard.expect(list(zip(batch_samples, labels, tasks, strict=True)))
         counted = [{"labels": found, "shift_labels": found} for found in labels if found is not None]
         if self.args.n_gpu > 1 and counted:  # DataParallel: the logits of all devices come to one loss, here
             return torch.stack([found.ne(IGNORE).sum() for found in labels if found is not None]).sum().to(device)
@@ -226,7 +232,7 @@ class DistillationTrainer(Trainer):
             with calling(f"{path} must be as it was written", "Resume from another checkpoint.", InputError):
                 state = torch.load(path, map_location="cpu", weights_only=True)
             self.distiller.load_state_dict(state)
-        elif self.distiller.teaching.rules:
+        elif self.distiller.teaching.rules or self.distiller.guard is not None:
             raise InputError(
                 "a checkpoint must hold what the rules have learned", f"no {found[0]}", "Resume one of this trainer's."
             )
@@ -243,11 +249,15 @@ class DistillationTrainer(Trainer):
     def take_record(self) -> dict[str, Any]:
         """What all processes saw since the last call, in the shape of a trace line; all must call it at one step."""
         own = self.distiller.record()
+        safety = own.pop("safety", None)
         taken = gather_object([(own.pop("axioms"), len(own.pop("violations")), own)])
         record = combined([shares for _, _, shares in taken])
         self.scalars = {f"share/{s}/{n}": v for s, of in record["share"].items() for n, v in of.items()}
         if broken := sum(count for _, count, _ in taken):
             self.scalars["violations"] = broken
+        if safety is not None:
+            self.scalars |= {f"safety/{name}": value for name, value in safety.items() if value is not None}
+            record["safety"] = safety
         return record | {"axioms": {axiom: max(worst[axiom] for worst, _, _ in taken) for axiom in taken[0][0]}}
 
 

@@ -6,7 +6,7 @@ import math
 
 from trivium.certification.calculus import derive
 from trivium.errors import require
-from trivium.scheme import Conform, Scheme
+from trivium.scheme import Conform, OnCritical, Scheme
 from trivium.simplex.constants import bounded
 from trivium.training.recipe import SchemeSection
 from trivium.weighting.features import SCALES, Scale
@@ -39,7 +39,7 @@ def room_under(budget: float, bare: Scheme) -> float:
         InputError: an order whose margin alone uses the budget up.
     """
     projection, teachers = bare.root, len(bare.teachers)
-    if not isinstance(projection, Conform):
+    if not isinstance(projection, Conform | OnCritical):
         return budget
     reached = projection.constants(bounded(teachers, budget, {})).influence
     if reached <= budget:

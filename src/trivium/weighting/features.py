@@ -19,6 +19,7 @@ feature             range     value at teacher k
 ``recent_log_prob`` below     Σ_{s<t} d^{t−1−s} log p_k(x_s | x_<s), nats, for five decays d
 ``domain``          0 … 255   index of the example's domain (one number, not one a teacher)
 ``task``            0 … 255   index of the example's task (one number)
+``critical``        0 … 1     whether the input is safety-critical, 0 or 1 (one number)
 ``logits``          −50 … 50  log p_1(·), …, log p_K(·), log s(·), one after the other: (K + 1)·V numbers
 ==================  ========  ===================================================================
 
@@ -80,6 +81,7 @@ BUILT_IN: dict[str, Range] = {
     **{name: Range(-30.0 / (1.0 - decay), 0.0) for name, decay in DECAYS.items()},
     "domain": Range(0.0, 255.0, integer=True, shared=True),
     "task": Range(0.0, 255.0, integer=True, shared=True),
+    "critical": Range(0.0, 1.0, integer=True, shared=True),
     "logits": Range(-50.0, 50.0, numbers=1),  # until a rule knows how many
 }
 

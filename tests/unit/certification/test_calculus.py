@@ -293,6 +293,7 @@ class Doubled(Wrapper):
         return part.then("doubled {0}", self.constants(part.constants))
 
 
+@pytest.mark.deep
 def test_of_a_composition_that_is_not_the_librarys_only_the_constants_are_taken_and_attacked() -> None:
     derived = derive(Doubled(Entropy(budget=1.0)), 3)
     assert derived.constants.influence == 1.0

@@ -18,6 +18,7 @@ def test_there_are_examples() -> None:
     assert {path.parent.name for path in RECIPES} >= {"own_rule", "safety_order", "digits"}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
 def test_an_example_is_certified(path: Path) -> None:
     scheme = build_scheme(load_recipe(path), path.parent)

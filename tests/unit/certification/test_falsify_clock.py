@@ -88,6 +88,7 @@ def test_the_clock_counts_work_and_counts_waiting() -> None:
     assert working.seconds() >= 0.05
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("seconds", [0.2, 1.0])
 def test_a_captured_rule_keeps_twice_its_seconds(seconds: float) -> None:
     names = [f"x{k}" for k in range(4)]
@@ -125,6 +126,7 @@ def test_a_rule_that_sleeps_is_called_no_more_when_its_time_is_up() -> None:
         assert "lines" in finding.search.split("limit: ")[1]
 
 
+@pytest.mark.deep
 def test_a_solver_keeps_its_seconds() -> None:
     """10.5 s for two gradients and 3 minutes for three, at 0.2, once."""
     start = Clock(waits=True)

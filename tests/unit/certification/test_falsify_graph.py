@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tiers import first
 from trivium.certification.falsify import falsify, replay
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.probe import Probe
@@ -88,7 +89,7 @@ SINGLE: dict[str, tuple[str, Callable[[], UserRule]]] = {
 }
 
 
-@pytest.mark.parametrize(("axiom", "make"), SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize(("axiom", "make"), first(SINGLE.values(), 2), ids=SINGLE)
 def test_what_breaks_in_float32_alone_is_found_there(axiom: str, make: Callable[[], UserRule]) -> None:
     found = falsify(make(), Question(3, lipschitz=2.0), seconds=1.0)
     assert replays(make, found[axiom]).dtype == "float32"
@@ -195,7 +196,7 @@ def weigh(entropy):
         del sys.modules["counted_rules"]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", first(range(4)))
 def test_rounding_of_products_of_scores_is_no_breach(seed: int) -> None:
     """1.1e-13 nats between features 8.9e-16 apart once lowered a proof."""
     generator = torch.Generator().manual_seed(seed)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tiers import first
 from trivium.certification.falsify import falsify, replay
 from trivium.certification.question import Question, Witness
 from trivium.errors import InputError
@@ -58,6 +59,7 @@ def test_a_finding_for_each_axiom_asked_and_no_other() -> None:
         assert "seed 0" in finding.search
 
 
+@pytest.mark.deep
 def test_same_seed_same_findings_and_no_trace_in_the_random_state() -> None:
     torch.manual_seed(11)
     random.seed(11)
@@ -95,7 +97,7 @@ BUILT_IN: list[Rule] = [
 ]
 
 
-@pytest.mark.parametrize("operator", BUILT_IN, ids=lambda operator: operator.name)
+@pytest.mark.parametrize("operator", first(BUILT_IN, 2), ids=lambda operator: operator.name)
 def test_built_in_rules_keep_what_they_declare(operator: Rule) -> None:
     declared = operator.constants(3)
     assert declared is not None
@@ -180,6 +182,7 @@ def test_other_numbers_of_teachers_are_asked_unless_told_otherwise() -> None:
     assert falsify(spread, Question(3), seconds=FAST, other_teachers=False)["W-N"].verdict == "NOT FALSIFIED"
 
 
+@pytest.mark.deep
 def test_sixteen_teachers_and_one() -> None:
     for teachers in (1, 16):
         found = falsify(plain, Question(teachers, lipschitz=2.0), seconds=FAST)

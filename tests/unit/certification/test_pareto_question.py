@@ -128,6 +128,7 @@ def test_a_rule_of_gradients_that_a_user_wrote_is_searched() -> None:
     assert falsify(shortest_of_two, question, seconds=SECONDS)["W-C"].verdict == "NOT FALSIFIED"
 
 
+@pytest.mark.deep
 def test_torchjd_misses_its_promise_by_its_regularization_and_says_so() -> None:
     # A solver in Python is opaque and costs 0.2 ms a row.
     found = finding(certify(TorchJD("dualproj"), Question(2, pareto=True), seconds=2.0))
@@ -183,6 +184,7 @@ def test_the_kit_asks_it_of_a_rule_that_claims_it(check: Check) -> None:
         check()
 
 
+@pytest.mark.deep
 def test_the_kit_asks_it_when_told() -> None:
     assert "entropy-W-C" in [check.id for check in checks([Entropy()], teachers=2, pareto=True)]
     broken = next(c for c in checks([Entropy()], teachers=2, pareto=True, seconds=SECONDS) if c.axiom == "W-C")

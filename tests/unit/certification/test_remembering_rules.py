@@ -194,6 +194,7 @@ def test_a_window_of_the_batch_mean_does_not_open_for_the_rows_beside(low: float
         assert falsify(operator, Question(3), seconds=0.2)["W-F"].verdict == "VIOLATED"
 
 
+@pytest.mark.deep
 def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
     def spiked(x: Tensor) -> Tensor:
         return torch.softmax(6 * (x - torch.round(x)).abs() * torch.tensor([1.0, 0, 0], dtype=x.dtype), dim=-1)

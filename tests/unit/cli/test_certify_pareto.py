@@ -31,6 +31,7 @@ def test_a_rule_that_reads_no_gradients_is_refuted_with_some() -> None:
     assert "gram" in again.stdout
 
 
+@pytest.mark.deep
 def test_a_rule_that_claims_it_is_asked_without_being_told() -> None:
     asked = ("certify", "aekd", "--param", "cap=1", "--teachers", "2", "--seconds", "1", "--json", "c.json")
     assert run(*asked).exit_code == 1  # a weight may be zero

@@ -131,6 +131,7 @@ def test_what_is_wrong_with_the_input_arrives_as_it_was_raised(here: Path) -> No
     assert "Did you mean 'mine'?" in trivium("certify", "rules.py:mne", "--teachers=3").stderr
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "weights", first(["torch.softmax(-entropy, -1).to('meta')", "torch.softmax(-entropy, -1) + 0j", "list(entropy)"])
 )

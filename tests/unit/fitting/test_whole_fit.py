@@ -111,6 +111,7 @@ def test_columns_of_ones_own(data: Observations, judged: Observations) -> None:
     assert found.gains["all"].low > 0.1
 
 
+@pytest.mark.deep
 def test_absent_teachers() -> None:
     data, judged = observed(1, 400, 3, absent=True), observed(2, 200, 3, absent=True)
     found = fit(Family(TOKEN, CONTEXT, True, 4.0), data, judged)

@@ -56,6 +56,7 @@ def test_the_check_itself(code: str, count: int) -> None:
     assert len(list(unnamed(ast.parse(code)))) == count
 
 
+@pytest.mark.deep
 def test_every_text_file_names_its_encoding() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:80]}"

@@ -318,6 +318,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.deep
 def test_runs_that_start_together_share_one_computation(tmp_path: Path) -> None:
     """The first wrote zeros that the second trained on."""
     runs = [slow(tmp_path / "cache", tmp_path / "log", name) for name in ("a", "b", "c")]
@@ -326,6 +327,7 @@ def test_runs_that_start_together_share_one_computation(tmp_path: Path) -> None:
     assert len({words[-1] for words in said}) == 1
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_run_that_is_killed_frees_the_others_which_go_on_from_its_rows(tmp_path: Path) -> None:
     log = tmp_path / "log"

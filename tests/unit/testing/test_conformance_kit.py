@@ -137,6 +137,7 @@ def test_a_rule_that_no_file_has_by_name_is_replayed_from_python() -> None:
     assert "residual  0.1 " in said
 
 
+@pytest.mark.deep
 def test_a_built_in_rule_is_replayed_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rules = [tv.DomainMap((1, 0), budget=4.0)]

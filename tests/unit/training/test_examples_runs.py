@@ -360,6 +360,7 @@ def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
     assert math.isfinite(seen["axioms"]["W-C"])
 
 
+@pytest.mark.deep
 def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, tmp_path: Path) -> None:
     """One task in three languages, told by a domain map and reported language by language."""
     words = {"en": ("good", "bad"), "de": ("gut", "schlecht"), "fr": ("bon", "mauvais")}

@@ -203,6 +203,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> ExamplesWorld:
     return ExamplesWorld(tmp_path_factory.mktemp("examples"))
 
 
+@pytest.mark.deep
 def test_examples_with_several_tasks_and_absent_teachers(examples: ExamplesWorld, tmp_path: Path) -> None:
     """Fitted, written, and distilled: the recipe runs."""
     recipe = examples.recipe()

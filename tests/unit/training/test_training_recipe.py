@@ -79,6 +79,9 @@ WRONG = [
     (("train", "batchsize"), "'train.batchsize'", "'batch_size'"),
     (("cache", "foldr"), "'cache.foldr'", "'folder'"),
     (("monitor", "on_violaton"), "'monitor.on_violaton'", "'on_violation'"),
+    (("safety", "limt"), "'safety.limt'", "'limit'"),
+    (("safety", "critical", "regx"), "'safety.critical.regx'", "'regex'"),
+    (("safety", "unsafe", "strngs"), "'safety.unsafe.strngs'", "'strings'"),
 ]
 
 
@@ -86,6 +89,8 @@ WRONG = [
 def test_an_unknown_key_is_named_with_the_nearest_valid_one(path: tuple[Any, ...], named: str, suggested: str) -> None:
     content = merged(LEAST, {"scheme": {"token": [{"rule": "entropy"}]}, "loss": {}, "train": {}, "cache": {}})
     content["monitor"] = {}
+    if path[0] == "safety":
+        content["safety"] = {"critical": {"regex": "a"}, "unsafe": {"strings": ["b"]}, "limit": 0.1}
     place = content
     for part in path[:-1]:
         place = place[part]

@@ -24,6 +24,7 @@ def worst_difference(a: Path, b: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
+@pytest.mark.deep
 def test_accumulation_gives_what_one_large_batch_gives(world: World, tmp_path: Path) -> None:
     # Windows of unequal length, so that a mean of means would differ from the mean over tokens.
     large = world.recipe(name="large", train={"batch_size": 8, "accumulation": 1, "steps": 5})

@@ -125,6 +125,7 @@ def test_a_student_of_transformers_is_read_back_too(tmp_path: Path) -> None:
         assert torch.equal(back.state_dict()[name], value), name
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("objective", first(["mixture", "student"]))
 def test_the_command_leaves_a_recipe_that_is_certified_and_a_page(
     points: ExamplesWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str

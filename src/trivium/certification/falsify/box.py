@@ -94,6 +94,12 @@ class Box:
         """The coordinates of ``gram``."""
         return self.groups[list(self.ranges).index("gram")]
 
+    def flag(self, name: str) -> int | None:
+        """The coordinate of a feature of one number; None where the operator does not read it."""
+        if name not in self.ranges:
+            return None
+        return int(self.groups[list(self.ranges).index(name)][0])
+
     def gram(self, points: Tensor) -> Tensor:
         """The Gram matrices [N, K, K] that a rule sees at points [N, D]: the nearest positive semidefinite ones."""
         interval = self.ranges["gram"]

@@ -107,7 +107,12 @@ def objectives(
         asked.append(_influence("W-B", question.influence))
     if question.order is not None:
         order = OrdinalSafety(question.order, question.margin)
-        asked.append(Objective("W-S", "safety order", lambda _, w, log_w: order.residual(log_w), in_logs=True))
+        where = box.flag("critical") if question.critical and box is not None else None
+
+        def disorder(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
+            return order.residual(log_w, None if where is None else points[:, where] > 0.5)
+
+        asked.append(Objective("W-S", "safety order", disorder, in_logs=True))
     if question.pareto and box is not None and box.has_gram:
         asked.append(_pareto(box))
     if constants is not None:

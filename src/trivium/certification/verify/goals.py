@@ -74,7 +74,9 @@ def goals(question: Question, dtype: torch.dtype = torch.float32) -> dict[str, l
         asked["W-B"] += [Goal("W-B", "influence", "ratio", question.influence, j, k) for j, k in pairs]
     if question.lipschitz is not None:
         asked["W-R"] = [Goal("W-R", "L", "slope", question.lipschitz, j, k) for j, k in pairs if j < k]
-    if question.order is not None:
+    if question.critical:  # sub-boxes of all inputs say nothing of some of them
+        del asked["W-S"]
+    elif question.order is not None:
         order = [(safer, less) for safer, less in question.order.pairs()]
         asked["W-S"] = [Goal("W-S", "order", "ratio", -question.margin, less, safer) for safer, less in order]
     return {axiom: asked[axiom] for axiom in question.axioms if axiom in asked}

@@ -171,6 +171,12 @@ def own_features(scheme: Scheme) -> dict[str, int]:
     return {name: interval.width(teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
 
 
+def own_columns(recipe: Recipe) -> dict[str, int]:
+    """The column of the data that says which rows are critical, if the recipe names one."""
+    found = recipe.safety.critical.column if recipe.safety else None
+    return {} if found is None else {found: 1}
+
+
 def three(recipe: Recipe, table: Callable[[str, int | None], Table]) -> Tables:
     """The tables of all splits, each made by ``table(split, limit)``.
 

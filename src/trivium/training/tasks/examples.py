@@ -23,7 +23,7 @@ from trivium.training.evaluate import nats_and_answer, nats_and_correct, teacher
 from trivium.training.recipe import Recipe
 from trivium.training.tasks.accuracy import accuracy
 from trivium.training.tasks.agreement import agreement_warnings
-from trivium.training.tasks.base import Lengths, Materials, Tables, own_features, three
+from trivium.training.tasks.base import Lengths, Materials, Tables, own_columns, own_features, three
 from trivium.training.tasks.classifiers import (
     admit_learner,
     build_classifiers,
@@ -95,7 +95,7 @@ class ExamplesTask:
 
 def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:
     """All examples of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
-    data, own, space = recipe.data, own_features(scheme), label_space(recipe)
+    data, own, space = recipe.data, own_features(scheme) | own_columns(recipe), label_space(recipe)
     columns = Columns(data.text_column, data.label_column, data.task_column, data.pair_column, tuple(own))
     served = serves(recipe, space)
     reads = recipe.loss.label > 0 or bool(set(scheme.ranges) & NEEDS_LABEL)

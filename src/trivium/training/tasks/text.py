@@ -24,7 +24,7 @@ from trivium.training.configs import fresh_config, fresh_model
 from trivium.training.evaluate import nats, teacher_nats, validation_losses
 from trivium.training.names import require_model_or_config
 from trivium.training.recipe import Recipe
-from trivium.training.tasks.base import Materials, Tables, own_features, three
+from trivium.training.tasks.base import Materials, Tables, own_columns, own_features, three
 
 
 class TextTask:
@@ -84,7 +84,7 @@ def refuse_for_text(recipe: Recipe) -> None:
 
 def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path()) -> Tables:
     """All rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
-    data, own = recipe.data, own_features(scheme)
+    data, own = recipe.data, own_features(scheme) | own_columns(recipe)
 
     def table(split: str, limit: int | None) -> Rows:
         texts = [
