@@ -46,7 +46,7 @@ def test_the_bank_is_as_large_as_it_must_be() -> None:
     assert set().union(*(case.breaks for case in BROKEN)) == {"W-F", "W-N", "W-P", "W-B", "W-R", "W-S"}
 
 
-@pytest.mark.parametrize("case", spread(CONFORMING, 8, NAME))
+@pytest.mark.parametrize("case", spread(CONFORMING, 14, NAME))
 def test_no_false_alarm(case: Case, times: list[float]) -> None:
     found = searched(case, times)
     assert tuple(found) == case.question.axioms

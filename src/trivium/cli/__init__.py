@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trivium.cli import certify, demo, distill, fit, recipe, replay, rules, theory, tune, verify
+from trivium.cli import certify, demo, distill, fit, recipe, replay, rules, theory, verify
 from trivium.cli.console import print_in_any_encoding
 from trivium.cli.ending import INPUT, UsageError, ended
 from trivium.cli.process import in_own_process
@@ -59,7 +59,6 @@ app.command()(recipe.recipe)
 app.command()(distill.distill)
 app.command()(fit.fit)
 app.command()(fit.headroom)
-app.command()(tune.tune)
 app.command()(certify.certify)
 app.command()(replay.replay)
 app.command()(verify.verify)

@@ -36,9 +36,10 @@ def fit(
     from trivium.jsontext import write_json
     from trivium.report.fitting import fit_tables, headroom_table
     from trivium.training import run
+    from trivium.training.checkpoints import require_place
     from trivium.training.fitting import fit_recipe
+    from trivium.training.moved import moved
     from trivium.training.recipe import load_recipe
-    from trivium.tuning.moved import moved
 
     content, base = load_recipe(recipe), recipe.parent
     folder = out or Path("runs") / f"{content.name}-fit"
@@ -46,6 +47,7 @@ def fit(
     require(names is None or bool(names), "--features must name one", repr(features), "Leave it out to fit all.")
     require(budget is None or budget > 0, "--budget must be a positive number of nats", budget, "Try 4.")
     require(not (folder / "fit.json").exists(), "a fit must not overwrite another", str(folder), "Name another --out.")
+    require_place(folder)
     work_in(folder)
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     with shown() as progress:
@@ -82,11 +84,13 @@ def headroom(
     from trivium.jsontext import write_json
     from trivium.report.fitting import differing_table, headroom_table
     from trivium.training import run
+    from trivium.training.checkpoints import require_place
     from trivium.training.fitting import headroom_of
     from trivium.training.recipe import load_recipe
 
     content, base = load_recipe(recipe), recipe.parent
     folder = out or Path("runs") / f"{content.name}-headroom"
+    require_place(folder)
     work_in(folder)
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     with shown() as progress:

@@ -13,7 +13,7 @@ from trivium.fitting.likelihood import Likelihood
 #: Tokens on which starts are tried, and on which the best goes on, before all are used; fewer are all used at once.
 TRIED = (4_000, 20_000)
 #: Random starts, seeded, beside zero: strengths of a third of a nat up to three; and steps away from the best reached.
-SIZES, DRAWS, KEPT, HOPS = (0.3, 1.0, 3.0), 4, 3, 6
+SIZES, DRAWS, KEPT, HOPS = (0.3, 1.0, 3.0), 8, 6, 12
 
 #: From x to the value and its slope.
 Slope = Callable[[Tensor], tuple[float, Tensor]]

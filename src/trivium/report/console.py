@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from trivium.report.comparison import groups, side_by_side
-from trivium.report.curves import SCALES as ALL_SCALES
 from trivium.report.numbers import NOTHING, decimal, interval, percent, reading
-
-SCALES = ALL_SCALES[:3]
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
@@ -82,30 +79,4 @@ def difference_table(comparison: Mapping[str, Any]) -> Table:
             interval(entry.get("interval"), sign=True),
             words.get(shown, Text(shown)),
         )
-    return table
-
-
-def trials_table(trials: Sequence[Mapping[str, Any]], unit: str, count: int) -> Table:
-    """The best trials of a search and those it began with: what stood at each scale, influence, value.
-
-    Args:
-        trials: the lines of a trials.jsonl. count: how many to show.
-    """
-    table = Table(title=f"best trials, validation {unit}, lower is better", title_justify="left")
-    table.add_column("trial", justify="right", no_wrap=True)
-    for scale in SCALES:
-        table.add_column(scale, overflow="fold")
-    table.add_column("β ≤", justify="right", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("is", no_wrap=True)
-    judged = [trial for trial in trials if trial["outcome"] == "complete"]
-    judged.sort(key=lambda trial: (trial["value"], trial["number"]))
-    for place, trial in enumerate(judged):
-        if place >= count and not trial["name"]:
-            continue
-        said = [*(["best"] if place == 0 else []), *([trial["name"]] if trial["name"] else [])]
-        scheme = trial["scheme"] or {}
-        rules = [Text(" × ".join(entry["rule"] for entry in scheme.get(s) or []) or NOTHING) for s in SCALES]
-        number, influence, value = str(trial["number"]), decimal(trial["influence"]), decimal(trial["value"])
-        table.add_row(number, *rules, influence, value, ", ".join(said))
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -65,18 +65,14 @@ def write_report(run: Path) -> Path:
         InputError: the folder does not exist.
     """
     folder = read_folder(Path(run))
-    return write_page(folder, [built(build, id_, source, folder) for build, id_, source in _SECTIONS], "report.html")
-
-
-def write_page(folder: RunFolder, parts: Sequence[Section | None], name: str) -> Path:
-    """Write sections as one page into the run folder, under ``name``; None leaves one out."""
+    parts = [built(build, id_, source, folder) for build, id_, source in _SECTIONS]
     sections = [section for section in parts if section is not None]
     charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
     template = _environment().get_template("report.html")
     page = template.render(
         folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teachers
     )
-    path = folder.path / name
+    path = folder.path / "report.html"
     path.write_text(re.sub("[\ud800-\udfff]", "\ufffd", page), encoding="utf-8")
     return path
 

@@ -18,7 +18,7 @@ from trivium.teachers.live import LogitSource
 from trivium.training.collect import Batch, collect_features, weigh
 from trivium.training.evaluate import batch_of, indices, is_predictor
 from trivium.weighting import FittedScores, Static
-from trivium.weighting.features import BUILT_IN, NEEDS_STUDENT
+from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_STUDENT
 
 #: What stands before the name of a scheme among features: its log-weights, to be compared with.
 WEIGHTS = "log-weights of "
@@ -44,6 +44,13 @@ def family_of(
     context = (*(CONTEXT if prefix else ()), *own)
     known = (*token, *context)
     for name in features or ():
+        seen = "label" if name in NEEDS_LABEL else "student" if name in NEEDS_STUDENT else ""
+        require(
+            not seen,
+            "strengths are fitted on the mixture, by what is known before the token",
+            f"{name!r}, which sees the {seen}",
+            "There it would cheat; judge its strength by a student's validation loss.",
+        )
         if name not in known:
             raise InputError("what is fitted must be at hand", repr(name), f"One of {', '.join(known)}.")
     goal = scheme.conforming

@@ -253,6 +253,7 @@ def test_an_infinite_divergence_is_reported_as_such_and_never_trained_on(pool):
         ({"log_weights": torch.zeros(4, 2)}, r"shaped \[4, 3\]"),
         ({"log_weights": torch.zeros(3, 3)}, r"shaped \[4, 3\]"),
         ({"log_weights": torch.zeros(4, 3)}, "sum to one .* a sum of 3 in row 0"),
+        ({"log_weights": torch.full((3,), math.log(1.01 / 3))}, "sum to one .* a sum of 1.01 in row 0"),
         ({"log_weights": torch.full((3,), math.nan)}, "sum to one .* nan in row 0"),
         ({"log_weights": torch.full((3,), -math.inf)}, "sum to one .* a sum of 0 in row 0"),
         ({"temperature": 0.0}, "temperature must be positive"),

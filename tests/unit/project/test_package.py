@@ -92,6 +92,14 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert names <= pinned
 
 
+def test_what_the_tests_install_is_light() -> None:
+    """Tools that take minutes to install, or need a GPU, serve benchmarks and integrations, not `make test`."""
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["dev"]]
+    names = {re.split(r"[\[>=<!~ ;]", line, maxsplit=1)[0].lower().replace("_", "-") for line in wanted}
+    assert not names & {"ray", "trl", "triton", "lm-eval", "vllm", "deepspeed"}
+
+
 #: Of rules the catalogue holds hand-computed cases, which a test asks for each.
 def test_every_pool_appears_in_a_test() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))

@@ -62,6 +62,12 @@ def test_it_lands_in_the_set_stays_there_and_keeps_members(
     assert hilbert(conforming_projection(member, conforming_set), member) <= 1e-11
 
 
+def test_a_weight_of_e_to_the_minus_600_is_a_weight() -> None:
+    """Catches a depth of zero weights that is less than promised; the other tests ask the depth itself."""
+    log_w = rows([0.0, -600.0, -690.0]).log_softmax(-1)
+    assert hilbert(conforming_projection(log_w, ConformingSet(3)), log_w) <= 1e-11
+
+
 @given(CASES)
 def test_it_is_non_expansive(case: tuple[ConformingSet, list[float], list[float]]) -> None:
     conforming_set, values, others = case

@@ -22,12 +22,11 @@ import trivium
 from tiny_world import DOMAINS, documents, resumed, weights_of
 from trivium.cli import app, work
 from trivium.errors import InputError
+from trivium.training.fitting import fit_recipe
 from trivium.training.recipe import Recipe, load_recipe, parse_recipe
 from trivium.training.run import Workshop, distill, prepare
 from trivium.training.tasks import TASKS, Task, register, task_of
 from trivium.training.trace import read_trace
-from trivium.tuning.mixture import MixtureObjective
-from trivium.tuning.space import build_space
 from trivium.weighting.loading import load_object
 
 SOURCE = Path(trivium.__file__).parent
@@ -235,7 +234,7 @@ def run(folder: Path, recipe: Recipe, shop: Workshop, tmp_path_factory: pytest.T
 def test_it_is_a_task_that_only_its_file_knows(folder: Path, recipe: Recipe) -> None:
     assert isinstance(task_of(recipe, folder), Task)
     assert set(TASKS) == {"text", "examples"}
-    rooms = [SOURCE / room for room in ("data", "teachers", "training", "tuning", "report", "cli")]
+    rooms = [SOURCE / room for room in ("data", "teachers", "training", "report", "cli")]
     files = [path for room in rooms for path in room.rglob("*.py")]
     assert len(files) > 50
     assert not [path for path in files if re.search(r"\branking\b", path.read_text("utf-8"), re.IGNORECASE)]
@@ -362,10 +361,10 @@ def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
     assert not Path("mark").exists()
 
 
-def test_schemes_are_searched_on_it(folder: Path, recipe: Recipe, shop: Workshop) -> None:
-    objective = MixtureObjective(build_space(recipe, folder), shop)
-    only = recipe.scheme.model_copy(update={"task": []})
-    assert 0 < objective.value(only) < 1.0
+def test_schemes_are_fitted_on_it(recipe: Recipe, shop: Workshop) -> None:
+    found = fit_recipe(recipe, shop, features=["entropy"], penalty=1e-2)
+    assert {strength.what for strength in found.fitted.strengths} >= {"entropy"}
+    assert found.headroom.bounds["token"].gain.mean > 0
 
 
 def test_a_registered_name_stands_for_it(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

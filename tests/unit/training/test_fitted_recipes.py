@@ -122,6 +122,15 @@ def test_a_feature_that_is_not_at_hand_is_named(recipe: Recipe, workshop: Worksh
         fit_recipe(recipe, workshop, features=["gap"])
 
 
+@pytest.mark.parametrize(("name", "seen"), [("label_log_prob", "label"), ("gap", "student")])
+def test_what_sees_the_label_is_never_fitted_on_the_mixture(
+    recipe: Recipe, workshop: Workshop, name: str, seen: str
+) -> None:
+    """It was refused as a name that nobody knew, though it is one of a rule."""
+    with pytest.raises(InputError, match=f"'{name}', which sees the {seen}"):
+        fit_recipe(recipe, workshop, features=["entropy", name])
+
+
 def test_headroom_of_a_recipe(recipe: Recipe, workshop: Workshop) -> None:
     found, split = headroom_of(recipe, workshop)
     assert split == "test"

@@ -133,14 +133,6 @@ def test_a_command_refuses_before_it_reads_anything(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_refuses_to_be_launched(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("optuna")
-    launched(monkeypatch, (0, 2), WORLD_SIZE=2, RANK=0, LOCAL_RANK=0)
-    path = world.write("launched.yaml")
-    done = CliRunner().invoke(app, ["tune", str(path), "--out", str(tmp_path / "run")], catch_exceptions=False)
-    assert (done.exit_code, "a search must run in one process" in done.stderr) == (2, True)
-
-
 @pytest.mark.parametrize(("value", "cpu"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("", False)])
 def test_the_launcher_may_ask_for_the_cpu(monkeypatch: pytest.MonkeyPatch, value: str, cpu: bool) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)

@@ -126,16 +126,6 @@ def test_a_live_teacher_that_raises_amid_training_leaves_the_checkpoints(small: 
     assert result.exit_code == 3
 
 
-@pytest.mark.deep
-def test_a_search_ends_where_a_model_raises(small: ExamplesWorld, tmp_path: Path) -> None:
-    """No other scheme would do better; a rule that raises costs only its trial."""
-    pytest.importorskip("optuna")
-    path = with_file(small, "searched", "raise ValueError('mine')", student={"model": "searched.py:Student"})
-    result = command("tune", path, "--out", tmp_path / "t", "--objective", "student", "--trials", 2, "--steps", 2)
-    assert last_line(result).startswith("trivium: the student must read a batch; received ValueError: mine.")
-    assert result.exit_code == 3
-
-
 def test_what_makes_a_model_may_raise_too(small: ExamplesWorld, tmp_path: Path) -> None:
     for role in ("teachers", "student"):
         made: dict[str, Any] = {"model": "maker.py:maker"}

@@ -9,8 +9,8 @@ import pytest
 from tiny_world import World
 from trivium.data.sources import read_texts
 from trivium.training.build import build_scheme
+from trivium.training.moved import moved
 from trivium.training.recipe import parse_recipe
-from trivium.tuning.moved import moved
 
 
 @pytest.mark.deep
