@@ -26,7 +26,9 @@ from trivium.jsontext import write_json
 
 HERE = Path(__file__).resolve().parent
 PROBLEMS, STARTS, CELLS = 20, 20, 40
-BOUNDS = ({}, {"floor": 0.05}, {"order": "t0 > t1", "margin": 0.1}, {"floor": 0.02, "cap": 0.8})
+BOUNDS = ({}, {"floor": 0.05}, {"cap": 0.7}, {"floor": 0.02, "cap": 0.8})
+#: The problem that has a safety order too: its projection takes ten times as long.
+ORDERED = 8
 
 
 def made(seed: int, tokens: int = 60) -> Observations:
@@ -51,8 +53,8 @@ def made(seed: int, tokens: int = 60) -> Observations:
 def fitted(seed: int) -> dict[str, float]:
     """One problem: what the fit reaches, and the best of the other's starts."""
     data, bounds, penalty = made(seed), dict(BOUNDS[seed % 4]), (1e-2, 1e-3, 1e-4)[seed % 3]
-    if "order" in bounds:
-        bounds["order"] = " > ".join(data.teachers)
+    if seed == ORDERED:
+        bounds |= {"order": " > ".join(data.teachers), "margin": 0.1}
     family = Family(("entropy", "margin"), ("recent_log_prob_90",), True, (1.0, 4.0, 8.0)[seed % 3], **bounds)
     likelihood = Likelihood(family, data)
 
@@ -63,7 +65,9 @@ def fitted(seed: int) -> dict[str, float]:
     mine, draw, others = -objective(maximize(likelihood, penalty).numpy())[0], np.random.default_rng(seed), []
     for number in range(STARTS):
         begin = draw.normal(size=likelihood.shape.size) * (0.1, 1.0, 3.0)[number % 3]
-        others.append(-float(minimize(objective, begin, jac=True, method="BFGS", options={"gtol": 1e-9}).fun))
+        others.append(
+            -float(minimize(objective, begin, jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 300}).fun)
+        )
     return {"seed": seed, "fit": mine, "best_of_starts": max(others), "short_by": max(others) - mine}
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from trivium.cli.whole import Distilled, distill
     from trivium.safety import UnsafeClasses, UnsafeTokens
     from trivium.teachers.panel import InBatch
+    from trivium.training.decoding import load_guard
     from trivium.training.distiller import Distiller
     from trivium.training.fitting import fit
     from trivium.training.guard import Safety
@@ -78,6 +79,7 @@ _LATER = {
     "certify": ("trivium.certification", "certify"),
     "distill": ("trivium.cli.whole", "distill"),
     "fit": ("trivium.training.fitting", "fit"),
+    "load_guard": ("trivium.training.decoding", "load_guard"),
     "load_recipe": ("trivium.training.recipe", "load_recipe"),
 }
 
@@ -115,6 +117,7 @@ __all__ = [
     "distill",
     "distillation_loss",
     "fit",
+    "load_guard",
     "load_recipe",
     "rule",
     "rules",

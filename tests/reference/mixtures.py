@@ -45,7 +45,9 @@ def best_of(objective: Callable[[np.ndarray], tuple[float, np.ndarray]], size: i
     draw, best = np.random.default_rng(seed), -math.inf
     for number in range(starts):
         begin = draw.normal(size=size) * (0.1, 1.0, 3.0)[number % 3]
-        found = minimize(lambda x: tuple(-part for part in objective(x)), begin, jac=True, method="BFGS")
+        found = minimize(
+            lambda x: tuple(-part for part in objective(x)), begin, jac=True, method="BFGS", options={"maxiter": 300}
+        )
         best = max(best, -float(found.fun))
     return best
 

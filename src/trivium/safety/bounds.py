@@ -135,6 +135,6 @@ def student_mass(target: Tensor, divergence: Tensor) -> Tensor:
     limit = divergence.double().clamp_min(0.0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        inside = binary_kl(target, middle) <= limit
+        inside = ~(binary_kl(target, middle) > limit)  # of a divergence that is no number nothing follows: 1
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
     return high  # the outer end

@@ -237,6 +237,7 @@ def _distilled(
     # Late, so that a recipe can be read and certified without the Trainer.
     from transformers.trainer_callback import PrinterCallback
 
+    from trivium.training.decoding import save_guard
     from trivium.training.recorded import Recorder, recorded_trainer, save_rules
 
     scheme, student = workshop.begin(recipe, lambda line: progress(line, 1, 1))
@@ -273,6 +274,8 @@ def _distilled(
         save_rules(trainer.distiller, folder)
         if workshop.tokenizer is not None:
             workshop.tokenizer.save_pretrained(folder / "student")
+            if plan is not None:
+                save_guard(plan.section, folder / "student")
         for name, content in workshop.task.results(nats, workshop.held_out[0], scheme.teachers).items():
             write_json(folder / name, content)
         if plan is not None:

@@ -328,6 +328,7 @@ def _positions(
     present = None
     if batch.serving is not None:
         present = batch.serving.unsqueeze(1).expand(*mask.shape, -1)[mask]
+        u = u.masked_fill(~present, torch.nan)  # what an absent teacher says counts for nothing
     found["teachers"] = u
     found["uniform"], found["largest"], holds = _among(u, goal, present)
     found["order_fails"] = 1 - holds
@@ -338,7 +339,8 @@ def _positions(
     found["target"] = (w * u.nan_to_num(nan=0.0)).sum(-1)
     if student is not None:
         q = torch.stack([log.exp() for log in log_p], -1).double().mul(w.unsqueeze(1)).sum(-1)
-        kl = (torch.special.xlogy(q, q) - q * log_s.double()).sum(-1)
+        cross = (q * log_s.double()).masked_fill(q == 0, 0.0)  # another task's classes have no mass for either
+        kl = (torch.special.xlogy(q, q) - cross).sum(-1)
         found["bound"] = student_mass(found["target"], kl)
     return found
 

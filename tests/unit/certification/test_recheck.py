@@ -17,13 +17,14 @@ import torch
 
 from trivium.certification import Certificate, Question, certify, load
 from trivium.certification.certificate import BEFORE, digest_of
-from trivium.certification.recheck import FREE
+from trivium.certification.recheck import FREE, checked
+from trivium.certification.source import BuiltInSource
 from trivium.cli import subject as subjects
 from trivium.cli import work
 from trivium.cli.subject import Subject
 from trivium.errors import InputError
 from trivium.simplex.order import Order
-from trivium.weighting import Operator
+from trivium.weighting import Margin, Operator
 
 RULES = """
 import torch
@@ -217,6 +218,14 @@ def test_a_witness_of_another_axiom_or_without_a_question_is_no_witness(here: Pa
         edited = json.loads(json.dumps(data))
         next(f for f in edited["findings"] if f["axiom"] == "W-N")["witness"].update(change)
         assert any(said in reason for reason in refusals(edited))
+
+
+def test_an_operator_from_another_place_is_refused_though_it_answers_the_same() -> None:
+    """In Python, where nothing has looked at the file before: `trivium verify` refuses it while loading."""
+    made = certify(Margin(), Question(3), seconds=0.02, source=BuiltInSource(name="margin", options={}))
+    assert checked(made, Margin(), source=BuiltInSource(name="margin", options={})).refusals == ()
+    other = BuiltInSource(name="margin", options={"strength": 1.0})
+    assert checked(made, Margin(), source=other).refusals == ("source is not as certified",)
 
 
 def test_another_seconds_leaves_what_searches_came_to(here: Path) -> None:

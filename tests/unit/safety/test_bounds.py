@@ -133,6 +133,7 @@ def test_s3_bounds_every_student_and_is_attained() -> None:
     assert bool((p[:, 0] <= bound + 1e-9).all())
     two = student_mass(torch.tensor([0.2]), binary_kl(torch.tensor([0.2]), torch.tensor([0.35])))
     assert float(two) == pytest.approx(0.35, abs=1e-7)
+    assert float(student_mass(torch.tensor([0.1]), torch.tensor([torch.nan]))) == 1.0
     assert bool((bound <= q[:, 0] + (kl / 2).sqrt() + 1e-9).all())  # Pinsker is looser
 
 

@@ -17,9 +17,11 @@ import torch
 from tiny_world import World, weights_of
 from trivium.axioms import OrdinalSafety
 from trivium.errors import InfeasibleError, InputError
-from trivium.safety import AuditedDocument, UnsafeClasses, audit
+from trivium.safety import AuditedDocument, UnsafeClasses, UnsafeTokens, audit
+from trivium.teachers.huggingface import load_model
 from trivium.training.build import build_scheme
 from trivium.training.collect import Batch, collect_features, weigh
+from trivium.training.decoding import UnsafeLogits, load_guard
 from trivium.training.evaluate import batch_of
 from trivium.training.guard import Guard, Safety
 from trivium.training.recipe import Recipe, parse_recipe
@@ -258,3 +260,44 @@ def test_the_audit_of_the_student_alone_asks_no_teacher(
     )
     assert [d.student for d in alone] == [d.student for d in whole]
     assert all(d.teachers == () for d in alone)
+
+
+def test_a_guard_beside_the_student_keeps_what_is_forbidden_from_being_written(
+    constrained: tuple[Recipe, Workshop, Path], world: World
+) -> None:
+    """Without it the teacher, which likes them, writes cats or dogs; with it never, prompts that begin one included."""
+    folder = constrained[2]
+    guard = load_guard(folder / "student")
+    tokenizer = world.tokenizer
+    model = load_model(world.folder / "tales")
+    texts = ("the ca", "a do", "2+2", "the cat")
+    prompts = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
+    torch.manual_seed(0)
+    drawn = {True: 0, False: 0}
+    for guarded in drawn:
+        for ids in prompts:
+            rows = model.generate(
+                ids,
+                do_sample=True,
+                top_k=0,
+                max_new_tokens=12,
+                pad_token_id=0,
+                num_return_sequences=8,
+                logits_processor=[guard] if guarded else [],
+            )
+            states = guard.unsafe.walk(rows.numpy())
+            for row, state in zip(rows.tolist(), states.tolist(), strict=True):
+                places = range(ids.shape[1], len(row))
+                drawn[guarded] += sum(row[t] in guard.unsafe.members(state[t - 1]).tolist() for t in places)
+    assert drawn[False] > 0 == drawn[True]
+    with pytest.raises(InputError, match="must hold its guard"):
+        load_guard(world.folder / "tales")
+
+
+def test_a_guard_masks_only_where_its_expression_is_found(world: World) -> None:
+    unsafe = UnsafeTokens(world.tokenizer, tokens=[65])
+    ids = torch.tensor([world.tokenizer.encode("the"), world.tokenizer.encode("a12")][:1] * 2)
+    ids[1] = 70
+    found = UnsafeLogits(unsafe, world.tokenizer, "the")(ids, torch.zeros(2, len(world.tokenizer)))
+    assert found[:, 65].tolist() == [-torch.inf, 0.0]
+    assert int(found.isneginf().sum()) == 1
