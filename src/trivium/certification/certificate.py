@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from trivium.certification.listing import ProgramRecord
-from trivium.certification.question import Finding, Question, first_problem
 from trivium.certification.safety import SafetyRecord
-from trivium.certification.source import Record, Source
+from trivium.certification.source import CertificatePart, Source
+from trivium.certification.specification import Result, Specification, first_problem
 from trivium.errors import InputError, require
 from trivium.jsontext import json_text
 from trivium.jsontext import read_json as read_object
@@ -24,7 +24,7 @@ BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
 FIRST_TEXT: Final = 1
 
 
-class Versions(Record):
+class Versions(CertificatePart):
     """What the certificate was made with."""
 
     trivium: str
@@ -32,7 +32,7 @@ class Versions(Record):
     python: str
 
 
-class Interval(Record):
+class FeatureRange(CertificatePart):
     """The range of one feature; the certificate speaks about every point of the box they span."""
 
     low: float
@@ -43,18 +43,18 @@ class Interval(Record):
     numbers: int = 0
 
 
-class Bounds(Record):
+class CertifiedConstants(CertificatePart):
     """The derived constants: ``Infinity`` where nothing is known."""
 
     influence: float = Field(description="β ≥ log(max w / min w), nats")
     floor: float = Field(description="a ≤ min w")
     cap: float = Field(description="b ≥ max w")
-    lipschitz: float = Field(description="Σ_f L_f, for the sup metric over all features")
-    regularity: dict[str, float] = Field(description="L_f, nats a unit of feature f")
-    gap: tuple[tuple[float, ...], ...] = Field(description="gap[j][k] ≤ log(w_j / w_k), nats")
+    total_lipschitz: float = Field(description="Σ_f L_f, for the sup metric over all features")
+    lipschitz: dict[str, float] = Field(description="L_f, nats a unit of feature f")
+    log_ratio: tuple[tuple[float, ...], ...] = Field(description="gap[j][k] ≤ log(w_j / w_k), nats")
 
 
-class Breach(Record):
+class Breach(CertificatePart):
     """What the monitor did about one axiom in a run."""
 
     axiom: str
@@ -63,7 +63,7 @@ class Breach(Record):
     worst: float | None = Field(description="largest residual; null where it was not a number")
 
 
-class Run(Record):
+class ObservedRun(CertificatePart):
     """What the monitor saw over all steps of a training run, from its trace."""
 
     folder: str
@@ -75,7 +75,7 @@ class Run(Record):
     safety: SafetyRecord | None = Field(None, description="of a run that declared what its student must not do")
 
 
-class Certificate(Record):
+class Certificate(CertificatePart):
     """What a weighting operator guarantees, with how sure that is.
 
     ``digest`` is SHA-256 over the canonical JSON of the rest. It shows that a field was changed and the digest left as
@@ -93,14 +93,14 @@ class Certificate(Record):
     source: Source
     versions: Versions
     created: str = Field(description="UTC, ISO 8601")
-    question: Question
+    specification: Specification
     search: dict[str, float] = Field(description="seconds and seed that the search was given")
-    box: dict[str, Interval]
+    box: dict[str, FeatureRange]
     per_entry: bool = Field(
         False,
         description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
     )
-    constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
+    constants: CertifiedConstants | None = Field(description="null where no part declares or guarantees anything")
     text: int = Field(
         FIRST_TEXT, ge=FIRST_TEXT, description="version of the text of its derivations, where not the first"
     )
@@ -108,21 +108,21 @@ class Certificate(Record):
     programs: tuple[ProgramRecord, ...] | None = Field(
         None, description="the graph of each user's rule; null in a file of schema 1, which held none"
     )
-    findings: tuple[Finding, ...]
-    run: Run | None = None
+    results: tuple[Result, ...]
+    run: ObservedRun | None = None
 
     @property
-    def violated(self) -> tuple[Finding, ...]:
+    def violated(self) -> tuple[Result, ...]:
         """The findings whose verdict is VIOLATED."""
-        return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
+        return tuple(result for result in self.results if result.verdict == "VIOLATED")
 
     def __str__(self) -> str:
         """The formula, then a line a finding: axiom, word, what a witness shows or why a rule is opaque."""
         lines = [self.formula]
-        for finding in self.findings:
-            why = finding.where if finding.where.startswith("opaque") else ""
-            why = why if finding.witness is None else finding.witness.note
-            lines.append(f"{finding.axiom} {finding.verdict}" + (f": {why}" if why else ""))
+        for result in self.results:
+            why = result.where if result.where.startswith("opaque") else ""
+            why = why if result.witness is None else result.witness.note
+            lines.append(f"{result.axiom} {result.verdict}" + (f": {why}" if why else ""))
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:

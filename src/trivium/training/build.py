@@ -15,7 +15,7 @@ from trivium.scheme.scheme import Term
 from trivium.training.names import bias_of, every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.tasks import task_of
-from trivium.weighting import RULES, Learned, Rule
+from trivium.weighting import RULES, LearnableRule, Rule
 from trivium.weighting.features import Scale
 from trivium.weighting.loading import load_rule
 
@@ -41,9 +41,9 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         floor=section.floor,
         cap=section.cap,
         order=section.order,
-        margin=section.margin,
+        order_margin=section.order_margin,
         critical_order=recipe.safety.trust if recipe.safety else None,
-        critical_margin=recipe.safety.margin if recipe.safety and recipe.safety.trust else 0.0,
+        critical_margin=recipe.safety.order_margin if recipe.safety and recipe.safety.trust else 0.0,
     )
     task_of(recipe, base).admit(scheme)
     return scheme
@@ -88,7 +88,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         options["teacher_of"] = teachers_of(options.pop("map"), recipe)
     if "bias" in fields and isinstance(options.get("bias"), Mapping):
         options["bias"] = bias_of(options["bias"], recipe)
-    if issubclass(rule, Learned):
+    if issubclass(rule, LearnableRule):
         sizes = {"teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
         for name, sized in sizes.items():
             if name not in fields:

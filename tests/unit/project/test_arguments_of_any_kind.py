@@ -21,7 +21,7 @@ from tiny_world import make_tokenizer
 from trivium import aggregation, axioms, scheme
 from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import InputError, TriviumError
 from trivium.losses.streaming import token_losses
 from trivium.simplex.typed import Typed, fits, typed
@@ -116,18 +116,18 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "fitted_scores": (RULES["fitted_scores"], {"strengths": {"entropy": -1.0}}),
     "domain_map": (RULES["domain_map"], {"teacher_of": (0, 1)}),
     "mopd": (RULES["mopd"], {"teacher_of": (0, 1)}),
-    "mmkd": (RULES["mmkd"], {"teachers": 2, "classes": 3}),
-    "amtss": (RULES["amtss"], {"teachers": 2}),
+    "mmkd": (RULES["mmkd"], {"num_teachers": 2, "classes": 3}),
+    "amtss": (RULES["amtss"], {"num_teachers": 2}),
     "Product": (scheme.Product, {"parts": (tv.Entropy(), tv.Margin())}),
     **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
-    "Conform": (scheme.Conform, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
+    "Conform": (scheme.Project, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
     "OnCritical": (scheme.OnCritical, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
-    "Scheme": (tv.Scheme, {"teachers": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
-    "ConformingSet": (tv.ConformingSet, {"teachers": 2, "order": ORDER}),
+    "Scheme": (tv.Scheme, {"teacher_names": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
+    "ConformingSet": (tv.ConformingSet, {"num_teachers": 2, "order": ORDER}),
     "Order": (tv.Order, {"tiers": ((0,), (1,))}),
     "Order.parse": (tv.Order.parse, {"text": "a>b", "names": ["a", "b"]}),
-    "Question": (Question, {"teachers": 2, "order": ORDER}),
+    "Question": (Specification, {"num_teachers": 2, "order": ORDER}),
     "compose": (tv.compose, {"teachers": ["a", "b"], "token": [tv.Entropy()]}),
     "Distiller": (tv.Distiller, {"scheme": tv.compose(["a", "b"], token=[tv.Entropy()])}),
     "InBatch": (tv.InBatch, {"column": "a"}),
@@ -163,7 +163,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "suffices": (in_loop("suffices"), {"batch": BATCH}),
     "load": (in_loop("load"), {"device": "cpu"}),
     "load_state_dict": (in_loop("load_state_dict"), {"state": tv.Distiller(tv.compose(["a"])).state_dict()}),
-    "certify": (certify, {"operator": tv.Entropy(), "question": Question(2), "seconds": 0.0}),
+    "certify": (certify, {"operator": tv.Entropy(), "specification": Specification(2), "seconds": 0.0}),
 }
 
 #: By name: parameters of ``GIVEN`` that the signature of a wrapper hides.
@@ -257,7 +257,7 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     import numpy as np
 
     assert tv.Entropy(strength=np.float32(0.5), budget=np.float64(1.0)).slopes() == {"entropy": -0.5}  # type: ignore[arg-type]
-    assert tv.ConformingSet(np.int64(2)).teachers == 2  # type: ignore[arg-type]
+    assert tv.ConformingSet(np.int64(2)).num_teachers == 2  # type: ignore[arg-type]
     assert tv.DomainMap([1, 0]).formula().startswith("map(0→1, 1→0")  # type: ignore[arg-type]
 
 

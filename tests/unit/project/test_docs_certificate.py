@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from trivium.certification.certificate import Certificate, schema
-from trivium.certification.question import Finding, Question, Witness
 from trivium.certification.recheck import FREE
+from trivium.certification.specification import Result, Specification, Witness
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 FIELDS = {field.alias or name for name, field in Certificate.model_fields.items()} | {
-    field.name for record in (Finding, Question, Witness) for field in dataclasses.fields(record)
+    field.name for record in (Result, Specification, Witness) for field in dataclasses.fields(record)
 }
 
 

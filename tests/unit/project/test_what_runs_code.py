@@ -133,15 +133,15 @@ def test_a_checkpoint_is_not_run(world: World, tmp_path: Path) -> None:
     from trivium.training.run import distill
 
     recipe, run, mark = world.recipe(train={"steps": 4}), tmp_path / "run", tmp_path / "mark"
-    workshop = world.workshop(recipe)
-    distill(recipe, workshop, run)
+    prepared_run = world.prepared_run(recipe)
+    distill(recipe, prepared_run, run)
     files = sorted(file for file in run.rglob("*") if file.suffix in (".pt", ".pth"))
     assert {file.name for file in files} >= {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     for file in files:
         whole = file.read_bytes()
         poison(file, mark)
         with pytest.raises(Exception, match=r"(?i)weights.?only|as it was written"):
-            distill(recipe, workshop, run, resume=True)
+            distill(recipe, prepared_run, run, resume=True)
         assert not mark.exists()
         file.write_bytes(whole)
 

@@ -129,7 +129,7 @@ def test_a_state_of_another_distiller_is_refused() -> None:
         distiller.load_state_dict({})
     with pytest.raises(InputError, match=r"a state must be of the teachers \['a'\]; received \['a', 'b'\]"):
         distiller.load_state_dict(two.state_dict())
-    learns = compose(["a", "b"], task=[AMTSS(teachers=2, rate=0.3, budget=4.0)])
+    learns = compose(["a", "b"], task=[AMTSS(num_teachers=2, rate=0.3, budget=4.0)])
     with pytest.raises(InputError, match="a state must be of the rules that learn here; received 0"):
         Distiller(learns, {"a": bert(0), "b": bert(1)}).load_state_dict(two.state_dict())
     two.load_state_dict(two.state_dict())
