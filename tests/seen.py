@@ -42,6 +42,6 @@ def observed(
         "teachers": [f"t{k}" for k in range(num_teachers)],
         "domains": ("first", "second"),
         "tasks": ("one", "two"),
-        "serving": teacher_mask,
+        "teacher_mask": teacher_mask,
     }
     return Observations(**(given | changes))

@@ -73,12 +73,12 @@ def test_break_is_found_and_replays(case: Case, times: list[float]) -> None:
 @pytest.mark.parametrize("case", [case for case in BROKEN if case.becomes], ids=lambda case: case.name)
 def test_what_becomes_a_function_of_its_row_is_one(case: Case) -> None:
     """Neither rows beside a row, nor the size, shape or order of the batch, nor calls before it move its weights."""
-    made, num_teachers = case.make(), case.specification.num_teachers
+    made, teachers = case.make(), case.specification.num_teachers
     ((name, interval),) = made.ranges.items()
-    batch = torch.rand(64, num_teachers, generator=torch.Generator().manual_seed(0)) * interval.high
+    batch = torch.rand(64, teachers, generator=torch.Generator().manual_seed(0)) * interval.high
     batch[1] = batch[0]
     batch[2:4] *= 0.001
-    program = made.program(num_teachers)
+    program = made.program(teachers)
     assert isinstance(program, Program)
     alone = torch.cat([program({name: row[None]})[0] for row in batch])
     for _ in range(600):

@@ -42,7 +42,7 @@ VERIFIED: list[Bounded] = []
 
 def verified(specification: Specification, **beyond: Any) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
     """Register a rule; ``floor=0.06`` among ``beyond`` says that a floor of 0.06 is more than it keeps."""
-    axioms = {"floor": "W-B", "cap": "W-B", "influence": "W-B", "lipschitz": "W-R", "margin": "W-S"}
+    axioms = {"floor": "W-B", "cap": "W-B", "influence": "W-B", "lipschitz": "W-R", "order_margin": "W-S"}
 
     def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
         changes = {f"{axioms[name]} {name}": {name: value} for name, value in beyond.items()}

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from trivium.axioms.base import Axiom
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import LOG_SCALE, deep_slack, log_slack
 
 
+@renamed(margin="order_margin")
 @final
 class OrdinalSafety(Axiom):
     """W-S for a safety order and a margin m ≥ 0 in nats.
 
-    >>> axiom = OrdinalSafety(Order(((0,), (1,))), margin=0.5)
+    >>> axiom = OrdinalSafety(Order(((0,), (1,))), order_margin=0.5)
     >>> axiom.residual(torch.tensor([[0.0, -1.0], [-1.0, 0.0]], dtype=torch.float64)).tolist()
     [-0.5, 1.5]
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from trivium.certification.specification import Specification, default_names
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 
 #: What an operator claims for K teachers of these names.
@@ -15,6 +16,7 @@ Claims = Callable[[int, tuple[str, ...]], Specification]
 _MOST_TEACHERS = 4096
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def ask(
     claims: Claims,
     known: Sequence[str] = (),

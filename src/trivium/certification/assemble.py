@@ -26,6 +26,7 @@ from trivium.certification.source import BuiltInSource, FileSource, ObjectSource
 from trivium.certification.specification import Result, Specification
 from trivium.certification.verify import strengthen
 from trivium.errors import RuleError, TriviumError, require, words_of
+from trivium.former import renamed
 from trivium.scheme import derivation
 from trivium.scheme.derivation import Derived
 from trivium.scheme.on_critical import OnCritical
@@ -44,6 +45,7 @@ from trivium.weighting.features import BUILT_IN
 _LEAST = 5.0
 
 
+@renamed(question="specification", margin="order_margin")
 @typed()
 def certify(
     operator: Operator,
@@ -80,8 +82,8 @@ def certify(
         num_teachers, names: how many, and what they are called; a scheme says so itself.
         floor, cap, influence: bounds on weights, and on log(max w / min w) in nats (W-B).
         lipschitz: nats a unit of the features (W-R).
-        order, order_margin: safest first, ``"a > b = c"`` or an :class:`~trivium.simplex.order.Order`, with nats between two
-            tiers (W-S).
+        order, order_margin: safest first, ``"a > b = c"`` or an :class:`~trivium.simplex.order.Order`, with nats
+            between two tiers (W-S).
         pareto: whether no teacher's loss may rise to first order (W-C).
         seconds: for the search, about, and as many again for bounding.
         seed: of the search.

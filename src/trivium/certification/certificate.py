@@ -9,17 +9,21 @@ from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from trivium.certification.earlier import former, modern
 from trivium.certification.listing import ProgramRecord
 from trivium.certification.safety import SafetyRecord
 from trivium.certification.source import CertificatePart, Source
 from trivium.certification.specification import Result, Specification, first_problem
 from trivium.errors import InputError, require
+from trivium.former import warn
 from trivium.jsontext import json_text
 from trivium.jsontext import read_json as read_object
 
-SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
+SCHEMA: Literal["trivium.certificate/3"] = "trivium.certificate/3"
 #: Of certificates from before rules were captured; they are still read, and checked as far as they go.
 BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
+#: Every schema that is read; those before the present one have former names in their files.
+READ: Final = (BEFORE, "trivium.certificate/2", SCHEMA)
 #: The version of the text of derivations in a certificate that names none.
 FIRST_TEXT: Final = 1
 
@@ -85,7 +89,9 @@ class Certificate(CertificatePart):
 
     model_config = ConfigDict(title="Trivium certificate", populate_by_name=True)
 
-    schema_: Literal["trivium.certificate/1", "trivium.certificate/2"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["trivium.certificate/1", "trivium.certificate/2", "trivium.certificate/3"] = Field(
+        SCHEMA, alias="schema"
+    )
     kind: Literal["rule", "scheme", "run"]
     name: str
     formula: str
@@ -112,6 +118,18 @@ class Certificate(CertificatePart):
     run: ObservedRun | None = None
 
     @property
+    def question(self) -> Specification:
+        """The former name of ``specification``."""
+        warn("question of Certificate", "specification")
+        return self.specification
+
+    @property
+    def findings(self) -> tuple[Result, ...]:
+        """The former name of ``results``."""
+        warn("findings of Certificate", "results")
+        return self.results
+
+    @property
     def violated(self) -> tuple[Result, ...]:
         """The findings whose verdict is VIOLATED."""
         return tuple(result for result in self.results if result.verdict == "VIOLATED")
@@ -126,7 +144,7 @@ class Certificate(CertificatePart):
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON values, with the digest last."""
+        """Plain JSON values, with the digest last; one that was read keeps the names of its schema, so its digest."""
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
@@ -134,6 +152,8 @@ class Certificate(CertificatePart):
             del data["run"]["safety"]
         if self.text == FIRST_TEXT:
             del data["text"]
+        if self.schema_ != SCHEMA:
+            data = former(data)
         return {**data, "digest": digest_of(data)}
 
     def to_json(self) -> str:
@@ -178,11 +198,12 @@ def load(path: str | Path) -> Certificate:
 def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
     """A certificate from plain data."""
     schema = data.get("schema")
-    if schema not in (SCHEMA, BEFORE):
+    if schema not in READ:
         raise InputError(f"{where} must have the schema {SCHEMA!r}", repr(schema), "Make it again with this version.")
     fix = "Make it again with `trivium certify`."
     try:
-        found = Certificate.model_validate({key: value for key, value in data.items() if key != "digest"})
+        content = {key: value for key, value in data.items() if key != "digest"}
+        found = Certificate.model_validate(content if schema == SCHEMA else modern(content))
     except ValidationError as error:
         raise InputError(f"{where} must follow its schema", first_problem(error), fix) from None
     if (found.programs is None) != (schema == BEFORE) or (schema == BEFORE and "programs" in data):

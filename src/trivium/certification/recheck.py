@@ -40,10 +40,10 @@ FREE: Final = {
     "created": "when it was made",
     "versions.*": "of the programs it was made with",
     "run.folder": "where the run lay; its trace is compared wherever it is found",
-    "question.names.*": "labels of the teachers of a rule, where no order is asked and no witness repeats them",
-    "findings.*.witness.features.*": "another input with the same breach is as good a witness",
-    "findings.*.witness.other.*": "the second input of a pair, or the other batch: likewise",
-    "findings.*.witness.row": "where another row breaks the axiom as far",
+    "specification.names.*": "labels of the teachers of a rule, where no order is asked and no witness repeats them",
+    "results.*.witness.features.*": "another input with the same breach is as good a witness",
+    "results.*.witness.other.*": "the second input of a pair, or the other batch: likewise",
+    "results.*.witness.row": "where another row breaks the axiom as far",
 }
 
 #: In the account of a search that time cut short: how far it came is then no matter of the seed alone.

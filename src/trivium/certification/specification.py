@@ -16,7 +16,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from trivium.certification.earlier import modern_witness
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 from trivium.simplex.typed import Typed
@@ -47,6 +49,7 @@ def default_names(num_teachers: int) -> tuple[str, ...]:
     return tuple(string.ascii_lowercase[k] if k < 26 else f"t{k}" for k in range(num_teachers))
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 @dataclass(frozen=True)
 class Specification(Typed):
     """The axioms asked of an operator over K teachers, with their parameters; None asks nothing.
@@ -92,7 +95,7 @@ class Specification(Typed):
             ", ".join(self.names),
             "Give one name a teacher.",
         )
-        for name in ("lipschitz", "influence", "margin"):
+        for name in ("lipschitz", "influence", "order_margin"):
             value = getattr(self, name)
             require(
                 value is None or (math.isfinite(value) and value >= 0), f"{name} must be a finite number ≥ 0", value
@@ -126,12 +129,13 @@ class Specification(Typed):
         return tuple(asked)
 
 
+@renamed(teachers="num_teachers", question="specification")
 @dataclass(frozen=True)
 class Witness:
     """An input at which an axiom breaks.
 
     Attributes:
-        axiom: its id, or ``constants.influence``, ``constants.gap``, ``constants.regularity`` for a declared
+        axiom: its id, or ``constants.influence``, ``constants.log_ratio``, ``constants.lipschitz`` for a declared
             constant that does not hold.
         features: rows × K (shared features rows × 1), by name.
         other: W-R: the second point. W-F: the batch in which other rows changed (None: a second call differs).
@@ -177,7 +181,7 @@ class Witness:
             InputError: a field is missing, unknown or of the wrong kind.
         """
         try:
-            return _witnesses().validate_python(dict(data))
+            return _witnesses().validate_python(modern_witness(data))
         except ValidationError as error:
             raise InputError("a witness must follow its schema", first_problem(error), "Write it again.") from None
 

@@ -12,6 +12,7 @@ from trivium.certification.certificate import Certificate
 from trivium.cli.finish import finish
 from trivium.cli.subject import of_file, of_recipe
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.typed import typed
 from trivium.training import run
 from trivium.training.checkpoints import refuse_overwrite
@@ -22,6 +23,7 @@ from trivium.training.run import PreparedRun, Progress, silent
 from trivium.training.trace import read_trace
 
 
+@renamed(nats="nll")
 @dataclass(frozen=True)
 class Distilled:
     """What a run left.

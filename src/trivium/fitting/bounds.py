@@ -17,12 +17,14 @@ from trivium.fitting.differing import Differing
 from trivium.fitting.judging import Gain, gain, gains, mixed
 from trivium.fitting.observations import Observations
 from trivium.fitting.threads import one_thread
+from trivium.former import renamed
 
 #: Nats to which the optimum is known.
 GAP = 1e-7
 _STEPS = 200
 
 
+@renamed(gap="duality_gap")
 @dataclass(frozen=True)
 class ConstantWeights:
     """The best constant weights of a cell: ``value`` = mean log Σ_k w_k p_k(label), nats; no constant weights do better
@@ -33,6 +35,7 @@ class ConstantWeights:
     duality_gap: float
 
 
+@renamed(serving="teacher_mask")
 def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> ConstantWeights:
     """w that maximizes mean log Σ_k w_k p_k(label) / Σ_{k serves} w_k over the simplex.
 
@@ -54,7 +57,7 @@ def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> Constant
     Cost: O(n·K²) a step; 5 to 20 steps.
 
     >>> found = best_constant(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]).log())
-    >>> [round(w, 4) for w in found.weights.tolist()], found.gap < 1e-6
+    >>> [round(w, 4) for w in found.weights.tolist()], found.duality_gap < 1e-6
     ([0.7083, 0.2917], True)
     """
     if teacher_mask is not None:
@@ -116,6 +119,7 @@ def _line(p: Tensor, w: Tensor, end: Tensor) -> Tensor:
     return found / found.sum()
 
 
+@renamed(gap="duality_gap")
 @dataclass(frozen=True)
 class Bound:
     """What weights that are constant on each cell gain at most, in hindsight of these very labels.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
 from trivium.scheme import Scheme, Squash, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
@@ -32,6 +33,7 @@ class Fit(NamedTuple):
     budget: float
 
 
+@renamed(margin="order_margin")
 @dataclass(frozen=True)
 class Family(Typed):
     """w = Π_C(⊗_s squash(Σ_f a_f·u_f + b_task | B_s)), with a_f, b and how a whole budget is shared to be fitted.

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.typed import Typed
 
 
+@renamed(teachers="teacher_names", serving="teacher_mask")
 @dataclass(frozen=True, eq=False)
 class Observations(Typed):
     """N tokens (or labelled examples, each one token) that K teachers have read.
@@ -77,7 +79,7 @@ class Observations(Typed):
         keep = slice(None) if bool(possible.all()) else possible
         object.__setattr__(self, "label_log_prob", log_p[keep])
         object.__setattr__(self, "features", {name: value[keep] for name, value in features.items()})
-        object.__setattr__(self, "serving", None if teacher_mask is None else teacher_mask[keep])
+        object.__setattr__(self, "teacher_mask", None if teacher_mask is None else teacher_mask[keep])
         object.__setattr__(self, "impossible", self.impossible + int((~possible).sum()))
         for name, value in numbers.items():
             object.__setattr__(self, name, value.detach().long().cpu()[keep])

@@ -29,6 +29,7 @@ from torch import Tensor
 from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, ParetoCompatibility
 from trivium.axioms.base import Axiom
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.geometry import influence
 from trivium.simplex.order import Order
 
@@ -51,6 +52,7 @@ class Audit:
     influence: Tensor
 
 
+@renamed(margin="order_margin")
 def audit(
     omega: Tensor,
     *,

@@ -27,7 +27,11 @@ MEANINGS: Final = {
 
 def results(certificate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The answers of a certificate, one an axiom."""
-    return [found for found in (certificate or {}).get("findings") or [] if isinstance(found, Mapping)]
+    return [
+        found
+        for found in (certificate or {}).get("results") or (certificate or {}).get("findings") or []
+        if isinstance(found, Mapping)
+    ]
 
 
 def axioms(folder: RunFolder) -> PageSection:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
 from trivium.scheme.clamp_influence import ClampInfluence
 from trivium.scheme.composition import Composition
 from trivium.scheme.derivation import Derived
@@ -29,6 +30,7 @@ from trivium.weighting.task.static import Static
 Term = Operator | tuple[Operator, float]
 
 
+@renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class Scheme(Composition):
     """What weighs the teachers in a run. Made by :func:`compose`.
@@ -103,6 +105,7 @@ class Scheme(Composition):
         return "\n".join([f"teachers: {names}", *lines, self.formula()])
 
 
+@renamed(teachers="teacher_names", margin="order_margin")
 @typed(leave=(*SCALES, "budget"))
 def compose(
     teacher_names: Sequence[str],

@@ -23,8 +23,9 @@ from trivium.weighting.base import Features
 class Squash(Wrapper):
     """log w ↦ B·tanh((log w − max log w)/B), normalized: β(w) < B whatever the part does (T3).
 
-    The smooth form of :class:`~trivium.scheme.clamp_influence.ClampInfluence`: near the leader nothing changes, far below it weights
-    saturate at e^−B of its own, one of zero too. Strict order is kept and the regularity constant does not grow (T4).
+    The smooth form of :class:`~trivium.scheme.clamp_influence.ClampInfluence`: near the leader nothing changes, far
+    below it weights saturate at e^−B of its own, one of zero too. Strict order is kept and the Lipschitz constant does
+    not grow (T4).
     Cost O(K); differentiable almost everywhere.
 
     >>> from trivium.weighting.token.entropy import Entropy

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InfeasibleError, require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import deep_slack, log_slack, weight_slack
 from trivium.simplex.typed import Typed
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 @dataclass(frozen=True)
 class ConformingSet(Typed):
     """{w : Σ w = 1, a ≤ w_k ≤ b, log w_j ≥ log w_k + m for every j safer than k}.

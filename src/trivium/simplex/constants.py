@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import add_down, up
 
 
+@renamed(teachers="num_teachers", gap="log_ratio", regularity="lipschitz", margin="order_margin")
 @dataclass(frozen=True, eq=False)
 class Constants:
     """Bounds that hold for every input of the feature box.
@@ -59,8 +61,8 @@ class Constants:
         require(contradiction <= 1e-9, "gaps in both directions cannot both be positive", f"{contradiction:g} nats")
         for name, constant in self.lipschitz.items():
             require(constant >= 0.0, f"the regularity constant of feature {name!r} must be ≥ 0", constant)
-        object.__setattr__(self, "gap", log_ratio)
-        object.__setattr__(self, "regularity", dict(self.lipschitz))
+        object.__setattr__(self, "log_ratio", log_ratio)
+        object.__setattr__(self, "lipschitz", dict(self.lipschitz))
 
     @property
     def num_teachers(self) -> int:
@@ -112,11 +114,13 @@ class Constants:
         return (self.num_teachers + 8) * 2.0**-52 if bool((self.log_ratio != 0).any()) else 0.0
 
 
+@renamed(teachers="num_teachers")
 def uniform(num_teachers: int) -> Constants:
     """w = 1/K at every input: all gaps 0, nothing to be regular in. Neutral in a product (T2)."""
     return Constants(torch.zeros(num_teachers, num_teachers, dtype=torch.float64))
 
 
+@renamed(teachers="num_teachers", regularity="lipschitz")
 def bounded(num_teachers: int, influence: float, lipschitz: Mapping[str, float]) -> Constants:
     """An operator with log(max w/min w) ≤ β: every gap is −β. This is what a softmax of scores of range β has (T3)."""
     require(influence >= 0.0, "an influence budget must be a number of nats ≥ 0", influence)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 
 
 def log_normalize(scores: Tensor) -> Tensor:
@@ -70,6 +71,7 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * ratio).sum(dim=-1)
 
 
+@renamed(teachers="num_teachers")
 def influence_to_range(beta: float, num_teachers: int) -> tuple[float, float]:
     """The floor and cap that an influence budget β implies (T3).
 

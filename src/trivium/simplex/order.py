@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
 from trivium.simplex.typed import Typed, typed
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
 class Order(Typed):
     """A weak order of K teachers. ``tiers`` hold teacher indices, safest tier first; inside a tier nothing is required.

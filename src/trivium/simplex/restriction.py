@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 
 
+@renamed(serving="teacher_mask")
 def restrict(log_w: Tensor, teacher_mask: Tensor) -> Tensor:
     r"""w_S(k) = w(k)·1[k ∈ S] / Σ_{j∈S} w(j) in log space: −inf outside S, log_softmax inside.
 
@@ -40,6 +42,7 @@ def restrict(log_w: Tensor, teacher_mask: Tensor) -> Tensor:
     return torch.log_softmax(log_w.masked_fill(~teacher_mask, -torch.inf), dim=-1)
 
 
+@renamed(serving="teacher_mask")
 def stand_ins(teacher_mask: Tensor) -> Tensor:
     """For each row the teacher whose features teacher k gets: k itself, or the first that serves where k does not.
 

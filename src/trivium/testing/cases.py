@@ -35,7 +35,7 @@ def points(
     Raises:
         InputError: a range that is not finite with low < high, or K < 1.
 
-    >>> at = points({"entropy": (0.0, 12.0)}, teachers=2)
+    >>> at = points({"entropy": (0.0, 12.0)}, num_teachers=2)
     >>> at["entropy"].shape[1], at["entropy"].min().item(), at["entropy"].max().item()
     (2, 0.0, 12.0)
     """

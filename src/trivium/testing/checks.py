@@ -13,6 +13,7 @@ from trivium.certification.certificate import Certificate
 from trivium.certification.page import asked, number
 from trivium.certification.specification import STATEMENTS, VERDICTS, Result, Specification, Verdict
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.scheme.scheme import Scheme
 from trivium.simplex.order import Order
 from trivium.testing.gradients import GradientRule, breach
@@ -111,6 +112,7 @@ class Check:
         return "\n".join(lines)
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def checks(
     rules: Iterable[Operator | GradientRule],
     *,
@@ -132,7 +134,7 @@ def checks(
     rule that declares constants is also checked to be right about them.
 
     >>> from trivium.weighting import Entropy
-    >>> [check.id for check in checks([Entropy(budget=2.0)], teachers=3, floor=0.05)]
+    >>> [check.id for check in checks([Entropy(budget=2.0)], num_teachers=3, floor=0.05)]
     ['entropy-W-F', 'entropy-W-N', 'entropy-W-P', 'entropy-W-B', 'entropy-W-R', 'entropy-constants']
     """
     require(at_least in VERDICTS[:-1], "the weakest verdict that passes must be one of the first three", at_least)

@@ -69,7 +69,7 @@ def reference() -> tuple[Operator, Specification]:
     w ∝ (e, e^½, 1)·exp(−H/30), H in [0, 12]: scores of the chain are ½ apart and move by at most 0.4.
 
     >>> operator, specification = reference()
-    >>> specification.axioms, round(specification.margin, 9)
+    >>> specification.axioms, round(specification.order_margin, 9)
     (('W-F', 'W-N', 'W-P', 'W-B', 'W-R', 'W-S'), 0.1)
     """
     operator = Product((Static((math.e, math.exp(0.5), 1.0)), Entropy(strength=1 / 30)))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trivium.certification.specification import Verdict
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.testing.checks import checks
 from trivium.testing.gradients import GradientRule
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def parametrize_with_axioms(
     rules: Iterable[Operator | GradientRule],
     *,

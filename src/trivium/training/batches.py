@@ -11,10 +11,14 @@ from torch import Tensor
 
 from trivium.data.rows import IGNORE
 from trivium.errors import InputError, nearest, require
+from trivium.former import keyed
 from trivium.scheme import Scheme
 from trivium.teachers.handing import tensor_of
 from trivium.training.collect import Batch
 from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_PREFIX
+
+#: Former marks of a batch: what they are called now.
+FORMER_MARKS = {"serving": "teacher_mask"}
 
 
 def require_batch(batch: Any) -> None:
@@ -176,12 +180,15 @@ class BatchReader:
         return column
 
     def _teacher_mask(self, batch: Mapping[str, Any], rows: int, device: torch.device) -> Tensor | None:
-        if batch.get("serving") is None:
+        found = keyed(
+            {name: batch[name] for name in ("teacher_mask", "serving") if name in batch}, FORMER_MARKS, "a batch"
+        )
+        if found.get("teacher_mask") is None:
             return None
-        teacher_mask = tensor_of(batch["serving"], "'serving'").to(device)
+        teacher_mask = tensor_of(found["teacher_mask"], "'teacher_mask'").to(device)
         shape = (rows, len(self.scheme.teacher_names))
         fits = teacher_mask.dtype == torch.bool and teacher_mask.shape == shape
         said = f"{teacher_mask.dtype} {list(teacher_mask.shape)}"
-        require(fits, f"'serving' must say which teacher serves which row, bool {list(shape)}", said, "[B, K].")
+        require(fits, f"'teacher_mask' must say which teacher serves which row, bool {list(shape)}", said, "[B, K].")
         require(bool(teacher_mask.any(-1).all()), "every row must have a teacher that serves it", "a row without", "")
         return teacher_mask

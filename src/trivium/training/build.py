@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from trivium.errors import InputError, TriviumError, nearest, require
+from trivium.former import former_names, keyed
 from trivium.scheme import Scheme, compose
 from trivium.scheme.scheme import Term
 from trivium.training.names import bias_of, every_teacher, require_each_domain, teachers_of
@@ -78,7 +79,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     if entry.rule not in RULES:
         raise InputError("a rule must be built in, or FILE.py:NAME", repr(entry.rule), nearest(entry.rule, RULES))
     rule = RULES[entry.rule]
-    options = dict(entry.options)
+    options = keyed(entry.options, former_names(rule), f"rule {entry.rule!r}")
     types = {field.name: str(field.type) for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
     fields = set(types)
     if "scale" in fields:
@@ -89,7 +90,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     if "bias" in fields and isinstance(options.get("bias"), Mapping):
         options["bias"] = bias_of(options["bias"], recipe)
     if issubclass(rule, LearnableRule):
-        sizes = {"teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
+        sizes = {"num_teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
         for name, sized in sizes.items():
             if name not in fields:
                 continue

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import AxiomViolation, InputError, RuleError, calling
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
@@ -19,6 +20,7 @@ from trivium.weighting.meta import joined_logits
 from trivium.weighting.statistics import sequence_loss, token_statistics
 
 
+@renamed(serving="teacher_mask")
 @dataclass(frozen=True)
 class Batch:
     """B rows of T positions.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.data.table import Table
 from trivium.errors import require
+from trivium.former import renamed
 
 DRAWS, LEVEL = 4000, 0.95
 #: Documents of a domain below which a bootstrap of them says little.
@@ -40,6 +41,7 @@ class Replicates:
         }
 
 
+@renamed(nats="nll")
 def bootstrap(nll: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed: int = 0) -> Replicates:
     """Resample documents within each domain, and seeds where there are several, the same for all runs.
 
@@ -83,6 +85,7 @@ def bootstrap(nll: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed: 
     return Replicates(values, {name: sum(m.values()) / len(m) for name, m in by_domain.items()}, by_domain)
 
 
+@renamed(nats="nll")
 def comparison(
     nll: Mapping[str, Mapping[str, Tensor]],
     rows: Table,

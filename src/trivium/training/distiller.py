@@ -38,8 +38,8 @@ class Distiller(Typed):
 
     A batch is a mapping, as loaders and tokenizers make it. Of it are read ``labels`` (−100 predicts nothing; shifted
     here, in :func:`trivium.training.batches.predicted`, as transformers shifts them, unless they come as
-    ``shift_labels``), ``domain`` and ``task`` (indices [B], or names), ``serving`` (bool [B, K]: who serves a row) and
-    the columns [B, K] that rules read. Logits are [B, T, V], or [B, C] of examples, whose labels are [B].
+    ``shift_labels``), ``domain`` and ``task`` (indices [B], or names), ``teacher_mask`` (bool [B, K]: who serves a row)
+    and the columns [B, K] that rules read. Logits are [B, T, V], or [B, C] of examples, whose labels are [B].
 
     Teachers answer in evaluation mode, without gradients, in the caller's autocast and on their own device. Features,
     weights and loss are computed as certified, in float32 (float64 where the student is) with autocast off.

@@ -11,6 +11,7 @@ from torch import Tensor
 from trivium.aggregation import make_pool
 from trivium.data.table import Table
 from trivium.errors import calling
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.training.collect import Batch, collect_features, weigh
@@ -150,6 +151,7 @@ def mixture_nats(
     return torch.cat(found)
 
 
+@renamed(nats="nll")
 def bits_per_byte(nll: Tensor, rows: Table) -> dict[str, float]:
     """Σ nats / (Σ bytes · ln 2) in each domain; of examples, whose unit is one example, the mean a domain."""
     values = {}

@@ -14,6 +14,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.fitting import Family, Fitted, Headroom, Observations, headroom, weighed
 from trivium.fitting import fit as fit_observations
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
 from trivium.simplex.typed import typed
@@ -51,6 +52,7 @@ class FittedRecipe:
         return self.fitted.to_data() | more | {"scheme": self.recipe.scheme.model_dump(mode="json")}
 
 
+@renamed(workshop="prepared_run")
 def fit_recipe(
     recipe: Recipe,
     prepared_run: PreparedRun,
@@ -86,6 +88,7 @@ def fit_recipe(
     return FittedRecipe(fitted, found, headroom(judged, named), split, tuple(notes))
 
 
+@renamed(workshop="prepared_run")
 def headroom_of(recipe: Recipe, prepared_run: PreparedRun) -> tuple[Headroom, str]:
     """(bounds for the recipe's teachers on its test rows, or validation rows where it has none; the split).
 

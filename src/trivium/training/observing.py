@@ -122,7 +122,7 @@ class Observer:
         for name, rows in (("document", document), ("domain", batch.domain), ("task", batch.task)):
             self._keep(name, rows.cpu().view(-1, 1).expand(mask.shape)[mask])
         if batch.teacher_mask is not None:
-            self._keep("serving", batch.teacher_mask.cpu().unsqueeze(1).expand(shape)[mask])
+            self._keep("teacher_mask", batch.teacher_mask.cpu().unsqueeze(1).expand(shape)[mask])
         if self.counting is not None:
             self._count(self.counting, logs, batch, mask)
 
@@ -159,7 +159,7 @@ class Observer:
             tuple(self.teacher_names),
             tuple(self.domains),
             tuple(self.tasks),
-            joined.get("serving"),
+            joined.get("teacher_mask"),
         )
 
 

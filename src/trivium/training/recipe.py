@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from trivium.aggregation import make_pool
 from trivium.aggregation.softening import FixedSoftener, make_softener
 from trivium.errors import InputError, require
+from trivium.former import keyed
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
 from trivium.training.safety_section import SafetySection
@@ -35,6 +36,8 @@ Schedule = Literal[
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 #: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
 _ALWAYS = ("strength", "squash", "budget", "mix")
+#: Former keys of each part: what they are called now.
+FORMER: Mapping[str, Mapping[str, str]] = {"scheme": {"margin": "order_margin"}}
 
 
 class StudentSection(RecipePart):
@@ -147,6 +150,11 @@ class SchemeSection(RecipePart):
     cap: float = Field(default=1.0, gt=0, description="largest weight of a teacher, at least 1/K")
     order: str | None = Field(default=None, description="safety order of teachers, e.g. 'a > b = c', safest first")
     order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former(cls, content: Any) -> Any:
+        return keyed(content, FORMER["scheme"], "scheme in a recipe") if isinstance(content, Mapping) else content
 
 
 class LossSection(RecipePart):
@@ -287,6 +295,8 @@ class Recipe(RecipePart):
         added.
         """
         content = self.model_dump()
+        for old, new in FORMER["scheme"].items():  # an identity outlives the names of keys
+            content["scheme"][old] = content["scheme"].pop(new)
         if self.safety is None:
             del content["safety"]
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):

@@ -56,7 +56,7 @@ class RowNumbers(Dataset[int]):
             **{name: values[index] for name, values in rows.columns.items()},
             **rows.arguments(index),
         }
-        return found if rows.teacher_mask is None else found | {"serving": rows.teacher_mask[index]}
+        return found if rows.teacher_mask is None else found | {"teacher_mask": rows.teacher_mask[index]}
 
 
 def recorded_trainer(

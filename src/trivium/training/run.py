@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.table import Table
 from trivium.errors import TriviumError, require
+from trivium.former import renamed
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.teachers.admission import Say
@@ -200,6 +201,7 @@ def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]
     return lambda teacher, done, total: progress(f"teacher {teacher} reads the {split} data", done, total)
 
 
+@renamed(workshop="prepared_run")
 def distill(
     recipe: Recipe,
     prepared_run: PreparedRun,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.data.rows import IGNORE
 from trivium.errors import TriviumError
+from trivium.former import renamed
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
 from trivium.teachers.huggingface import check_logits
@@ -29,6 +30,7 @@ class Watcher(Protocol):
     def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
 
 
+@renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class StepOutput:
     """What one batch gave. ``loss`` has a gradient, everything else is for the record.

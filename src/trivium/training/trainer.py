@@ -26,7 +26,7 @@ from trivium.training.shares import combined
 from trivium.training.step import Watcher
 
 #: Entries of a batch that the step reads, whatever the student's forward takes.
-_READ = ("labels", "shift_labels", "domain", "task", "serving")
+_READ = ("labels", "shift_labels", "domain", "task", "teacher_mask", "serving")
 
 
 class DistillationTrainer(Trainer):

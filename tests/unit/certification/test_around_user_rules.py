@@ -93,14 +93,14 @@ def test_coupling_inside_a_scheme_is_found() -> None:
 
 @pytest.mark.parametrize("case", first(VERIFIED, 5), ids=lambda case: case.name)
 def test_sampled_rows_never_exceed_the_bounds_of_a_leaf(case: Bounded) -> None:
-    leaf, num_teachers = case.make(), case.specification.num_teachers
-    known = bounded_leaf(leaf, num_teachers)
+    leaf, teachers = case.make(), case.specification.num_teachers
+    known = bounded_leaf(leaf, teachers)
     if known is None:
         pytest.skip("not positive on its whole box, or not bounded")
     generator = torch.Generator().manual_seed(0)
     rows, u, v = 4000, {}, {}
     for name, interval in leaf.ranges.items():
-        width, span = interval.width(num_teachers), interval.high - interval.low
+        width, span = interval.width(teachers), interval.high - interval.low
         unit = torch.rand(rows, width, generator=generator, dtype=torch.float64)
         unit[::3] = unit[::3].round()
         step = 10 ** (-6 * torch.rand(rows, 1, generator=generator, dtype=torch.float64))

@@ -94,7 +94,12 @@ def entry(**entries: Any) -> Any:
     return made(torch.zeros(4, 4, requires_grad=True), {**ENTRIES, **entries})
 
 
-ENTRIES = {"x": torch.ones(4, 3), "labels": torch.arange(4), "trust": torch.ones(4, 2), "serving": torch.ones(4, 2) > 0}
+ENTRIES = {
+    "x": torch.ones(4, 3),
+    "labels": torch.arange(4),
+    "trust": torch.ones(4, 2),
+    "teacher_mask": torch.ones(4, 2) > 0,
+}
 ENTRIES |= {"domain": torch.tensor([0, 1, 0, 1]), "task": torch.tensor([0, 1, 0, 1])}
 BATCH = {"a_logits": torch.eye(4), "b_logits": torch.ones(4, 4), "labels": torch.arange(4)}
 SCORES = torch.zeros(4, 4, requires_grad=True)
@@ -128,7 +133,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Order": (tv.Order, {"tiers": ((0,), (1,))}),
     "Order.parse": (tv.Order.parse, {"text": "a>b", "names": ["a", "b"]}),
     "Question": (Specification, {"num_teachers": 2, "order": ORDER}),
-    "compose": (tv.compose, {"teachers": ["a", "b"], "token": [tv.Entropy()]}),
+    "compose": (tv.compose, {"teacher_names": ["a", "b"], "token": [tv.Entropy()]}),
     "Distiller": (tv.Distiller, {"scheme": tv.compose(["a", "b"], token=[tv.Entropy()])}),
     "InBatch": (tv.InBatch, {"column": "a"}),
     "fit": (tv.fit, TO_FIT),
@@ -146,6 +151,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "UnsafeTokens": (tv.UnsafeTokens, {"tokenizer": make_tokenizer(), "tokens": (1, 2)}),
     "UnsafeClasses": (tv.UnsafeClasses, {"by_task": ((0,),), "names": {0: "toxic"}}),
     "Safety": (tv.Safety, {"unsafe": tv.UnsafeClasses(((0,),), {0: "toxic"}), "limit": 0.1}),
+    "load_guard": (tv.load_guard, {"folder": "none"}),
     "Loss": (tv.Loss, {}),
     "Recipe": (tv.Recipe, RECIPE),
     "distill": (tv.distill, {"recipe": "none.yaml"}),
@@ -244,7 +250,7 @@ def test_softening_operators_too(softener: Any) -> None:
         (lambda: tv.Entropy(scale="tokn"), "received 'tokn'. Did you mean 'token'?"),  # type: ignore[arg-type]
         (lambda: tv.DomainMap(1), "teacher_of of DomainMap must be a list, each a whole number; received 1."),  # type: ignore[arg-type]
         (lambda: tv.ConformingSet(2, True), "floor of ConformingSet must be a number; received True."),
-        (lambda: tv.compose("ab"), "teachers of compose must be a list, each a text; received 'ab'."),
+        (lambda: tv.compose("ab"), "teacher_names of compose must be a list, each a text; received 'ab'."),
     ],
 )
 def test_the_line_names_class_argument_and_value(make: Callable[[], Any], line: str) -> None:

@@ -27,7 +27,7 @@ def test_the_page_names_every_field(field: str) -> None:
 def test_the_page_names_every_field_that_nothing_can_compute_again(place: str) -> None:
     text = (DOCS / "certificate.md").read_text(encoding="utf-8")
     free = text[text.index("These fields are free") : text.index("And these are not compared")]
-    assert f"{place.removesuffix('.*').removeprefix('findings.*.')}`" in free
+    assert f"{place.removesuffix('.*').removeprefix('results.*.')}`" in free
 
 
 def test_the_published_schema_is_fresh() -> None:

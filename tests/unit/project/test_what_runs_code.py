@@ -169,11 +169,11 @@ def test_a_rule_that_changed_since_it_was_certified_does_not_run(
     recipe = world.content(scheme={"token": [{"rule": "mine.py:mine"}], "budget": None, "floor": 0.0, "cap": 1.0})
     Path("recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
     asked = {
-        "teachers": None if target == "recipe.yaml" else 2,
+        "num_teachers": None if target == "recipe.yaml" else 2,
         "names": None,
         "floor": None,
         "cap": None,
-        "margin": 0.0,
+        "order_margin": 0.0,
     }
     asked |= {"influence": None, "lipschitz": None, "pareto": False}
     order = "sums > tales" if target == "recipe.yaml" else "a > b"

@@ -40,7 +40,7 @@ def fine(entropy):
 def greedy(entropy):
     return torch.softmax(-entropy, dim=-1)
 
-@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], teachers=3, floor=0.05, seconds=0.1)
+@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], num_teachers=3, floor=0.05, seconds=0.1)
 def test_my_rules(check): check()
 """
 

@@ -14,12 +14,12 @@ from trivium.testing.mutants import MUTANTS, Mutant, reference
 
 OPERATOR, QUESTION = reference()
 ASKED = {
-    "teachers": QUESTION.num_teachers,
+    "num_teachers": QUESTION.num_teachers,
     "floor": QUESTION.floor,
     "cap": QUESTION.cap,
     "lipschitz": QUESTION.lipschitz,
     "order": QUESTION.order,
-    "margin": QUESTION.order_margin,
+    "order_margin": QUESTION.order_margin,
 }
 
 

@@ -137,14 +137,14 @@ def test_a_linear_program_without_a_minimum() -> None:
 
 
 @pytest.mark.parametrize("witness", independence.WITNESSES, ids=lambda witness: witness.breaks)
-def test_a_witness_breaks_its_axiom_alone(witness: independence.Witness) -> None:
+def test_a_witness_breaks_its_axiom_alone(witness: independence.IndependenceWitness) -> None:
     found = independence.residuals(witness.operator, witness.high)
     assert [axiom for axiom, residual in found.items() if residual > 0] == [witness.breaks]
     assert set(found) == {"W-F", "W-N", "W-B", "W-R", "W-S"}
 
 
 def test_a_witness_that_breaks_two_axioms_is_no_witness() -> None:
-    both = independence.Witness("W-N", "", lambda x: independence._anti_ordered(x) - 0.1)
+    both = independence.IndependenceWitness("W-N", "", lambda x: independence._anti_ordered(x) - 0.1)
     row = independence._row(both)
     assert not row.holds
     assert row.seen == "breaks W-N, W-S"

@@ -49,7 +49,13 @@ from trivium.teachers.classifier import Classifier, Heads
 from trivium.training.evaluate import nats_and_correct, teacher_nll, validation_losses
 from trivium.training.classifier_student import ClassifierStudent
 from trivium.training.tasks.base import Materials, own_features, three
-from trivium.training.tasks.classifiers import admit_classifier, admit_classifier_student, identity_of, made, own_student
+from trivium.training.tasks.classifiers import (
+    admit_classifier,
+    admit_classifier_student,
+    identity_of,
+    made,
+    own_student,
+)
 
 SPACE = LabelSpace.of({"better": ["first", "second"]})
 HEADS = Heads(SPACE.tasks, SPACE.task_of_class, (0,))
@@ -351,8 +357,8 @@ def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
         shutil.copy(folder / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(yaml.safe_dump(content()), encoding="utf-8")
-    asked = dict.fromkeys(("teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
-    certificate = work.certified("recipe.yaml", {}, {**asked, "margin": 0.0, "pareto": False}, None, 0.1, 0)
+    asked = dict.fromkeys(("num_teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
+    certificate = work.certified("recipe.yaml", {}, {**asked, "order_margin": 0.0, "pareto": False}, None, 0.1, 0)
     assert set(certificate["source"]["files"]) == {"ranking.py"}
     Path("c.json").write_text(json.dumps(certificate), encoding="utf-8")
     assert work.verified("c.json", 0.1, None)["refusals"] == []

@@ -38,7 +38,7 @@ def falsify(
             longer, since it may sleep). What was left out is said. The capture itself does not count.
         seed: of all random choices; the caller's random state is left as it was.
         constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
-            ``constants.regularity``.
+            ``constants.lipschitz``.
         other_teachers: whether a rule that accepts other numbers of teachers, from 1 to 16, but gives NaN there breaks
             W-N (a division by K − 1, a deviation over one teacher).
 

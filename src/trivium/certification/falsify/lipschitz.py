@@ -35,7 +35,7 @@ class Allowance:
     @classmethod
     def declared(cls, constants: Constants, box: Box) -> Allowance:
         """What a rule's constants allow; a feature that they do not name may change nothing."""
-        return cls("constants.regularity", by_feature=tuple(constants.lipschitz.get(f, 0.0) for f in box.ranges))
+        return cls("constants.lipschitz", by_feature=tuple(constants.lipschitz.get(f, 0.0) for f in box.ranges))
 
     def __call__(self, distances: Tensor) -> Tensor:
         """[N] nats for the distances [N, F] of each feature."""

@@ -123,7 +123,7 @@ def objectives(
             lead = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
             return (log_ratio - lead).diagonal_scatter(torch.zeros_like(log_w), dim1=-2, dim2=-1).amax(dim=(-1, -2))
 
-        asked.append(Objective("constants.gap", "declared gap", below, in_logs=True))
+        asked.append(Objective("constants.log_ratio", "declared gap", below, in_logs=True))
     return asked
 
 

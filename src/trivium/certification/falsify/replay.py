@@ -61,7 +61,7 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
                 raise InputError("a witness against declared constants needs them", "none", "Pass constants=…")
         if other is not None:
             allowance = Allowance("W-R", lipschitz=witness.specification.lipschitz or 0.0)
-            if witness.axiom == "constants.regularity" and constants is not None:
+            if witness.axiom == "constants.lipschitz" and constants is not None:
                 allowance = Allowance.declared(constants, box)
             pairs = Pairs(allowance, box, dtype)
             log_u, log_v = probe.alone(points[0], dtype)[1], probe.alone(other[0], dtype)[1]
@@ -74,7 +74,7 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
 
 def _check(witness: Witness, box: Box) -> None:
     """Raises InputError for a witness that says nothing about these features or is no row of its own batch."""
-    known = (*STATEMENTS, "constants.influence", "constants.gap", "constants.regularity")
+    known = (*STATEMENTS, "constants.influence", "constants.log_ratio", "constants.lipschitz")
     if witness.axiom not in known:
         raise InputError("a witness must break an axiom", repr(witness.axiom), nearest(witness.axiom, known))
     for features in (witness.features, witness.other):

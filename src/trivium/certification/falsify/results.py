@@ -37,7 +37,7 @@ class Results:
         """A finding for each axiom asked, then for each kind of declared constant."""
         asked = list(self.specification.axioms)
         if self.search.constants is not None:
-            asked += ["constants.influence", "constants.gap", "constants.regularity"]
+            asked += ["constants.influence", "constants.log_ratio", "constants.lipschitz"]
         found = {}
         for axiom in sorted(asked, key="W-F".__eq__):  # which takes long, where there is no graph
             every = [pairs for pairs in self.search.pairs if pairs.allowance.axiom == axiom]

@@ -92,7 +92,7 @@ class Falsification:
     def told(self, axiom: str) -> str:
         """What was searched for one axiom, in words."""
         ground = self.ground
-        if axiom in ("W-R", "constants.regularity"):
+        if axiom in ("W-R", "constants.lipschitz"):
             asked = [d for d in self.dtypes if any(pairs.dtype is d for pairs in self.pairs)]
         else:
             asked = [d for d in self.dtypes if d is not torch.bfloat16 or axiom in passes.NARROW]

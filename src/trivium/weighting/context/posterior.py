@@ -73,7 +73,8 @@ class PrefixPosterior(ScoreRule):
         prior = fixed(torch.tensor(self.prior, dtype=torch.float64).log())
         log_ratio = add_down(prior.log_ratio, likelihood.log_ratio)
         if self.budget is not None and self.budget < math.inf:
-            # As a budget around the rule does it, with the proof, in trivium.scheme.clamp_influence, which stands above rules.
+            # As a budget around the rule does it, with the proof, in
+            # trivium.scheme.clamp_influence, which stands above rules.
             reach = lower_log((self.budget + log_ratio.amin(dim=1, keepdim=True)).clamp(min=0.0)).clamp(min=0.0)
             log_ratio = torch.where(log_ratio > 0, torch.minimum(log_ratio, reach), log_ratio.clamp(min=-self.budget))
         return Constants(log_ratio, likelihood.lipschitz)

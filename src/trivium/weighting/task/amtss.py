@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting.base import Features
 from trivium.weighting.features import BUILT_IN, Range, Scale
 from trivium.weighting.learnable import LearnableRule, TrainingState
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
 class AMTSS(LearnableRule):
     """w = softmax(θ_task), limited to an influence budget; after each step θ_task ← (1 − ρ)·θ_task + η·m.
@@ -38,7 +40,7 @@ class AMTSS(LearnableRule):
     both bounds are ours. Its shared encoder with a projection for each language or task is a student of labelled
     examples: one module, a head a task.
 
-    >>> AMTSS(teachers=2).log_weights({"task": torch.zeros(1), "teachers": torch.zeros(2)}).exp()
+    >>> AMTSS(num_teachers=2).log_weights({"task": torch.zeros(1), "teachers": torch.zeros(2)}).exp()
     tensor([0.5000, 0.5000])
     """
 

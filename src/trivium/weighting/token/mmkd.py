@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting.base import Features
 from trivium.weighting.features import BUILT_IN, Range, Scale
@@ -18,6 +19,7 @@ from trivium.weighting.learnable import LearnableRule, TrainingState
 from trivium.weighting.meta import HardSamples, bilevel_gradient
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
 class MMKD(LearnableRule):
     """w = softmax(MLP(log p_1 ‖ … ‖ log p_K ‖ log s)), MLP = Linear(n, n/2)–ReLU–Linear(n/2, K), n = (K + 1)·V.
@@ -41,7 +43,7 @@ class MMKD(LearnableRule):
     (Zhang et al., "Adaptive multi-teacher knowledge distillation with meta-learning", ICME 2023); its inputs are
     logits, ours log-probabilities, which do not depend on a constant; only the logit half of the method.
 
-    >>> rule = MMKD(teachers=2, classes=3)
+    >>> rule = MMKD(num_teachers=2, classes=3)
     >>> round(float(rule.log_weights({"logits": torch.zeros(9)}).exp().sum()), 4)
     1.0
     """
