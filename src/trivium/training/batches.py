@@ -148,7 +148,7 @@ class BatchReader:
         found, names = batch.get(name), self.tasks if name == "task" else self.domains
         if found is None:
             needed = name in self.scheme.ranges and len(names) != 1
-            given = f"Add {name!r}: one index a row, or names with Distiller({name}s=[...])."
+            given = f"Add {name!r}: one index a row (collators drop names), or names with Distiller({name}s=[...])."
             require(not needed, f"a batch must hold each row's {name}, which the scheme reads", sorted(batch), given)
             return torch.zeros(rows, dtype=torch.long)
         values = [found] * rows if isinstance(found, str | int) else found

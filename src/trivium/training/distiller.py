@@ -297,6 +297,7 @@ class Distiller(Typed):
             "shares": self.shares.state(),
             "validation_loss": self.validation_loss,
             "batches": self.batches,
+            "teachers": list(self.scheme.teacher_names),
             **({} if self.guard is None else {"safety": self.guard.state()}),
         }
 
@@ -311,15 +312,10 @@ class Distiller(Typed):
         )
         lacking = sorted({"teaching", "monitor", "shares", "validation_loss", "batches"} - set(state))
         require(not lacking, "a state must be a distiller's", f"one without {lacking}", "Give its state_dict().")
-        widths = {len(weights) for weights in state["shares"]["weights"].values()}
-        if (losses := state["validation_loss"]) is not None:
-            widths.add(losses.shape[-1])
-        count = len(self.scheme.teacher_names)
-        require(
-            widths <= {count}, f"a state must be of {count} teachers", sorted(widths), "Restore one of this scheme."
-        )
+        names, fix = list(self.scheme.teacher_names), "Restore one of this scheme."
+        told = state.get("teachers", names)  # earlier states name none
+        require(told == names, f"a state must be of the teachers {names}", told, fix)
         taught = len(state["teaching"]["rules"])
-        fix = "Restore one of this scheme."
         require(taught == len(self.teaching.rules), "a state must be of the rules that learn here", taught, fix)
         self.teaching.restore(state["teaching"])
         if isinstance(self.monitor, Monitor):

@@ -38,6 +38,13 @@ def test_no_number_leaves_the_bounds_of_an_entry_at_ten_thousand_points(overload
     assert attack(overload, seed=2, calls=12, points=256) == []
 
 
+def test_a_product_with_a_matrix_holds_the_exact_number() -> None:
+    """1e16 + 1 − 1e16 is 0 as a float adds it; catches sums not rounded outward, which sampled sums seldom do."""
+    x = torch.tensor([[1e16, 1.0, -1e16]], dtype=torch.float64)
+    low, high = iv.linear((x, x), torch.ones(3, 1, dtype=torch.float64))
+    assert low.item() <= 1.0 <= high.item()
+
+
 def narrowed(made: Enclosure) -> Enclosure:
     """Its interval without a tenth at either end."""
     span = made.hi - made.lo

@@ -17,6 +17,7 @@ import torch
 
 import trivium as tv
 from every_wrapper import KEYED, arguments
+from tiny_world import make_tokenizer
 from trivium import aggregation, axioms, scheme
 from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
@@ -126,6 +127,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
     "Conform": (scheme.Project, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
+    "OnCritical": (scheme.OnCritical, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
     "Scheme": (tv.Scheme, {"teacher_names": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
     "ConformingSet": (tv.ConformingSet, {"num_teachers": 2, "order": ORDER}),
     "Order": (tv.Order, {"tiers": ((0,), (1,))}),
@@ -146,6 +148,10 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{name: (kind, {}) for name, kind in axioms.AXIOMS.items()},
     "W-R": (axioms.Regularity, {"constant": 1.0}),
     "W-S": (axioms.OrdinalSafety, {"order": ORDER}),
+    "UnsafeTokens": (tv.UnsafeTokens, {"tokenizer": make_tokenizer(), "tokens": (1, 2)}),
+    "UnsafeClasses": (tv.UnsafeClasses, {"by_task": ((0,),), "names": {0: "toxic"}}),
+    "Safety": (tv.Safety, {"unsafe": tv.UnsafeClasses(((0,),), {0: "toxic"}), "limit": 0.1}),
+    "load_guard": (tv.load_guard, {"folder": "none"}),
     "Loss": (tv.Loss, {}),
     "Recipe": (tv.Recipe, RECIPE),
     "distill": (tv.distill, {"recipe": "none.yaml"}),
