@@ -31,7 +31,7 @@ from trivium.training.compare import bootstrap
 from trivium.training.fitting import fit_recipe
 from trivium.training.identity import run_identity
 from trivium.training.recipe import Recipe, RuleSection, load_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 
 HERE = Path(__file__).resolve().parent
 DEMO = Path(str(files("trivium"))) / "assets" / "first_light" / "recipe.yaml"
@@ -55,26 +55,26 @@ PAIRS = [
     ("task+context", "context"),
 ]
 
-_workshop: Workshop | None = None
+_prepared_run: PreparedRun | None = None
 
 
 def _start(recipe: Recipe, folder: Path) -> None:
     """Once a process: one thread, everything read, logits taken from the cache."""
-    global _workshop
+    global _prepared_run
     torch.set_num_threads(1)
-    _workshop = prepare(recipe, Path(), folder / "cache")
+    _prepared_run = prepare(recipe, Path(), folder / "cache")
 
 
 def seeded(recipe: Recipe, seed: int) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
 
 
-def finished(recipe: Recipe, workshop: Workshop, folder: Path) -> bool:
+def finished(recipe: Recipe, prepared_run: PreparedRun, folder: Path) -> bool:
     """Whether ``folder`` holds the result of this run; raises InputError where it is that of another one."""
     if not ((folder / "nats.json").exists() and (folder / "identity.json").exists()):
         return False
-    scheme, student = build_scheme(recipe, workshop.base), workshop.task.student(recipe, workshop.base)
-    identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student, scheme)
+    scheme, student = build_scheme(recipe, prepared_run.base), prepared_run.task.student(recipe, prepared_run.base)
+    identity = run_identity(recipe, prepared_run.base, prepared_run.teachers, prepared_run.tables, student, scheme)
     moved = require_same(folder, identity)
     require(moved is None, f"the result in {folder} must be of these releases", moved, "Remove it, to run it anew.")
     return True
@@ -91,10 +91,10 @@ def with_label(fitted: Recipe) -> Recipe:
 
 
 def _run(recipe: Recipe, seed: int, folder: Path) -> tuple[str, int, float]:
-    assert _workshop is not None
+    assert _prepared_run is not None
     start = time.process_time()
     recipe = seeded(recipe, seed)
-    distill(recipe, _workshop, folder, resume=(folder / "identity.json").exists())
+    distill(recipe, _prepared_run, folder, resume=(folder / "identity.json").exists())
     return recipe.name, seed, time.process_time() - start
 
 
@@ -112,17 +112,17 @@ def main() -> None:
     full = full.model_copy(update={"train": full.train.model_copy(update=changed)})
     torch.set_num_threads(1)
     with shown() as progress:
-        workshop = prepare(full, Path(), options.folder / "cache", progress)
-    fitted = fit_recipe(full, workshop).recipe.model_copy(update={"name": "fitted"})
+        prepared_run = prepare(full, Path(), options.folder / "cache", progress)
+    fitted = fit_recipe(full, prepared_run).recipe.model_copy(update={"name": "fitted"})
     arms = {"full": full, "fitted": fitted, "fitted+label": with_label(fitted)}
-    base = baselines(full, workshop.validation_loss)
+    base = baselines(full, prepared_run.validation_loss)
     arms |= base | parts(full)
     chosen = options.arms.split(",") if options.arms else list(arms)
     require(set(chosen) <= set(arms), "--arms must name arms", sorted(set(chosen) - set(arms)), f"{list(arms)}.")
     arms = {name: arms[name] for name in chosen}
     todo = [(name, seed) for seed in range(options.seeds) for name in arms]
     place = {(name, seed): options.folder / f"{name}-{seed}" for name, seed in todo}
-    waiting = [key for key in todo if not finished(seeded(arms[key[0]], key[1]), workshop, place[key])]
+    waiting = [key for key in todo if not finished(seeded(arms[key[0]], key[1]), prepared_run, place[key])]
     print(f"{len(todo)} runs, {len(todo) - len(waiting)} already done")
     # A fresh interpreter a worker: torch's thread pool does not survive a fork.
     with ProcessPoolExecutor(options.workers, get_context("spawn"), _start, (full, options.folder)) as pool:
@@ -130,8 +130,8 @@ def main() -> None:
         for count, job in enumerate(as_completed(jobs), start=1):
             name, seed, seconds = job.result()
             print(f"[{count}/{len(waiting)}] {name}, seed {seed}: {seconds:.0f} CPU-seconds", flush=True)
-    rows, _ = workshop.held_out
-    nats = {
+    rows, _ = prepared_run.held_out
+    nll = {
         what: {
             name: torch.tensor([_read(place[name, seed])[what] for seed in range(options.seeds)], dtype=torch.float64)
             for name in arms
@@ -140,9 +140,9 @@ def main() -> None:
         for what in ("student", "mixture")
     }
     # The mixture has no seed: all runs of an arm have the same.
-    nats["mixture"] = {name: value[:1] for name, value in nats["mixture"].items()}
-    teacher_nats = torch.tensor(_read(place[chosen[0], 0])["teachers"], dtype=torch.float64)
-    nats["teacher"] = {name: teacher_nats[None, :, k] for k, name in enumerate(full.teacher_names)}
+    nll["mixture"] = {name: value[:1] for name, value in nll["mixture"].items()}
+    teacher_nll = torch.tensor(_read(place[chosen[0], 0])["teachers"], dtype=torch.float64)
+    nll["teacher"] = {name: teacher_nll[None, :, k] for k, name in enumerate(full.teacher_names)}
     result = {
         "claim": "the full scheme beats uniform weights and the student of the best single teacher",
         "unit": "held-out bits per byte, mean of domains",
@@ -156,7 +156,7 @@ def main() -> None:
                 domain: len({d for d, k in zip(rows.document, rows.domain.tolist(), strict=True) if k == number})
                 for number, domain in enumerate(rows.domains)
             },
-            "validation_loss": dict(zip(rows.tasks, workshop.validation_loss.tolist(), strict=True)),
+            "validation_loss": dict(zip(rows.tasks, prepared_run.validation_loss.tolist(), strict=True)),
             "teachers": full.teacher_names,
             "single": base["single"].scheme.context[0].options["map"],
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -164,7 +164,7 @@ def main() -> None:
             "interval": "95 % percentile bootstrap over documents and seeds, paired, 4000 draws",
         },
     }
-    for what, runs in nats.items():
+    for what, runs in nll.items():
         replicates = bootstrap(runs, rows)
         result[what] = {
             name: {

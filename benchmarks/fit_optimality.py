@@ -33,20 +33,20 @@ ORDERED = 8
 
 def made(seed: int, tokens: int = 60) -> Observations:
     """Six documents over two domains and tasks; each has a teacher that is best at it, as its evidence tells."""
-    draw, teachers = torch.Generator().manual_seed(seed), 2 + seed % 4
+    draw, num_teachers = torch.Generator().manual_seed(seed), 2 + seed % 4
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
     document = torch.arange(tokens) // 10
-    knows = torch.nn.functional.one_hot(document % teachers, teachers).double()
-    log_p = (-2.0 - normal(tokens, teachers).abs() + 1.2 * knows).clamp_max(-0.01)
+    knows = torch.nn.functional.one_hot(document % num_teachers, num_teachers).double()
+    log_p = (-2.0 - normal(tokens, num_teachers).abs() + 1.2 * knows).clamp_max(-0.01)
     features = {
-        "entropy": (2.5 - 0.1 * log_p + 0.4 * normal(tokens, teachers)).clamp(0, 12),
-        "margin": torch.rand(tokens, teachers, generator=draw, dtype=torch.float64),
-        "recent_log_prob_90": (-20 + 2.5 * knows + normal(tokens, teachers)).clamp_max(0),
+        "entropy": (2.5 - 0.1 * log_p + 0.4 * normal(tokens, num_teachers)).clamp(0, 12),
+        "margin": torch.rand(tokens, num_teachers, generator=draw, dtype=torch.float64),
+        "recent_log_prob_90": (-20 + 2.5 * knows + normal(tokens, num_teachers)).clamp_max(0),
     }
-    names, domain = tuple(f"t{k}" for k in range(teachers)), document % 2
+    names, domain = tuple(f"t{k}" for k in range(num_teachers)), document % 2
     return Observations(log_p, features, document, domain, domain, names, ("first", "second"), ("one", "two"))
 
 
@@ -54,7 +54,7 @@ def fitted(seed: int) -> dict[str, float]:
     """One problem: what the fit reaches, and the best of the other's starts."""
     data, bounds, penalty = made(seed), dict(BOUNDS[seed % 4]), (1e-2, 1e-3, 1e-4)[seed % 3]
     if seed == ORDERED:
-        bounds |= {"order": " > ".join(data.teachers), "margin": 0.1}
+        bounds |= {"order": " > ".join(data.teacher_names), "order_margin": 0.1}
     family = Family(("entropy", "margin"), ("recent_log_prob_90",), True, (1.0, 4.0, 8.0)[seed % 3], **bounds)
     likelihood = Likelihood(family, data)
 
@@ -74,25 +74,25 @@ def fitted(seed: int) -> dict[str, float]:
 def cell(seed: int) -> dict[str, float]:
     """One cell: the gap of its best constant weights, and by how much anything else is better."""
     draw = np.random.default_rng(seed)
-    teachers, near = 2 + seed % 7, seed % 2 == 1
-    log_p = -2 - np.abs(draw.normal(size=(200, 1 if near else teachers)))
-    log_p = log_p + draw.normal(size=(200, teachers)) * (10.0 ** -(1 + seed % 5) if near else 0.0)
+    num_teachers, near = 2 + seed % 7, seed % 2 == 1
+    log_p = -2 - np.abs(draw.normal(size=(200, 1 if near else num_teachers)))
+    log_p = log_p + draw.normal(size=(200, num_teachers)) * (10.0 ** -(1 + seed % 5) if near else 0.0)
     found = best_constant(torch.from_numpy(np.minimum(log_p, 0.0)))
     p = np.exp(np.minimum(log_p, 0.0))
-    tried = draw.dirichlet(np.full(teachers, 0.5), size=500)
+    tried = draw.dirichlet(np.full(num_teachers, 0.5), size=500)
     best = float(np.log(p @ tried.T).mean(0).max())
     solved = minimize(
         lambda w: -float(np.log(p @ w).mean()),
-        np.full(teachers, 1 / teachers),
+        np.full(num_teachers, 1 / num_teachers),
         jac=lambda w: -(p / (p @ w)[:, None]).mean(0),
-        bounds=[(0, 1)] * teachers,
+        bounds=[(0, 1)] * num_teachers,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
         method="SLSQP",
         options={"ftol": 1e-15, "maxiter": 500},
     )
     w = np.clip(solved.x, 0, 1)
     best = max(best, float(np.log(p @ (w / w.sum())).mean()))
-    return {"near_tie": near, "gap": found.gap, "beaten_by": best - found.value}
+    return {"near_tie": near, "gap": found.duality_gap, "beaten_by": best - found.value}
 
 
 def bounded(seed: int) -> float:
@@ -108,7 +108,7 @@ def bounded(seed: int) -> float:
             rules[f"{scale} {place}"] = table.log_softmax(-1)[number]
     found = headroom(data, rules)
     return max(
-        gains["all"].mean - found.bounds[name.split()[0]].gain.mean - found.bounds[name.split()[0]].gap
+        gains["all"].mean - found.bounds[name.split()[0]].gain.mean - found.bounds[name.split()[0]].duality_gap
         for name, gains in found.rules.items()
     )
 

@@ -67,7 +67,7 @@ def once(tokens: int) -> dict[str, float]:
         "fit_cpu_seconds": fitted["cpu"],
         "headroom_seconds": time.perf_counter() - wall,
         "headroom_cpu_seconds": time.process_time() - cpu,
-        "worst_gap": max(bound.gap for bound in bounds.bounds.values()),
+        "worst_gap": max(bound.duality_gap for bound in bounds.bounds.values()),
         "data_megabytes": (held - before) / 1024,
         "more_megabytes": (peak - held) / 1024,
         "gain": found.gains["all"].mean,

@@ -43,28 +43,26 @@ def main() -> None:
     options = parser.parse_args()
     full = load_recipe(DEMO)
     with shown() as progress:
-        workshop = prepare(full, Path(), options.folder / "cache", progress, cached=("validation", "test"))
+        prepared_run = prepare(full, Path(), options.folder / "cache", progress, cached=("validation", "test"))
     start, spent = time.perf_counter(), time.process_time()
-    found = fit_recipe(full, workshop)
+    found = fit_recipe(full, prepared_run)
     if options.ship:
         shipped = found.recipe.model_copy(update={"name": "fitted"})
         (DEMO.parent / "fitted.yaml").write_text(HEAD + shipped.to_yaml(), encoding="utf-8")
         write_json(DEMO.parent / "fit.json", found.to_data() | {"unit": "nats a token"})
     seconds = {"wall": time.perf_counter() - start, "cpu": time.process_time() - spent}
     start = time.perf_counter()
-    headroom, _ = headroom_of(full, workshop)
+    headroom, _ = headroom_of(full, prepared_run)
     seconds["headroom"] = time.perf_counter() - start
-    base = baselines(full, workshop.validation_loss)
+    base = baselines(full, prepared_run.validation_loss)
     arms = {"uniform": base["uniform"], "oracle": base["oracle"], "full": full, "fitted": found.recipe}
-    rows, source = workshop.held_out
-    losses = workshop.validation_loss
-    nats = {
-        name: mixture_nats(build_scheme(recipe), source, rows, losses).unsqueeze(0) for name, recipe in arms.items()
-    }
-    replicates = bootstrap(nats, rows)
+    rows, source = prepared_run.held_out
+    losses = prepared_run.validation_loss
+    nll = {name: mixture_nats(build_scheme(recipe), source, rows, losses).unsqueeze(0) for name, recipe in arms.items()}
+    replicates = bootstrap(nll, rows)
     subject = of_recipe(found.recipe, Path())
-    question = subject.claims(len(subject.teachers), subject.teachers)
-    certificate = certify(subject.operator, question, seconds=3.0, source=subject.source, name=subject.name)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
+    certificate = certify(subject.operator, specification, seconds=3.0, source=subject.source, name=subject.name)
     result = {
         "claim": "the fitted mixture is at least .03 bits a byte below the hand-set full scheme, and below the oracle",
         "unit": "held-out bits per byte of the mixture, mean of domains",
@@ -80,7 +78,7 @@ def main() -> None:
         "scheme": found.recipe.scheme.model_dump(exclude_defaults=True),
         "fit": found.fitted.to_data(),
         "headroom": headroom.to_data(),
-        "certificate": {finding.axiom: finding.verdict for finding in certificate.findings},
+        "certificate": {result.axiom: result.verdict for result in certificate.results},
         "setting": {
             "seconds_after_reading": seconds,
             "threads": torch.get_num_threads(),

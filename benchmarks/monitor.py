@@ -29,7 +29,7 @@ from trivium.data.rows import IGNORE
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection
 from trivium.training.shares import Shares
 from trivium.training.step import distillation_step
@@ -49,7 +49,7 @@ Times = dict[str, dict[str, list[float]]]  # seconds: part of a step â†’ clock â
 class Blind(Monitor):
     """No monitor: the weights as they come."""
 
-    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
         return log_weights
 
 
@@ -77,7 +77,7 @@ class Stopwatch:
 def make_scheme(steps: str) -> tuple[Scheme, LossSection]:
     """With floor, cap and safety order, so that every axiom is watched that can be. ``full``: all three scales.
     ``cheapest``: weights that read nothing and a log pool, so that the teachers' logits are read once."""
-    bounds: dict[str, Any] = {"floor": 0.01, "cap": 0.9, "order": "a > b > c", "margin": 0.05}
+    bounds: dict[str, Any] = {"floor": 0.01, "cap": 0.9, "order": "a > b > c", "order_margin": 0.05}
     if steps == "cheapest":
         return compose(TEACHERS, task=[Static((3.0, 2.0, 1.0))], **bounds), LossSection(pool="log")
     scheme = compose(
@@ -125,7 +125,7 @@ def measure(steps: str, rows: int, tokens: int, vocabulary: int, rounds: int) ->
     student = make_student(vocabulary, tokens)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
     validation_loss = torch.tensor([[3.9, 6.1, 3.7], [3.8, 3.7, 4.7]])
-    watched, repaired = Bounds.of(scheme, MonitorSection()), Bounds.of(scheme, REPAIR)
+    watched, repaired = MonitoredBounds.of(scheme, MonitorSection()), MonitoredBounds.of(scheme, REPAIR)
     arms: dict[str, Monitor] = {
         "unmonitored": Blind(watched, "raise"),
         "monitored": Monitor(watched, "raise"),

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.monitor import TEACHERS, make_batch, make_student, ratio, spread
 from trivium.jsontext import write_json
 from trivium.scheme import compose
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection
 from trivium.training.step import distillation_step
 from trivium.weighting import PrefixPosterior, UserRule, rule
@@ -110,7 +110,7 @@ def steps(rules: dict[str, UserRule]) -> dict[str, Callable[[], None]]:
         scheme = compose(TEACHERS, token=[user], context=[PrefixPosterior(budget=3.0)], floor=0.001)
         student = make_student(1024, 256)
         optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
-        monitor = Monitor(Bounds.of(scheme, MonitorSection()), "raise")
+        monitor = Monitor(MonitoredBounds.of(scheme, MonitorSection()), "raise")
 
         def step() -> None:
             output = distillation_step(

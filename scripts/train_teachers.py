@@ -69,10 +69,10 @@ def loss_of(model: LlamaForCausalLM, rows: Rows, index: torch.Tensor, reduction:
 def validation_loss(model: LlamaForCausalLM, rows: Rows) -> tuple[float, float]:
     """Mean nats a token, and the mean probability of the end token where documents end."""
     model.eval()
-    nats = torch.cat([loss_of(model, rows, index, "none") for index in torch.arange(len(rows)).split(16)])
+    nll = torch.cat([loss_of(model, rows, index, "none") for index in torch.arange(len(rows)).split(16)])
     model.train()
     labels = rows.labels.flatten()
-    return float(nats[labels >= 0].mean()), float((-nats[labels == 0]).exp().mean())
+    return float(nll[labels >= 0].mean()), float((-nll[labels == 0]).exp().mean())
 
 
 def train_teacher(tokenizer: PreTrainedTokenizerFast, domain: str, steps: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trivium.catalogue import ENTRIES
-from trivium.scheme import Limit, Squash
+from trivium.scheme import ClampInfluence, Squash
 from trivium.scheme.tree import leaves
 from trivium.weighting import (
     AEKD,
@@ -55,13 +55,13 @@ CONFORMING: list[Operator] = [
     Hardness(strength=1.0, reference=0.25),
     Scores({"entropy": -0.5, "margin": 1.0}, budget=2.0),
     EBKD(normalized=True, smoothing=4.0),
-    Limit(CAMKD(stable=True), 2.0),
+    ClampInfluence(CAMKD(stable=True), 2.0),
     *(NemoRL(score, per_row=True, budget=2.0) for score in ("ce", "entropy", "max_prob")),
     Skill(strength=0.5, budget=2.0),
     Static((3.0, 2.0, 1.0)),
-    Limit(AEKD(), 2.0),
-    Limit(NashMTL(), 2.0),
-    Limit(TorchJD("upgrad"), 2.0),
+    ClampInfluence(AEKD(), 2.0),
+    ClampInfluence(NashMTL(), 2.0),
+    ClampInfluence(TorchJD("upgrad"), 2.0),
     PrefixPosterior(tau=0.5, budget=2.0, prior=(0.5, 0.3, 0.2)),
     DomainMap((2, 0, -1, 1), budget=2.0),
     AvgCE(),
@@ -87,7 +87,7 @@ PUBLISHED: list[Published] = [
 
 def rule_of(operator: Operator) -> Rule:
     """The rule, without the limit around it."""
-    inner = operator.part if isinstance(operator, Limit | Squash) else operator
+    inner = operator.part if isinstance(operator, ClampInfluence | Squash) else operator
     assert isinstance(inner, Rule)
     return inner
 

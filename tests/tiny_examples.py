@@ -10,7 +10,7 @@ import yaml
 
 from tiny_world import merged
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, prepare
+from trivium.training.run import PreparedRun, prepare
 
 CLASSES = {"size": ["small", "medium", "large"], "sign": ["minus", "plus"]}
 TEACHERS = ("both", "sizer", "signer")
@@ -171,5 +171,5 @@ class ExamplesWorld:
         path.write_text(yaml.safe_dump(dict(content)), encoding="utf-8")
         return path
 
-    def workshop(self, recipe: Recipe, cache: Path | None = None) -> Workshop:
+    def prepared_run(self, recipe: Recipe, cache: Path | None = None) -> PreparedRun:
         return prepare(recipe, self.folder, cache or self.folder / "cache")

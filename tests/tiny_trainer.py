@@ -17,8 +17,8 @@ NAMES = ("a", "b", "c")
 SCHEME = compose(NAMES, token=[Entropy(0.5)], context=[PrefixPosterior(budget=4.0)], floor=0.01)
 LEARNS = compose(
     NAMES,
-    token=[MMKD(teachers=3, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=6)],
-    task=[AMTSS(teachers=3, rate=0.3, budget=4.0)],
+    token=[MMKD(num_teachers=3, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=6)],
+    task=[AMTSS(num_teachers=3, rate=0.3, budget=4.0)],
 )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trivium.teachers.live import LogitSource
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 
 TEACHERS = ("sums", "tales", "both")
 DOMAINS = ("sums", "tales")
@@ -164,7 +164,7 @@ class World:
         path.write_text(yaml.safe_dump(self.content(**changes)), encoding="utf-8")
         return path
 
-    def workshop(self, recipe: Recipe, cache: Path | None = None) -> Workshop:
+    def prepared_run(self, recipe: Recipe, cache: Path | None = None) -> PreparedRun:
         return prepare(recipe, self.folder, cache or self.folder / "cache")
 
 
@@ -182,8 +182,8 @@ class Tampered:
         return found
 
 
-def with_train_source(workshop: Workshop, source: LogitSource) -> Workshop:
-    return replace(workshop, sources={**workshop.sources, "train": source})
+def with_train_source(prepared_run: PreparedRun, source: LogitSource) -> PreparedRun:
+    return replace(prepared_run, sources={**prepared_run.sources, "train": source})
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:

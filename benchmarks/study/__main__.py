@@ -74,7 +74,7 @@ def fetch(work: Path) -> None:
     print(f"detectors: {environment(work)}", flush=True)
     for name in SETTINGS:
         setting = Work(work)(name, "clean", "")
-        print(f"{name}: {', '.join(setting.teachers)}; {len(setting.splits['test'])} test examples", flush=True)
+        print(f"{name}: {', '.join(setting.teacher_names)}; {len(setting.splits['test'])} test examples", flush=True)
 
 
 def planned(shapes: list[Shape], store: Store, options: argparse.Namespace) -> Plan:

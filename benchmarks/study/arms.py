@@ -17,7 +17,7 @@ import torch
 from benchmarks.study.setting import Setting, losses
 from trivium.catalogue import ENTRIES
 from trivium.fitting import Fitted
-from trivium.scheme import Conform, Product, Scheme, Squash, compose
+from trivium.scheme import Product, Project, Scheme, Squash, compose
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.arms import HARD
@@ -27,7 +27,7 @@ from trivium.training.recipe import LossSection
 from trivium.weighting import MOPD, DomainMap, Entropy, PrefixPosterior, Rule, Scores, Skill, Static, rule
 from trivium.weighting.base import Operator
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_PREFIX
-from trivium.weighting.learned import Learned
+from trivium.weighting.learnable import LearnableRule
 
 Kind = Literal["baseline", "reference", "ours", "published", "conforming"]
 
@@ -56,7 +56,7 @@ class Arm:
 
     @property
     def labels(self) -> bool:
-        taught = any(isinstance(leaf, Learned) for leaf in leaves(self.scheme))
+        taught = any(isinstance(leaf, LearnableRule) for leaf in leaves(self.scheme))
         # The gradients' inner products stand there because they are those of the whole batch; they hold no label.
         reads = set(self.scheme.ranges) & NEEDS_LABEL - {"gram"}
         return self.loss.label > 0 or bool(reads) or self.by_group or taught
@@ -73,7 +73,7 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
     """The arms of a setting by name, and why what is missing is missing."""
     found, missing = {}, {}
     makers: dict[str, tuple[Kind, Callable[[Setting], Scheme]]] = {
-        "uniform": ("baseline", lambda s: compose(s.teachers)),
+        "uniform": ("baseline", lambda s: compose(s.teacher_names)),
         "single best": ("baseline", _single),
         "routing": ("published", _routing),
         "static": ("published", _static),
@@ -81,7 +81,7 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
         "token scale": ("ours", lambda s: _full(s, ["token"])),
         "task scale": ("ours", lambda s: _full(s, ["task"])),
         "context scale": ("ours", lambda s: _full(s, ["context"])),
-        "three scales, no budgets": ("ours", lambda s: compose(s.teachers, **_terms(s))),
+        "three scales, no budgets": ("ours", lambda s: compose(s.teacher_names, **_terms(s))),
         "three scales, conforming": ("conforming", _full),
         "three scales with labels, conforming": ("conforming", lambda s: _full(s, labels=True)),
         "fitted, conforming": ("conforming", _fitted),
@@ -90,13 +90,13 @@ def arms(setting: Setting) -> tuple[dict[str, Arm], dict[str, str]]:
     for name, (kind, make) in makers.items():
         found[name] = Arm(name, kind, make(setting), by_group=name == "oracle")
     if setting.hard_labels:
-        found["hard labels"] = Arm("hard labels", "reference", compose(setting.teachers), HARD_LABELS)
+        found["hard labels"] = Arm("hard labels", "reference", compose(setting.teacher_names), HARD_LABELS)
     for entry in ENTRIES:
         if entry.name in OWN:
             continue
         try:
             operator = for_teachers(entry.operator, setting)
-            scheme = Scheme(setting.teachers, {entry.scale: operator}, operator, None)
+            scheme = Scheme(setting.teacher_names, {entry.scale: operator}, operator, None)
             missing[entry.key] = _unfit(setting, scheme)
         except Exception as error:  # a row may be about the catalogue's three teachers; the others go on
             missing[entry.key] = f"{type(error).__name__}: {error}"
@@ -112,7 +112,7 @@ def _unfit(setting: Setting, scheme: Scheme) -> str:
     if labels.shape[-1] == 1 and NEEDS_PREFIX & set(scheme.ranges):
         return "one label an example has no prefix: the rule is uniform"
     vocabulary = setting.splits["train"].logits[0].shape[-1]
-    if "logits" in scheme.ranges and vocabulary * (1 + len(setting.teachers)) > 1000:
+    if "logits" in scheme.ranges and vocabulary * (1 + len(setting.teacher_names)) > 1000:
         return "it reads all logits at once, and learns through three steps of the student: too slow for two cores"
     lacking = set(scheme.ranges) - set(available(setting, scheme))
     return f"training does not give it {', '.join(sorted(lacking))}" if lacking else ""
@@ -132,17 +132,17 @@ HARD_LABELS = LossSection(distillation=0.0, label=1.0)
 
 def for_teachers(operator: Operator, setting: Setting) -> Operator:
     """The operator of a catalogue row with the setting's sizes: bounds restated, learned rules in their first state."""
-    teachers = len(setting.teachers)
-    if isinstance(operator, Conform):
+    num_teachers = len(setting.teacher_names)
+    if isinstance(operator, Project):
         c = operator.conforming
-        bounds = ConformingSet(teachers, min(c.floor, 0.5 / teachers), max(c.cap, min(1.0, 1.5 / teachers)))
-        return Conform(for_teachers(operator.part, setting), bounds)
+        bounds = ConformingSet(num_teachers, min(c.floor, 0.5 / num_teachers), max(c.cap, min(1.0, 1.5 / num_teachers)))
+        return Project(for_teachers(operator.part, setting), bounds)
     if isinstance(operator, Product):
         return Product(tuple(for_teachers(part, setting) for part in operator.parts))
     if not dataclasses.is_dataclass(operator):
         return operator
     sizes: dict[str, Any] = {
-        "teachers": teachers,
+        "teachers": num_teachers,
         "tasks": len(setting.tasks),
         "classes": setting.splits["train"].logits[0].shape[-1],
     }
@@ -160,14 +160,14 @@ def _mean_loss(setting: Setting) -> torch.Tensor:
 
 def _single(setting: Setting) -> Scheme:
     best = int(_mean_loss(setting).argmin())
-    return compose(setting.teachers, context=[DomainMap((best,) * len(setting.domains), budget=HARD)])
+    return compose(setting.teacher_names, context=[DomainMap((best,) * len(setting.domains), budget=HARD)])
 
 
 def _routing(setting: Setting) -> Scheme:
     """Each domain to the teacher with the least validation loss there, and no other is heard."""
     split = setting.splits["validation"]
     best = tuple(losses(split, "domain", len(setting.domains)).argmin(-1).tolist())
-    return compose(setting.teachers, context=[MOPD(best)])
+    return compose(setting.teacher_names, context=[MOPD(best)])
 
 
 def _static(setting: Setting) -> Scheme:
@@ -175,14 +175,14 @@ def _static(setting: Setting) -> Scheme:
     split = setting.splits["validation"]
     known = split.labels >= 0
     right = [((z.argmax(-1) == split.labels) & known).sum() / known.sum() for z in split.logits]
-    return compose(setting.teachers, task=[Static(tuple(torch.softmax(4 * torch.stack(right), 0).tolist()))])
+    return compose(setting.teacher_names, task=[Static(tuple(torch.softmax(4 * torch.stack(right), 0).tolist()))])
 
 
 def _oracle(setting: Setting) -> Scheme:
     """Each group to its best teacher, both known from the labels of all training examples."""
     split = setting.splits["train"]
     best = losses(split, "group", len(setting.groups)).argmin(-1).tolist()
-    return compose(setting.teachers, context=[DomainMap(tuple(best), budget=HARD)])
+    return compose(setting.teacher_names, context=[DomainMap(tuple(best), budget=HARD)])
 
 
 def _terms(setting: Setting) -> dict[str, list[Rule]]:
@@ -198,7 +198,7 @@ def _full(setting: Setting, scales: list[str] | None = None, labels: bool = Fals
     if labels:
         terms["token"].append(Scores({"label_log_prob": 1.0}))
         budgets["token"] = BUDGETS["context"]
-    return compose(setting.teachers, **terms, budget=budgets, floor=FLOOR, cap=CAP)
+    return compose(setting.teacher_names, **terms, budget=budgets, floor=FLOOR, cap=CAP)
 
 
 def _fitted(setting: Setting, labels: bool = False) -> Scheme:
@@ -212,18 +212,18 @@ def _fitted(setting: Setting, labels: bool = False) -> Scheme:
     terms: dict[str, list[Operator]] = {scale: [Squash(*one)] for scale, one in found.rules.items()}
     if labels:
         terms.setdefault("token", []).append(Scores({"label_log_prob": 1.0}, budget=BUDGETS["context"]))
-    return compose(setting.teachers, **terms, floor=FLOOR, cap=CAP)
+    return compose(setting.teacher_names, **terms, floor=FLOOR, cap=CAP)
 
 
 @lru_cache(maxsize=16)
 def _strengths(setting: Setting) -> Fitted:
     split, columns = setting.splits["validation"], {} if _sequences(setting) else {"context": [context_skill]}
     known = losses(split, "domain", len(setting.domains))
-    scheme = compose(setting.teachers, **columns, floor=FLOOR, cap=CAP)
+    scheme = compose(setting.teacher_names, **columns, floor=FLOOR, cap=CAP)
 
     def batch(rows: torch.Tensor) -> dict[str, Any]:
         found = {"inputs": split.inputs, "shift_labels": split.labels, "task": split.task, "domain": split.domain}
-        found |= {f"{name}_logits": z for name, z in zip(setting.teachers, split.logits, strict=True)}
+        found |= {f"{name}_logits": z for name, z in zip(setting.teacher_names, split.logits, strict=True)}
         read: dict[str, Any] = {name: value[rows] for name, value in found.items()}
         return read | {"context_loss": known[split.domain[rows]], "document": split.unit[rows]}
 

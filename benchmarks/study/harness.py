@@ -58,7 +58,7 @@ def identity(setting: Setting) -> Identity:
     return Identity(
         {
             "splits": {name: tensors(split) for name, split in setting.splits.items()},
-            "names": [setting.metric, setting.teachers, setting.tasks, setting.domains, setting.groups],
+            "names": [setting.metric, setting.teacher_names, setting.tasks, setting.domains, setting.groups],
             "student": of_module(setting.student(0)),
             "optimizer": [setting.batch_size, setting.learning_rate],
             "hard_labels": setting.hard_labels,

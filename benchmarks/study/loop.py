@@ -27,7 +27,7 @@ def run(setting: Setting, arm: Arm, seed: int, steps: int) -> dict[str, Any]:
     def batch_of(part: Split, index: Tensor) -> dict[str, Tensor]:
         domain = part.group if arm.by_group else part.domain
         batch = {"inputs": part.inputs, "shift_labels": part.labels, "task": part.task, "domain": domain}
-        batch |= {f"{name}_logits": z for name, z in zip(setting.teachers, part.logits, strict=True)}
+        batch |= {f"{name}_logits": z for name, z in zip(setting.teacher_names, part.logits, strict=True)}
         found = {name: value[index] for name, value in batch.items()}
         return found | {"row": index, "context_loss": domains[part.domain[index]]}
 

@@ -51,7 +51,7 @@ class Setting:
     name: str
     title: str
     metric: str  #: ``error`` (share of wrong labels) or ``bits`` (bits per byte)
-    teachers: tuple[str, ...]
+    teacher_names: tuple[str, ...]
     tasks: tuple[str, ...]
     domains: tuple[str, ...]
     groups: tuple[str, ...]
@@ -71,13 +71,13 @@ class Setting:
 @lru_cache(maxsize=64)
 def losses(split: Split, by: Literal["task", "domain", "group"], count: int) -> Tensor:
     """Each teacher's mean nats a label in each of ``count`` parts, [count, K]; over all where a part is empty."""
-    nats = torch.stack([nats_of(z, split.labels) for z in split.logits], -1)
+    nll = torch.stack([nats_of(z, split.labels) for z in split.logits], -1)
     known = (split.labels >= 0).sum(-1).double()
-    whole = nats.sum(0) / known.sum()
+    whole = nll.sum(0) / known.sum()
     found = []
     for part in range(count):
         inside = getattr(split, by) == part
-        found.append(nats[inside].sum(0) / known[inside].sum() if bool(inside.any()) else whole)
+        found.append(nll[inside].sum(0) / known[inside].sum() if bool(inside.any()) else whole)
     return torch.stack(found).float()
 
 

@@ -121,9 +121,9 @@ def _setting(table: Table) -> dict[str, Any]:
     return {
         "title": s.title,
         "unit": "bits per byte" if s.metric == "bits" else "nats a label",
-        "teachers": list(s.teachers),
+        "teachers": list(s.teacher_names),
         "corruption": s.corruption,
-        "corrupted_teacher": s.teachers[victim_of(s)],
+        "corrupted_teacher": s.teacher_names[victim_of(s)],
         "seeds": len(table.seeds),
         "train": len(s.splits["train"]),
         "validation": len(s.splits["validation"]),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.study.setting import Split
 from trivium.scheme import Scheme
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import MonitorSection
 
 
@@ -22,15 +22,15 @@ class Watch:
     """
 
     def __init__(self, scheme: Scheme) -> None:
-        self.monitor = Monitor(Bounds.of(scheme, MonitorSection()), "record")
+        self.monitor = Monitor(MonitoredBounds.of(scheme, MonitorSection()), "record")
         self.rows, self.undefined, self.share = 0, 0, None
 
-    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
         bad = torch.isnan(log_weights).any(-1, keepdim=True) & mask.unsqueeze(-1)
         self.rows += int(mask.sum())
         self.undefined += int(bad.sum())
         log_weights = torch.where(bad, -math.log(log_weights.shape[-1]), log_weights)
-        used = self.monitor.watch(log_weights, mask, serving)
+        used = self.monitor.watch(log_weights, mask, teacher_mask)
         summed = used[mask].exp().double().sum(0)
         self.share = summed if self.share is None else self.share + summed
         return used
@@ -54,8 +54,8 @@ def measured(split: Split, predict: Any) -> dict[str, Tensor]:
     for index in torch.arange(len(split)).split(chunk):
         log_p, labels = predict(index), split.labels[index]
         known = labels >= 0
-        nats = -log_p.gather(-1, labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+        nll = -log_p.gather(-1, labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
         wrong = log_p.argmax(-1) != labels
-        for name, value in (("nats", nats), ("wrong", wrong)):
+        for name, value in (("nats", nll), ("wrong", wrong)):
             found[name].index_add_(0, split.unit[index], torch.where(known, value, 0).double().sum(-1))
     return found

@@ -25,7 +25,7 @@ Names that need transformers or pydantic are imported when they are first used, 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trivium import rules
+from trivium import former, rules  # noqa: F401  # former names first: they are put into modules as these are imported
 from trivium.aggregation import POOLS
 from trivium.axioms import AXIOMS
 from trivium.errors import TriviumError

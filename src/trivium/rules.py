@@ -1,7 +1,7 @@
 """All that a scheme is made of, in one place: rules, pools and wrappers of the catalogue.
 
 >>> import trivium as tv
->>> tv.rules.Limit(tv.rules.Entropy(strength=0.5), 2.0).formula()
+>>> tv.rules.ClampInfluence(tv.rules.Entropy(strength=0.5), 2.0).formula()
 'limit(softmax(−0.5·entropy) | β ≤ 2)'
 """
 

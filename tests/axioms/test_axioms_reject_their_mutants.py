@@ -37,21 +37,21 @@ def conforming(features: Features) -> torch.Tensor:
     return conforming_projection(by_entropy(features), BOX)
 
 
-def entropies(dtype: torch.dtype = torch.float64, rows: int = 40, teachers: int = 3) -> dict[str, torch.Tensor]:
-    return {"entropy": (12 * torch.rand(rows, teachers)).to(dtype)}
+def entropies(dtype: torch.dtype = torch.float64, rows: int = 40, num_teachers: int = 3) -> dict[str, torch.Tensor]:
+    return {"entropy": (12 * torch.rand(rows, num_teachers)).to(dtype)}
 
 
 # What conforms is accepted ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("teachers", [1, 2, 3, 16])
-def test_a_softmax_is_normalized_positive_and_a_function(dtype: torch.dtype, teachers: int) -> None:
-    features = entropies(dtype, teachers=teachers)
+@pytest.mark.parametrize("num_teachers", [1, 2, 3, 16])
+def test_a_softmax_is_normalized_positive_and_a_function(dtype: torch.dtype, num_teachers: int) -> None:
+    features = entropies(dtype, num_teachers=num_teachers)
     log_w = by_entropy(features)
     for axiom in (Normalization(), Positivity(), BoundedInfluence()):
-        assert axiom.holds(axiom.residual(log_w), teachers).all()
-    assert FunctionOfItsRow().holds(FunctionOfItsRow().residual(by_entropy, features), teachers).all()
+        assert axiom.holds(axiom.residual(log_w), num_teachers).all()
+    assert FunctionOfItsRow().holds(FunctionOfItsRow().residual(by_entropy, features), num_teachers).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -65,7 +65,7 @@ def test_weights_made_by_division_are_normalized(dtype: torch.dtype) -> None:
 def test_a_projected_rule_conforms(dtype: torch.dtype) -> None:
     log_w = conforming(entropies(dtype, rows=500))
     for axiom in (Normalization(), Positivity(), BoundedInfluence(0.1, 0.5)):
-        assert axiom.holds(axiom.residual(log_w), teachers=3).all()
+        assert axiom.holds(axiom.residual(log_w), num_teachers=3).all()
     assert OrdinalSafety(CHAIN, 0.1).holds(OrdinalSafety(CHAIN, 0.1).residual(log_w)).all()
 
 
@@ -84,7 +84,7 @@ def test_a_softmax_is_regular_with_its_constant(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_tiny_weights_in_exact_order_are_not_a_breach(dtype: torch.dtype) -> None:
     log_w = torch.tensor([[0.0, -699.91, -700.11], [0.0, -69.99, -70.09]], dtype=torch.float64)
-    axiom = OrdinalSafety(Order(((0,), (1,), (2,))), margin=0.1)
+    axiom = OrdinalSafety(Order(((0,), (1,), (2,))), order_margin=0.1)
     assert axiom.holds(axiom.residual(log_w.to(dtype))).all()
 
 
@@ -94,7 +94,7 @@ def test_pareto_compatibility_of_the_minimum_norm_weights() -> None:
     axiom = ParetoCompatibility()
     for dtype in (torch.float64, torch.float32):
         residual = axiom.residual(torch.tensor([w0, 1 - w0], dtype=dtype), gradients.to(dtype))
-        assert axiom.holds(residual, teachers=2, scale=1.25).item()
+        assert axiom.holds(residual, num_teachers=2, scale=1.25).item()
 
 
 # What does not is rejected ------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def clip_and_renormalize_posing_as_projection() -> torch.Tensor:
     log_w = torch.tensor([[0.98, 0.01, 0.01]], dtype=torch.float64).log()
     axiom = BoundedInfluence(0.1, 0.5)
     assert axiom.residual(clipped_and_renormalized(log_w)).item() == pytest.approx(0.214, abs=5e-4)
-    return axiom.holds(axiom.residual(clipped_and_renormalized(log_w)), teachers=3)
+    return axiom.holds(axiom.residual(clipped_and_renormalized(log_w)), num_teachers=3)
 
 
 @mutant("W-B")
@@ -239,13 +239,15 @@ def nan_in_the_middle() -> torch.Tensor:
 def the_mean_of_conflicting_gradients() -> torch.Tensor:
     gradients = torch.tensor([[4.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
     axiom = ParetoCompatibility()
-    return axiom.holds(axiom.residual(torch.tensor([0.5, 0.5], dtype=torch.float64), gradients), teachers=2, scale=16.0)
+    return axiom.holds(
+        axiom.residual(torch.tensor([0.5, 0.5], dtype=torch.float64), gradients), num_teachers=2, scale=16.0
+    )
 
 
 def function_of_its_row(
     operator: Callable[[Features], torch.Tensor], dtype: torch.dtype = torch.float64
 ) -> torch.Tensor:
-    return FunctionOfItsRow().holds(FunctionOfItsRow().residual(operator, entropies(dtype)), teachers=3)
+    return FunctionOfItsRow().holds(FunctionOfItsRow().residual(operator, entropies(dtype)), num_teachers=3)
 
 
 @mutant("W-F")

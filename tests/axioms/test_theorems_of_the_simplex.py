@@ -92,26 +92,26 @@ def test_t5_a_margin_at_one_scale_is_spent_by_another() -> None:
     result = compose(disordered, ordered)
     assert result.exp().tolist() == pytest.approx([0.3125, 0.5625, 0.125])
     axiom = OrdinalSafety(CHAIN)
-    assert axiom.holds(axiom.residual(ordered), teachers=3).item()
-    assert not axiom.holds(axiom.residual(result), teachers=3).item()
-    assert Product.constants([fixed(disordered), fixed(ordered)]).margin(CHAIN) < 0
+    assert axiom.holds(axiom.residual(ordered), num_teachers=3).item()
+    assert not axiom.holds(axiom.residual(result), num_teachers=3).item()
+    assert Product.constants([fixed(disordered), fixed(ordered)]).order_margin(CHAIN) < 0
 
 
 @pytest.mark.parametrize("surplus", [1e-6, -1e-6])
 def test_t5_the_product_is_ordered_iff_the_margin_covers_the_influence(surplus: float) -> None:
     margin, beta = 1.2, 1.2 - surplus
-    ordered = ConformingSet(3, order=CHAIN, margin=margin).element()
+    ordered = ConformingSet(3, order=CHAIN, order_margin=margin).element()
     against = torch.tensor([-beta, 0.0, 0.0], dtype=torch.float64)
     axiom = OrdinalSafety(CHAIN)
-    assert axiom.holds(axiom.residual(compose(ordered, against)), teachers=3).item() == (surplus > 0)
-    assert (Product.constants([fixed(ordered), bounded(3, beta, {})]).margin(CHAIN) >= -1e-12) == (surplus > 0)
+    assert axiom.holds(axiom.residual(compose(ordered, against)), num_teachers=3).item() == (surplus > 0)
+    assert (Product.constants([fixed(ordered), bounded(3, beta, {})]).order_margin(CHAIN) >= -1e-12) == (surplus > 0)
 
 
 @given(st.tuples(scores(3), scores(3)))
 def test_t5_weakly_ordered_scales_have_an_ordered_product(rows: tuple[list[float], list[float]]) -> None:
     u, v = (torch.tensor(sorted(row, reverse=True), dtype=torch.float64) for row in rows)
     axiom = OrdinalSafety(CHAIN)
-    assert axiom.holds(axiom.residual(compose(u, v)), teachers=3).item()
+    assert axiom.holds(axiom.residual(compose(u, v)), num_teachers=3).item()
 
 
 def test_t6_repairs_an_operator_without_spoiling_its_constant() -> None:

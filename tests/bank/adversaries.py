@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bank.cases import ask
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.weighting.base import UserRule, rule
 
 BOX = {"entropy": (0.0, 10.0)}
@@ -45,7 +45,7 @@ class Adversary:
     """
 
     make: Callable[[], UserRule]
-    question: Question
+    specification: Specification
     later: Callable[[], None] = lambda: None
     around: Callable[[], Any] = contextlib.nullcontext
     points: tuple[tuple[float, ...], ...] = field(default=())
@@ -58,7 +58,7 @@ class Adversary:
 ADVERSARIES: list[Adversary] = []
 
 
-def adversary(question: Question, **more: Any) -> Callable[[Callable[[], Callable[..., Tensor]]], Any]:
+def adversary(specification: Specification, **more: Any) -> Callable[[Callable[[], Callable[..., Tensor]]], Any]:
     """Register a maker of a plain function of ``entropy`` in [0, 10]."""
 
     def register(maker: Callable[[], Callable[..., Tensor]]) -> Callable[[], Callable[..., Tensor]]:
@@ -66,7 +66,7 @@ def adversary(question: Question, **more: Any) -> Callable[[Callable[[], Callabl
         def make() -> UserRule:
             return rule("token", BOX)(maker())
 
-        ADVERSARIES.append(Adversary(make, question, **more))
+        ADVERSARIES.append(Adversary(make, specification, **more))
         return maker
 
     return register

@@ -346,7 +346,7 @@ def inverted_near_a_tie_up_high() -> UserRule:
     return tied
 
 
-@breaks("W-S", ask(order="a>b", teachers=2))
+@breaks("W-S", ask(order="a>b", num_teachers=2))
 def inverted_at_equality_alone() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def strict(entropy: Tensor) -> Tensor:
@@ -357,7 +357,7 @@ def inverted_at_equality_alone() -> UserRule:
     return strict
 
 
-@breaks("W-S", ask(order="a>b>c", margin=0.2))
+@breaks("W-S", ask(order="a>b>c", order_margin=0.2))
 def margin_short_by_1e_6() -> UserRule:
     @rule(scale="token", features={"gap": (0.0, 1.0)})
     def biased(gap: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trivium.certification.question import Question, default_names
+from trivium.certification.specification import Specification, default_names
 from trivium.simplex.order import Order
 from trivium.weighting.base import UserRule
 
@@ -24,7 +24,7 @@ class Case:
     """
 
     make: Callable[[], UserRule]
-    question: Question
+    specification: Specification
     breaks: frozenset[str] = frozenset()
     also: frozenset[str] = frozenset()
     becomes: str = ""
@@ -38,10 +38,10 @@ CONFORMING: list[Case] = []
 BROKEN: list[Case] = []
 
 
-def ask(teachers: int = 3, order: str | None = None, **asked: float) -> Question:
+def ask(num_teachers: int = 3, order: str | None = None, **asked: float) -> Specification:
     """A question with an order in letters."""
-    tiers = None if order is None else Order.parse(order, default_names(teachers))
-    return Question(teachers, order=tiers, **asked)
+    tiers = None if order is None else Order.parse(order, default_names(num_teachers))
+    return Specification(num_teachers, order=tiers, **asked)
 
 
 def _add(bank: list[Case], case: Case) -> None:
@@ -50,23 +50,23 @@ def _add(bank: list[Case], case: Case) -> None:
         bank.append(case)
 
 
-def conforms(question: Question) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
+def conforms(specification: Specification) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
     """Register a rule that breaks nothing of what is asked."""
 
     def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
-        _add(CONFORMING, Case(make, question))
+        _add(CONFORMING, Case(make, specification))
         return make
 
     return register
 
 
 def breaks(
-    axioms: str, question: Question, also: str = "", becomes: str = ""
+    axioms: str, specification: Specification, also: str = "", becomes: str = ""
 ) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
     """Register a rule that breaks the axioms named, and perhaps the others in ``also``; see :class:`Case`."""
 
     def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
-        _add(BROKEN, Case(make, question, frozenset(axioms.split()), frozenset(also.split()), becomes))
+        _add(BROKEN, Case(make, specification, frozenset(axioms.split()), frozenset(also.split()), becomes))
         return make
 
     return register

@@ -56,7 +56,7 @@ def uniform() -> UserRule:
     return flat
 
 
-@conforms(ask(order="a>b>c", margin=math.log(5 / 3), lipschitz=0.0, floor=9 / 49, cap=25 / 49))
+@conforms(ask(order="a>b>c", order_margin=math.log(5 / 3), lipschitz=0.0, floor=9 / 49, cap=25 / 49))
 def fixed_prior() -> UserRule:
     prior = torch.tensor([25 / 49, 15 / 49, 9 / 49], dtype=torch.float64)
 
@@ -67,7 +67,7 @@ def fixed_prior() -> UserRule:
     return by_prior
 
 
-@conforms(ask(order="a>b>c", margin=0.2, lipschitz=1.0))
+@conforms(ask(order="a>b>c", order_margin=0.2, lipschitz=1.0))
 def safety_bias() -> UserRule:
     @rule(scale="token", features={"gap": (0.0, 1.0)})
     def biased(gap: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def budgeted_score() -> UserRule:
     return budgeted
 
 
-@conforms(ask(teachers=1, floor=1.0, cap=1.0, lipschitz=0.0))
+@conforms(ask(num_teachers=1, floor=1.0, cap=1.0, lipschitz=0.0))
 def single_teacher() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def alone(entropy: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def single_teacher() -> UserRule:
     return alone
 
 
-@conforms(ask(teachers=16, lipschitz=2.0))
+@conforms(ask(num_teachers=16, lipschitz=2.0))
 def sixteen_teachers() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def many(entropy: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ def inverse_square() -> UserRule:
     return squared
 
 
-@conforms(ask(teachers=2, lipschitz=2.0))
+@conforms(ask(num_teachers=2, lipschitz=2.0))
 def logistic_pair() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def pair(entropy: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ def product_of_two() -> UserRule:
     return product
 
 
-@conforms(ask(floor=0.1, cap=0.5, order="a>b>c", margin=0.1, lipschitz=2.0))
+@conforms(ask(floor=0.1, cap=0.5, order="a>b>c", order_margin=0.1, lipschitz=2.0))
 def projected() -> UserRule:
     target = ConformingSet(3, 0.1, 0.5, Order(((0,), (1,), (2,))), 0.1)
 
@@ -307,7 +307,7 @@ def label_likelihood() -> UserRule:
     return by_label
 
 
-@conforms(ask(teachers=4, floor=0.025, cap=0.925))
+@conforms(ask(num_teachers=4, floor=0.025, cap=0.925))
 def uniform_mixture() -> UserRule:
     @rule(scale="task", features=["validation_loss"])
     def mixture(validation_loss: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def edge_on_a_sum_behind_a_window() -> UserRule:
     return edge
 
 
-@breaks("W-R", ask(teachers=8, lipschitz=2.0))
+@breaks("W-R", ask(num_teachers=8, lipschitz=2.0))
 def eighth_of_eight() -> UserRule:
     @rule(scale="token", features=TWO)
     def eighth(entropy: Tensor, gap: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def nothing_is_known() -> UserRule:
     return unknown
 
 
-@breaks("W-S", ask(teachers=4, order="a>b>c>d", margin=0.05))
+@breaks("W-S", ask(num_teachers=4, order="a>b>c>d", order_margin=0.05))
 def margin_eaten_by_a_product() -> UserRule:
     @rule(scale="token", features={"gap": (0.0, 1.0), "heat": (0.0, 3.0, False, True)})
     def heated(gap: Tensor, heat: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def jump_on_a_norm() -> UserRule:
     return on_norm
 
 
-@breaks("W-R", ask(teachers=5, lipschitz=1.0))
+@breaks("W-R", ask(num_teachers=5, lipschitz=1.0))
 def tiny_jump_of_the_last_of_five() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def last(entropy: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def inverted_on_a_ring() -> UserRule:
     return ring
 
 
-@breaks("W-S", ask(order="a>b", teachers=2))
+@breaks("W-S", ask(order="a>b", num_teachers=2))
 def smooth_inversion_at_one_corner() -> UserRule:
     @rule(scale="token", features=TWO)
     def corner(entropy: Tensor, gap: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def smooth_inversion_at_one_corner() -> UserRule:
     return corner
 
 
-@breaks("W-S", ask(teachers=6, order="a>b=c>d=e=f"))
+@breaks("W-S", ask(num_teachers=6, order="a>b=c>d=e=f"))
 def one_pair_of_six() -> UserRule:
     @rule(scale="token", features=["margin"])
     def six(margin: Tensor) -> Tensor:

@@ -30,10 +30,10 @@ def rows(case: Adversary) -> Tensor:
 def test_no_word_is_false_of_what_trains(case: Adversary) -> None:
     made = case.make()
     try:
-        certificate = certify(made, case.question, seconds=0.3)
+        certificate = certify(made, case.specification, seconds=0.3)
     except TriviumError:
         return  # refused by name
-    words = {finding.axiom: finding.verdict for finding in certificate.findings}
+    words = {result.axiom: result.verdict for result in certificate.results}
     claimed = {axiom for axiom, word in words.items() if word in ("PROVED", "VERIFIED")}
     case.later()
     points = rows(case)
@@ -53,16 +53,16 @@ def test_no_word_is_false_of_what_trains(case: Adversary) -> None:
     if "W-P" in claimed:
         assert float(w.min()) > 0
     if "W-B" in claimed:
-        asked = case.question
+        asked = case.specification
         assert float(w.min()) >= (asked.floor or 0.0) - slack
         ratio = w.log().amax(-1) - w.log().amin(-1)
         assert asked.influence is None or float(ratio.max()) <= asked.influence + log_slack(torch.float32)
     if "W-R" in claimed:
-        assert case.question.lipschitz is not None
+        assert case.specification.lipschitz is not None
         logs, other = w.log(), w.log().roll(1, 0)
         apart = (points - points.roll(1, 0)).abs().amax(-1)
         moved = (logs - other).amax(-1) - (logs - other).amin(-1)
-        assert float((moved - case.question.lipschitz * apart).max()) <= 4 * log_slack(torch.float32)
+        assert float((moved - case.specification.lipschitz * apart).max()) <= 4 * log_slack(torch.float32)
 
 
 def test_the_bank_is_large_and_no_name_comes_twice() -> None:

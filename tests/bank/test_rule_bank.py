@@ -14,7 +14,7 @@ import torch
 from bank.rules import BROKEN, CONFORMING, Case
 from tiers import spread
 from trivium.certification.falsify import falsify, replay
-from trivium.certification.question import Finding, Witness
+from trivium.certification.specification import Result, Witness
 from trivium.weighting.program import Program
 
 #: Nominal seconds of a search: less than the command line gives, so the bank stays a test.
@@ -32,9 +32,9 @@ def times() -> Iterator[list[float]]:
     assert statistics.median(spent) < MEDIAN, f"median time per rule {statistics.median(spent):.1f} s"
 
 
-def searched(case: Case, times: list[float]) -> dict[str, Finding]:
+def searched(case: Case, times: list[float]) -> dict[str, Result]:
     start = time.perf_counter()
-    found = falsify(case.make(), case.question, seconds=SECONDS)
+    found = falsify(case.make(), case.specification, seconds=SECONDS)
     times.append(time.perf_counter() - start)
     return found
 
@@ -49,15 +49,15 @@ def test_the_bank_is_as_large_as_it_must_be() -> None:
 @pytest.mark.parametrize("case", spread(CONFORMING, 14, NAME))
 def test_no_false_alarm(case: Case, times: list[float]) -> None:
     found = searched(case, times)
-    assert tuple(found) == case.question.axioms
-    alarms = {axiom: finding.witness for axiom, finding in found.items() if finding.verdict != "NOT FALSIFIED"}
+    assert tuple(found) == case.specification.axioms
+    alarms = {axiom: result.witness for axiom, result in found.items() if result.verdict != "NOT FALSIFIED"}
     assert not alarms
 
 
 @pytest.mark.parametrize("case", spread(BROKEN, 12, NAME, kind=lambda case: case.breaks))
 def test_break_is_found_and_replays(case: Case, times: list[float]) -> None:
     found = searched(case, times)
-    violated = {axiom for axiom, finding in found.items() if finding.verdict == "VIOLATED"}
+    violated = {axiom for axiom, result in found.items() if result.verdict == "VIOLATED"}
     must = case.breaks - {"W-F"} if case.becomes else case.breaks
     assert must <= violated, {axiom: found[axiom] for axiom in must - violated}
     assert violated <= case.breaks | case.also, {axiom: found[axiom].witness for axiom in violated - case.breaks}
@@ -73,7 +73,7 @@ def test_break_is_found_and_replays(case: Case, times: list[float]) -> None:
 @pytest.mark.parametrize("case", [case for case in BROKEN if case.becomes], ids=lambda case: case.name)
 def test_what_becomes_a_function_of_its_row_is_one(case: Case) -> None:
     """Neither rows beside a row, nor the size, shape or order of the batch, nor calls before it move its weights."""
-    made, teachers = case.make(), case.question.teachers
+    made, teachers = case.make(), case.specification.num_teachers
     ((name, interval),) = made.ranges.items()
     batch = torch.rand(64, teachers, generator=torch.Generator().manual_seed(0)) * interval.high
     batch[1] = batch[0]

@@ -125,7 +125,7 @@ def continuous_at_its_branch() -> UserRule:
     return joined
 
 
-@conforms(ask(teachers=2, order="a>b", lipschitz=1.0))
+@conforms(ask(num_teachers=2, order="a>b", lipschitz=1.0))
 def touches_equality() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def touching(entropy: Tensor) -> Tensor:

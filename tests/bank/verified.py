@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import linear, softplus
 
 from bank.cases import ask
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.weighting.base import UserRule, rule
 
 ENTROPY = {"entropy": (0.0, 12.0)}
@@ -25,28 +25,28 @@ class Bounded:
     """A rule, a question whose every axiom must be VERIFIED, and false changes of it, by the axiom that they break."""
 
     make: Callable[[], UserRule]
-    question: Question
+    specification: Specification
     beyond: dict[str, dict[str, Any]]
 
     @property
     def name(self) -> str:
         return self.make.__name__
 
-    def near_misses(self) -> list[tuple[str, Question]]:
+    def near_misses(self) -> list[tuple[str, Specification]]:
         """Each false question, with the axiom that must not be VERIFIED."""
-        return [(key.split()[0], replace(self.question, **change)) for key, change in self.beyond.items()]
+        return [(key.split()[0], replace(self.specification, **change)) for key, change in self.beyond.items()]
 
 
 VERIFIED: list[Bounded] = []
 
 
-def verified(question: Question, **beyond: Any) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
+def verified(specification: Specification, **beyond: Any) -> Callable[[Callable[[], UserRule]], Callable[[], UserRule]]:
     """Register a rule; ``floor=0.06`` among ``beyond`` says that a floor of 0.06 is more than it keeps."""
-    axioms = {"floor": "W-B", "cap": "W-B", "influence": "W-B", "lipschitz": "W-R", "margin": "W-S"}
+    axioms = {"floor": "W-B", "cap": "W-B", "influence": "W-B", "lipschitz": "W-R", "order_margin": "W-S"}
 
     def register(make: Callable[[], UserRule]) -> Callable[[], UserRule]:
         changes = {f"{axioms[name]} {name}": {name: value} for name, value in beyond.items()}
-        VERIFIED.append(Bounded(make, question, changes))
+        VERIFIED.append(Bounded(make, specification, changes))
         return make
 
     return register
@@ -89,7 +89,7 @@ def inverse_with_floor() -> UserRule:
     return inverse
 
 
-@verified(ask(teachers=4, lipschitz=1.5, influence=2 * math.log(4.0)), lipschitz=0.999, influence=2.77)
+@verified(ask(num_teachers=4, lipschitz=1.5, influence=2 * math.log(4.0)), lipschitz=0.999, influence=2.77)
 def inverse_square() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def squared(entropy: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def centred_and_limited() -> UserRule:
     return relative
 
 
-@verified(ask(order="a>b>c", margin=0.2, lipschitz=1.0), margin=0.2001, lipschitz=0.9999)
+@verified(ask(order="a>b>c", order_margin=0.2, lipschitz=1.0), order_margin=0.2001, lipschitz=0.9999)
 def safety_bias() -> UserRule:
     @rule(scale="context", features={"gap": (0.0, 1.0)})
     def biased(gap: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ def safety_bias() -> UserRule:
     return biased
 
 
-@verified(ask(order="a>b>c", margin=0.2, influence=2.29), influence=2.28, margin=0.21)
+@verified(ask(order="a>b>c", order_margin=0.2, influence=2.29), influence=2.28, order_margin=0.21)
 def stricter_when_risky() -> UserRule:
     @rule(scale="context", features={"gap": (0.0, 1.0), "risk": (0.0, 1.0, False, True)})
     def penalized(gap: Tensor, risk: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def small_network() -> UserRule:
     return network
 
 
-@verified(ask(teachers=16, lipschitz=2.0, influence=12.0, floor=3e-7), lipschitz=1.9999, influence=11.999)
+@verified(ask(num_teachers=16, lipschitz=2.0, influence=12.0, floor=3e-7), lipschitz=1.9999, influence=11.999)
 def sixteen_teachers() -> UserRule:
     @rule(scale="token", features=ENTROPY)
     def many(entropy: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def test_the_page_adds_a_wrapper_in_two_files(tmp_path: Path) -> None:
     assert "limit([2] | β ≤ 2.5)" in certified.stdout
     assert "T2: influence is divided: 12/3 = 4 nats" in certified.stdout
     certificate = json.loads((copy / "certificate.json").read_text(encoding="utf-8"))
-    assert {finding["verdict"] for finding in certificate["findings"]} == {"PROVED"}
+    assert {result["verdict"] for result in certificate["results"]} == {"PROVED"}
     assert "limit(temper(softmax(−1·entropy) | τ = 3) | β ≤ 2.5)" in certificate["formula"]
     verified = trivium(copy, "verify", "certificate.json")
     assert verified.returncode == 0, verified.stdout + verified.stderr

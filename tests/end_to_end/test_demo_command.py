@@ -70,7 +70,7 @@ def test_it_compares_five_runs_at_equal_mass_and_steps(demo: tuple[Path, Any, An
 def test_its_scheme_is_proved_and_its_run_is_in_the_certificate(demo: tuple[Path, Any, Any]) -> None:
     out, _, _ = demo
     certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
-    assert {finding["verdict"] for finding in certificate["findings"]} == {"PROVED"}
+    assert {result["verdict"] for result in certificate["results"]} == {"PROVED"}
     assert certificate["run"]["steps"] == 3
     verified = CliRunner().invoke(app, ["verify", str(out / "certificate.json")])
     assert verified.exit_code == 0, verified.output

@@ -27,7 +27,9 @@ def test_a_run_from_python_is_the_run_of_the_command(world: World, tmp_path: Pat
     assert result.exit_code == 0
     assert str(tv.load_recipe(path)) == (tmp_path / "command" / "recipe.yaml").read_text(encoding="utf-8")
     seen: list[int] = []
-    found = tv.distill(path, tmp_path / "python", prepared=lambda workshop: seen.append(len(workshop.tables.train)))
+    found = tv.distill(
+        path, tmp_path / "python", prepared=lambda prepared_run: seen.append(len(prepared_run.tables.train))
+    )
     made = tv.distill(tv.load_recipe(path), tmp_path / "object", base=world.folder)
     students = [weights_of(tmp_path / name / "student") for name in ("command", "python", "object")]
     assert all(torch.equal(students[0][name], other[name]) for other in students for name in students[0])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from entries.calls import CALLS, FLOATS, Function, RandomCall
-from trivium.certification.verify.bounds import Bounds, Unsupported, relative_of
+from trivium.certification.verify.bounds import Enclosure, Unsupported, relative_of
 from trivium.certification.verify.interpreter import Reading
 from trivium.weighting.features import Range
 from trivium.weighting.program import Program, capture
@@ -73,7 +73,7 @@ BOUNDED = "bounded"
 
 def breaches(call: RandomCall, seed: int, count: int) -> Iterator[str]:
     """What a call does that its bounds do not say, in each format, and :data:`BOUNDED`; ``count`` points a format."""
-    exact: dict[int, Bounds] = {}
+    exact: dict[int, Enclosure] = {}
     generator = torch.Generator().manual_seed(seed)
     box_seed = torch.Generator().manual_seed(seed)
     for dtype in FLOATS:
@@ -124,7 +124,7 @@ def _within(u: Tensor, boxes: tuple[Tensor, Tensor]) -> Tensor:
     return ((u >= boxes[0]) & (u <= boxes[1])).all(-1)
 
 
-def _compare(out: Bounds, found: Tensor, good: Tensor) -> Iterator[str]:
+def _compare(out: Enclosure, found: Tensor, good: Tensor) -> Iterator[str]:
     low, high = out.wide_box
     outside = ~((found >= low) & (found <= high))
     if bool((outside & good.unsqueeze(-1)).any()):
@@ -141,7 +141,7 @@ def _compare(out: Bounds, found: Tensor, good: Tensor) -> Iterator[str]:
         yield "sign"
 
 
-def leaves_slopes(change: Tensor, out: Bounds, step: Tensor, scale: Tensor) -> Tensor:
+def leaves_slopes(change: Tensor, out: Enclosure, step: Tensor, scale: Tensor) -> Tensor:
     """Whether f(v) − f(u) is not among Σ_i J_i·(v_i − u_i)."""
     noise = 1e-9 * (1 + scale.abs().amax(-1, keepdim=True)) + 2 * out.error
     if out.jacobian is None:
@@ -151,7 +151,7 @@ def leaves_slopes(change: Tensor, out: Bounds, step: Tensor, scale: Tensor) -> T
     return (change > high + noise) | (change < low - noise)
 
 
-def _rounded(out: Bounds, exact: Bounds, found: Tensor, real: Tensor, good: Tensor) -> Iterator[str]:
+def _rounded(out: Enclosure, exact: Enclosure, found: Tensor, real: Tensor, good: Tensor) -> Iterator[str]:
     """Where nothing jumps, the error says how far a format strays from the real number."""
     if not out.floating or found.shape != real.shape:
         return

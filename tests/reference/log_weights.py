@@ -11,16 +11,16 @@ _WIDE = st.floats(-600.0, 50.0)
 _NEAR = st.floats(-1.0, 1.0)
 
 
-def scores(teachers: int, *, zeros: bool = False) -> st.SearchStrategy[list[float]]:
+def scores(num_teachers: int, *, zeros: bool = False) -> st.SearchStrategy[list[float]]:
     """K scores (unnormalized log weights), at least one of them finite; with ``zeros`` some may be -inf."""
     entry = _TIED | _WIDE | _NEAR
-    row = st.lists(entry | st.just(-math.inf) if zeros else entry, min_size=teachers, max_size=teachers)
+    row = st.lists(entry | st.just(-math.inf) if zeros else entry, min_size=num_teachers, max_size=num_teachers)
     return row.filter(lambda values: max(values) > -math.inf)
 
 
-def orders(teachers: int) -> st.SearchStrategy[tuple[tuple[int, ...], ...]]:
+def orders(num_teachers: int) -> st.SearchStrategy[tuple[tuple[int, ...], ...]]:
     """A weak order of K teachers as tiers, safest first: a chain, tiers with ties, or one tier."""
-    return st.lists(st.integers(0, teachers - 1), min_size=teachers, max_size=teachers).map(_tiers)
+    return st.lists(st.integers(0, num_teachers - 1), min_size=num_teachers, max_size=num_teachers).map(_tiers)
 
 
 def _tiers(levels: list[int]) -> tuple[tuple[int, ...], ...]:

@@ -61,8 +61,8 @@ def hardness(gaps: Row, strength: float, reference: float) -> list[float]:
 
 def scores(features: Mapping[str, Row], weights: Mapping[str, float], budget: float | None) -> list[float]:
     """softmax of Σ_f a_f·u_f, raised to within the budget of the best."""
-    teachers = len(next(iter(features.values())))
-    total = [math.fsum(weight * features[name][k] for name, weight in weights.items()) for k in range(teachers)]
+    num_teachers = len(next(iter(features.values())))
+    total = [math.fsum(weight * features[name][k] for name, weight in weights.items()) for k in range(num_teachers)]
     lowest = -math.inf if budget is None else max(total) - budget
     return _shares([math.exp(max(score, lowest) - max(total)) for score in total])
 

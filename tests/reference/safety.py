@@ -51,7 +51,7 @@ def completes(before: bytes, token: bytes | None, strings: Sequence[str], **rule
 
 
 def conforming_matrix(
-    teachers: int, floor: float, cap: float, tiers: Sequence[Sequence[int]] | None, margin: float
+    num_teachers: int, floor: float, cap: float, tiers: Sequence[Sequence[int]] | None, margin: float
 ) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """A in A·w ≤ 0 for the order, and the box."""
     rows = []
@@ -60,10 +60,10 @@ def conforming_matrix(
         for steps, less in enumerate(places[number + 1 :], start=1):
             for j in safer:
                 for k in less:
-                    row = np.zeros(teachers)
+                    row = np.zeros(num_teachers)
                     row[k], row[j] = np.exp(margin * steps), -1.0
                     rows.append(row)
-    return (np.array(rows) if rows else np.zeros((0, teachers))), [(floor, cap)] * teachers
+    return (np.array(rows) if rows else np.zeros((0, num_teachers))), [(floor, cap)] * num_teachers
 
 
 def extreme_mass(

@@ -26,15 +26,15 @@ def build(work: Path) -> dict[str, np.ndarray]:
         index = chosen[name]
         found[f"x_{name}"] = np.round(seen[index] * 255).astype(np.uint8)
         found[f"y_{name}"], found[f"domain_{name}"] = y[index], condition[index]
-    teachers = list(images.models(0))
-    quarters = np.array_split(chosen["pool"], len(teachers))
+    teacher_names = list(images.models(0))
+    quarters = np.array_split(chosen["pool"], len(teacher_names))
     kept = {
         "logistic": images.scarce(y[quarters[0]], np.arange(5), 0.04, draw),
         "neighbours": images.scarce(y[quarters[1]], np.arange(5, 10), 0.04, draw),
         "forest": condition[quarters[2]] == 0,
         "perceptron": condition[quarters[3]] == 1,
     }
-    found["teachers"] = np.array(teachers)
+    found["teachers"] = np.array(teacher_names)
     for what, share in (("logits", 0.0), ("noisy", BAD)):
         rows: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
         for (teacher, model), quarter in zip(images.models(0).items(), quarters, strict=True):

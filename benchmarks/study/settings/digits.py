@@ -29,7 +29,7 @@ def load(work: Path) -> Setting:
         name="digits",
         title="digits, four classifiers trained on different parts",
         metric="error",
-        teachers=tuple(arrays["teachers"].tolist()),
+        teacher_names=tuple(arrays["teachers"].tolist()),
         tasks=("digit",),
         domains=CONDITIONS,
         groups=tuple(f"{digit}, {condition}" for condition in CONDITIONS for digit in range(10)),

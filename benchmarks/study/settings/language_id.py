@@ -36,7 +36,7 @@ def load(work: Path) -> Setting:
         name="language_id",
         title="24 languages, seven detectors",
         metric="error",
-        teachers=tuple(arrays["teachers"].tolist()),
+        teacher_names=tuple(arrays["teachers"].tolist()),
         tasks=SCRIPTS,
         domains=LENGTHS,
         groups=tuple(languages),

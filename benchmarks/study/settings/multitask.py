@@ -30,7 +30,7 @@ def load(work: Path) -> Setting:
         name="multitask",
         title="two label tasks on digits, teachers of different strength at each",
         metric="error",
-        teachers=tuple(arrays["teachers"].tolist()),
+        teacher_names=tuple(arrays["teachers"].tolist()),
         tasks=TASKS,
         domains=CONDITIONS,
         groups=tuple(f"{d}, {t}, {c}" for c in CONDITIONS for t in TASKS for d in range(10)),

@@ -31,7 +31,7 @@ def load(work: Path) -> Setting:
         name="spam",
         title="spam, four filters of a package",
         metric="error",
-        teachers=tuple(arrays["teachers"].tolist()),
+        teacher_names=tuple(arrays["teachers"].tolist()),
         tasks=("spam",),
         domains=FORMS,
         groups=tuple(f"{label}, {form}" for form in FORMS for label in ("ham", "spam")),

@@ -38,15 +38,15 @@ def load(work: Path) -> Setting:
             "train": recipe.train.model_copy(update={"threads": 1}),
         }
     )
-    workshop = prepare(recipe, Path(), work / "data" / "text")
+    prepared_run = prepare(recipe, Path(), work / "data" / "text")
 
     def student(seed: int) -> nn.Module:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-        return Tokens(build_student(seeded, workshop.tokenizer))
+        return Tokens(build_student(seeded, prepared_run.tokenizer))
 
     splits = {}
     for name in SPLITS:
-        rows = getattr(workshop.tables, name)
+        rows = getattr(prepared_run.tables, name)
         every = torch.arange(len(rows))
         names = list(dict.fromkeys(zip(rows.domain.tolist(), rows.document, strict=True)))
         unit = torch.tensor([names.index(key) for key in zip(rows.domain.tolist(), rows.document, strict=True)])
@@ -54,7 +54,7 @@ def load(work: Path) -> Setting:
         splits[name] = Split(
             inputs=rows.input_ids,
             labels=rows.labels,
-            logits=tuple(workshop.sources[name].logits(every)),
+            logits=tuple(prepared_run.sources[name].logits(every)),
             task=rows.task,
             domain=rows.domain,
             group=rows.domain,
@@ -66,10 +66,10 @@ def load(work: Path) -> Setting:
         name="text",
         title="text in three domains, a language model for each",
         metric="bits",
-        teachers=tuple(recipe.teacher_names),
-        tasks=workshop.tables.test.tasks,
-        domains=workshop.tables.test.domains,
-        groups=workshop.tables.test.domains,
+        teacher_names=tuple(recipe.teacher_names),
+        tasks=prepared_run.tables.test.tasks,
+        domains=prepared_run.tables.test.domains,
+        groups=prepared_run.tables.test.domains,
         splits=splits,
         student=student,
         steps=480,

@@ -29,19 +29,19 @@ class Axiom(Typed, ABC):
     strict: ClassVar[bool] = False
 
     @abstractmethod
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """The largest residual that rounding alone can cause in weights of this dtype.
 
         Args:
             dtype: of the weights, as the operator returned them.
-            teachers: K.
+            num_teachers: K.
             scale: largest magnitude of the quantities compared: |log w| in nats, for W-C the largest ‖g_k‖².
         """
 
     def holds(
         self,
         residual: Tensor,
-        teachers: int = TYPICAL_TEACHERS,
+        num_teachers: int = TYPICAL_TEACHERS,
         dtype: torch.dtype | None = None,
         scale: float = LOG_SCALE,
     ) -> Tensor:
@@ -49,6 +49,6 @@ class Axiom(Typed, ABC):
 
         ``dtype`` is that of the weights where the residual was converted since; by default the residual's own.
         """
-        limit = self.tolerance(dtype or residual.dtype, teachers, scale)
+        limit = self.tolerance(dtype or residual.dtype, num_teachers, scale)
         exact = residual.double()
         return exact < limit if self.strict else exact <= limit

@@ -78,13 +78,13 @@ class FunctionOfItsRow(Axiom):
         compare(features, every, every)
         return worst.to(first.dtype)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """(K/2 + 6)·eps + 2·eps·(scale + 4).
 
         Kernels may sum in another order for another batch shape, which moves scores of magnitude ``scale`` by a few
         ulps, and a weight by no more than its score.
         """
-        return weight_slack(dtype, teachers) + log_slack(dtype, scale)
+        return weight_slack(dtype, num_teachers) + log_slack(dtype, scale)
 
 
 def _call(evaluate: Evaluate, features: Mapping[str, Tensor]) -> Tensor:

@@ -44,23 +44,23 @@ class ParetoCompatibility(Axiom):
 
         Cost O(K²) a row.
         """
-        teachers = weights.shape[-1]
+        num_teachers = weights.shape[-1]
         require(
-            gram.ndim >= 2 and gram.shape[-2:] == (teachers, teachers),
-            f"inner products must be [..., {teachers}, {teachers}]",
+            gram.ndim >= 2 and gram.shape[-2:] == (num_teachers, num_teachers),
+            f"inner products must be [..., {num_teachers}, {num_teachers}]",
             tuple(gram.shape),
         )
         slopes = (gram.double() * weights.double().unsqueeze(-2)).sum(dim=-1)
         coarser = max(weights.dtype, gram.dtype, key=lambda dtype: torch.finfo(dtype).eps)
         return -slopes.amin(dim=-1).to(coarser)
 
-    def tolerance_of_gram(self, dtype: torch.dtype, teachers: int, scale: float) -> float:
+    def tolerance_of_gram(self, dtype: torch.dtype, num_teachers: int, scale: float) -> float:
         """(16·K² + K/2 + 6)·eps·scale with scale = max_k ‖g_k‖², for inner products that are rounded themselves.
 
         A matrix counts as positive semidefinite down to −8·K·eps·λ_max, and λ_max ≤ K·scale.
         """
-        return self.tolerance(dtype, teachers, scale) + 16 * teachers**2 * torch.finfo(dtype).eps * scale
+        return self.tolerance(dtype, num_teachers, scale) + 16 * num_teachers**2 * torch.finfo(dtype).eps * scale
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """(K/2 + 6)·eps·scale with scale = max_k ‖g_k‖²: how far rounded weights move a slope. Do name the scale."""
-        return weight_slack(dtype, teachers) * scale
+        return weight_slack(dtype, num_teachers) * scale

@@ -26,9 +26,9 @@ class Normalization(Axiom):
         """|Σ_k w_k − 1| [...] of log weights [..., K]."""
         return (log_w.double().exp().sum(dim=-1) - 1).abs().to(log_w.dtype)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """(K/2 + 6)·eps, see :func:`trivium.simplex.rounding.weight_slack`."""
-        return weight_slack(dtype, teachers)
+        return weight_slack(dtype, num_teachers)
 
 
 @final
@@ -48,7 +48,7 @@ class Positivity(Axiom):
         size = least.exp().clamp(min=torch.finfo(log_w.dtype).tiny).masked_fill(least == -torch.inf, 0.0)
         return (-size).to(log_w.dtype)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """Zero: a sign does not depend on rounding."""
         return 0.0
 
@@ -68,6 +68,6 @@ class BoundedInfluence(Axiom):
         w = log_w.double().exp()
         return torch.maximum(self.floor - w.amin(dim=-1), w.amax(dim=-1) - self.cap).to(log_w.dtype)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """(K/2 + 6)·eps: in float32 below 1e-5 up to K = 150."""
-        return weight_slack(dtype, teachers)
+        return weight_slack(dtype, num_teachers)

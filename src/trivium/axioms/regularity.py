@@ -42,6 +42,6 @@ class Regularity(Axiom):
         coarser = max(log_u.dtype, log_v.dtype, key=lambda dtype: torch.finfo(dtype).eps)
         return (moved - self.constant * allowed - deep_slack(log_u) - deep_slack(log_v)).to(coarser)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """2·eps·(scale + 4) nats: four log weights of magnitude ``scale``; the normalizer cancels, and K with it."""
         return log_slack(dtype, scale)

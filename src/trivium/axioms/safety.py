@@ -10,15 +10,17 @@ from torch import Tensor
 
 from trivium.axioms.base import Axiom
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import LOG_SCALE, deep_slack, log_slack
 
 
+@renamed(margin="order_margin")
 @final
 class OrdinalSafety(Axiom):
     """W-S for a safety order and a margin m ≥ 0 in nats.
 
-    >>> axiom = OrdinalSafety(Order(((0,), (1,))), margin=0.5)
+    >>> axiom = OrdinalSafety(Order(((0,), (1,))), order_margin=0.5)
     >>> axiom.residual(torch.tensor([[0.0, -1.0], [-1.0, 0.0]], dtype=torch.float64)).tolist()
     [-0.5, 1.5]
     """
@@ -26,9 +28,9 @@ class OrdinalSafety(Axiom):
     id, name = "W-S", "ordinal safety monotonicity"
     statement = "max over j safer than k of log w_k − log w_j + m ≤ 0, on critical inputs"
 
-    def __init__(self, order: Order, margin: float = 0.0) -> None:
-        require(0.0 <= margin < math.inf, "a safety margin must be a number of nats ≥ 0", margin)
-        self.order, self.margin = order, margin
+    def __init__(self, order: Order, order_margin: float = 0.0) -> None:
+        require(0.0 <= order_margin < math.inf, "a safety margin must be a number of nats ≥ 0", order_margin)
+        self.order, self.order_margin = order, order_margin
 
     def residual(self, log_w: Tensor, critical: Tensor | None = None) -> Tensor:
         """max over pairs of log w_k − log w_j + m [...] of log weights [..., K].
@@ -37,12 +39,14 @@ class OrdinalSafety(Axiom):
         -inf: nothing is required. A pair whose less safe teacher has weight zero holds whatever the other has.
         The rounding of log weights below -16, which the tolerance does not know of, is taken off.
         """
-        teachers = self.order.teachers
-        require(log_w.shape[-1] == teachers, f"the safety order is over {teachers} teachers", tuple(log_w.shape))
+        num_teachers = self.order.num_teachers
+        require(
+            log_w.shape[-1] == num_teachers, f"the safety order is over {num_teachers} teachers", tuple(log_w.shape)
+        )
         exact = log_w.double()
         worst = torch.full_like(exact[..., 0], -torch.inf)
         for j, k in self.order.pairs():
-            lead = exact[..., k] - exact[..., j] + self.margin
+            lead = exact[..., k] - exact[..., j] + self.order_margin
             worst = torch.maximum(worst, lead.masked_fill(exact[..., k] == -torch.inf, -torch.inf))
         worst = (worst - deep_slack(log_w)).masked_fill(exact.isnan().any(dim=-1), torch.nan)
         if critical is not None:
@@ -55,6 +59,6 @@ class OrdinalSafety(Axiom):
         moved = (log_w.double() - bare.double()).abs().nan_to_num(nan=0.0).amax(dim=-1)
         return moved.masked_fill(critical, -torch.inf).to(log_w.dtype)
 
-    def tolerance(self, dtype: torch.dtype, teachers: int, scale: float = LOG_SCALE) -> float:
+    def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
         """2·eps·(scale + 4) nats: two log weights of magnitude ``scale`` and the scores behind them."""
         return log_slack(dtype, scale)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from trivium.catalogue.entry import Entry
 from trivium.certification import certify
 from trivium.certification.certificate import Certificate
-from trivium.certification.question import Finding, Witness
+from trivium.certification.specification import Result, Witness
 from trivium.scheme.words import least, most
 
 SECONDS = 2.0
@@ -34,25 +34,25 @@ class Cell(NamedTuple):
 
 def cells(entry: Entry, seconds: float = SECONDS) -> dict[str, Cell]:
     """The cells of one entry by axiom id. Cost: a search of about ``seconds``."""
-    certificate = certify(entry.operator, entry.question, seconds=seconds)
-    asked = entry.question.axioms
-    return {f.axiom: _cell(f, certificate) for f in certificate.findings if f.axiom in asked}
+    certificate = certify(entry.operator, entry.specification, seconds=seconds)
+    asked = entry.specification.axioms
+    return {f.axiom: _cell(f, certificate) for f in certificate.results if f.axiom in asked}
 
 
-def _cell(finding: Finding, certificate: Certificate) -> Cell:
-    if finding.witness is not None:
-        return Cell(finding.verdict, finding.witness.note, finding.witness)
-    return Cell(finding.verdict, _bound(finding, certificate), None)
+def _cell(result: Result, certificate: Certificate) -> Cell:
+    if result.witness is not None:
+        return Cell(result.verdict, result.witness.note, result.witness)
+    return Cell(result.verdict, _bound(result, certificate), None)
 
 
-def _bound(finding: Finding, certificate: Certificate) -> str:
+def _bound(result: Result, certificate: Certificate) -> str:
     known = certificate.constants
-    if finding.verdict != "PROVED" or known is None:
-        return finding.search
-    if finding.axiom == "W-P":
+    if result.verdict != "PROVED" or known is None:
+        return result.search
+    if result.axiom == "W-P":
         return f"w ≥ {least(known.floor)}"
-    if finding.axiom == "W-B":
+    if result.axiom == "W-B":
         return f"β ≤ {most(known.influence)} nats"
-    if finding.axiom == "W-R":
-        return f"L ≤ {most(known.lipschitz)}"
+    if result.axiom == "W-R":
+        return f"L ≤ {most(known.total_lipschitz)}"
     return ""

@@ -10,7 +10,7 @@ from trivium.catalogue.entry import Entry
 from trivium.catalogue.table import cell_of, identity, read
 from trivium.certification.calculus import known
 from trivium.certification.falsify import replay
-from trivium.certification.question import Witness
+from trivium.certification.specification import Witness
 
 
 def stale() -> list[str]:
@@ -23,7 +23,7 @@ def stale() -> list[str]:
             lines.append(f"{entry.key} is not recorded")
         elif any(row[name] != value for name, value in identity(entry).items()):
             lines.append(f"{entry.key} is recorded with another formula, source, cost, form or scale")
-        elif set(row["cells"]) != set(entry.question.axioms):
+        elif set(row["cells"]) != set(entry.specification.axioms):
             lines.append(f"{entry.key} is recorded with other axioms")
     return lines
 
@@ -46,4 +46,4 @@ def differences(keys: Collection[str], progress: Callable[[int, int], None] = la
 
 def reproduces(entry: Entry, witness: Witness) -> bool:
     """Whether a recorded witness still breaks its axiom."""
-    return witness.breaks(replay(entry.operator, witness, known(entry.operator, witness.teachers)))
+    return witness.breaks(replay(entry.operator, witness, known(entry.operator, witness.num_teachers)))

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import require
 from trivium.simplex.order import Order
 from trivium.weighting.base import Features, Operator, RawRule
@@ -78,10 +78,10 @@ class Entry:
         return self.name if self.form != "conforming" else f"{self.name}, conforming"
 
     @property
-    def question(self) -> Question:
+    def specification(self) -> Specification:
         """Every axiom, for three teachers a, b, c with the safety order a > b > c and whatever gradients they have."""
         order = Order(((0,), (1,), (2,)))
-        return Question(TEACHERS, influence=INFLUENCE, lipschitz=LIPSCHITZ, order=order, pareto=True)
+        return Specification(TEACHERS, influence=INFLUENCE, lipschitz=LIPSCHITZ, order=order, pareto=True)
 
     def weights(self, features: Features) -> Tensor:
         """What the operator gives, normalized or not, as the published formula has it."""

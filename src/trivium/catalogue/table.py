@@ -11,7 +11,7 @@ from typing import Any
 from trivium.catalogue import ENTRIES
 from trivium.catalogue.cells import SECONDS, Cell, cells
 from trivium.catalogue.entry import Entry
-from trivium.certification.question import Witness
+from trivium.certification.specification import Witness
 from trivium.errors import nearest, require
 from trivium.jsontext import write_json
 

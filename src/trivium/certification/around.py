@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trivium.certification.calculus import derive, node
 from trivium.certification.decisions import decide
-from trivium.certification.form import form_of
-from trivium.certification.question import Finding, Question
+from trivium.certification.function_form import form_of
+from trivium.certification.specification import Result, Specification
 from trivium.certification.verify import bounded_leaf
 from trivium.scheme.composition import Composition
 from trivium.scheme.derivation import Derived, Step, escape
@@ -42,38 +42,38 @@ class Bounded(Operator):
 
 
 @node.register
-def _bounded(operator: Bounded, teachers: int) -> Derived:
+def _bounded(operator: Bounded, num_teachers: int) -> Derived:
     text = f"{escape(operator.formula())}: {describe(operator.known)} (its graph bounded over the whole box)"
-    form = form_of(operator.rule, teachers)
+    form = form_of(operator.rule, num_teachers)
     lines = (*form.lines, "W-N, W-P: VERIFIED of its graph, see the verdicts")
     return Derived(operator.known, (Step(text, lines),), normalized=True, pure=form.pure)
 
 
-def derive_around(operator: Operator, teachers: int) -> Derived | None:
+def derive_around(operator: Operator, num_teachers: int) -> Derived | None:
     """The derivation of a composition in which every user rule that can be bounded is; None where there is none, or
     where the operator is that rule itself, which :func:`~trivium.certification.verify.verify` answers for."""
     if isinstance(operator, UserRule):
         return None
     own = {id(rule): rule for rule in leaves(operator) if isinstance(rule, UserRule)}
-    found = {key: bounded_leaf(rule, teachers) for key, rule in own.items()}
+    found = {key: bounded_leaf(rule, num_teachers) for key, rule in own.items()}
     replaced = {key: Bounded(own[key], known) for key, known in found.items() if known is not None}
-    return derive(_replaced(operator, replaced), teachers) if replaced else None
+    return derive(_replaced(operator, replaced), num_teachers) if replaced else None
 
 
 def verified_around(
-    around: Derived, question: Question, found: Mapping[str, Finding], settled: Iterable[str]
-) -> dict[str, Finding]:
+    around: Derived, specification: Specification, found: Mapping[str, Result], settled: Iterable[str]
+) -> dict[str, Result]:
     """The findings of a search, VERIFIED where the calculus settles an axiom from bounded rules and nothing broke."""
     merged, done = dict(found), set(settled)
     # Gradients that stand beside the features (W-C) say nothing of the function.
-    if any(finding.verdict == "VIOLATED" for finding in found.values() if finding.axiom != "W-C"):
+    if any(result.verdict == "VIOLATED" for result in found.values() if result.axiom != "W-C"):
         return merged
-    for axiom, decision in decide(around, question).items():
+    for axiom, decision in decide(around, specification).items():
         if axiom in done or not decision.proved:
             continue
         in_logs = axiom in ("W-R", "W-S")
-        slack = log_slack(torch.float32) if in_logs else weight_slack(torch.float32, question.teachers)
-        merged[axiom] = Finding(
+        slack = log_slack(torch.float32) if in_logs else weight_slack(torch.float32, specification.num_teachers)
+        merged[axiom] = Result(
             axiom, "VERIFIED", decision.residual, slack, "the whole box", decision.lines, merged[axiom].search
         )
     return merged

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trivium.certification.question import Question, default_names
+from trivium.certification.specification import Specification, default_names
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 
 #: What an operator claims for K teachers of these names.
-Claims = Callable[[int, tuple[str, ...]], Question]
+Claims = Callable[[int, tuple[str, ...]], Specification]
 
 #: Beyond, tables of pairs of teachers do not fit the memory.
 _MOST_TEACHERS = 4096
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def ask(
     claims: Claims,
     known: Sequence[str] = (),
     *,
-    teachers: int | None = None,
+    num_teachers: int | None = None,
     names: Sequence[str] = (),
     floor: float | None = None,
     cap: float | None = None,
     influence: float | None = None,
     lipschitz: float | None = None,
     order: str | Order | None = None,
-    margin: float = 0.0,
+    order_margin: float = 0.0,
     pareto: bool = False,
     words: tuple[str, str] = ("num_teachers=", "names"),
-) -> Question:
+) -> Specification:
     """What is asked, completed: an axiom about which nothing is said is asked as the operator claims it.
 
     Args:
@@ -41,9 +43,9 @@ def ask(
     """
     number, naming = words
     given, fixed = tuple(names), tuple(known) or tuple(names)
-    if teachers is None and not fixed:
+    if num_teachers is None and not fixed:
         raise InputError("the number of teachers must be given", "none", f"Add {number}3.")
-    count = len(fixed) if teachers is None else teachers
+    count = len(fixed) if num_teachers is None else num_teachers
     require(count >= 1, "the number of teachers must be at least one", count, f"Use {number}3.")
     require(count <= _MOST_TEACHERS, f"the number of teachers must be at most {_MOST_TEACHERS}", count)
     for source, listed in (("the scheme has", tuple(known)), (f"{naming} gives", given)):
@@ -53,7 +55,7 @@ def ask(
     labels = given or tuple(known) or default_names(count)
     own = claims(count, labels)
     bounded = not floor == cap == influence is None
-    return Question(
+    return Specification(
         count,
         labels,
         floor=floor if bounded else own.floor,
@@ -61,7 +63,7 @@ def ask(
         influence=influence if bounded else own.influence,
         lipschitz=own.lipschitz if lipschitz is None else lipschitz,
         order=own.order if order is None else Order.parse(order, labels) if isinstance(order, str) else order,
-        margin=own.margin if order is None and own.order is not None else margin,
+        order_margin=own.order_margin if order is None and own.order is not None else order_margin,
         pareto=pareto or own.pareto,
         critical=own.critical and order is None,
     )

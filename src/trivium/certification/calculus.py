@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
-from trivium.certification.form import Form, form_of, form_of_library
+from trivium.certification.function_form import Form, form_of, form_of_library
 from trivium.scheme import COMPOSITIONS
 from trivium.scheme.composition import Composition
 from trivium.scheme.derivation import Derived, Step, escape
@@ -23,7 +23,7 @@ from trivium.weighting import RULES
 from trivium.weighting.base import Operator, Rule, ScoreRule, UserRule
 
 
-def derive(operator: Operator, teachers: int) -> Derived:
+def derive(operator: Operator, num_teachers: int) -> Derived:
     r"""Constants of ``operator`` for K teachers, with their derivation.
 
     An operator of a type that registers nothing is unknown: no gap, no regularity, neither normalized nor pure. So is
@@ -32,9 +32,9 @@ def derive(operator: Operator, teachers: int) -> Derived:
     Raises:
         InputError: a leaf that cannot weight K teachers.
 
-    >>> from trivium.scheme.limit import Limit
+    >>> from trivium.scheme.clamp_influence import ClampInfluence
     >>> from trivium.weighting.token.entropy import Entropy
-    >>> print(*derive(Limit(Entropy(), 2.0), 3).lines(), sep="\n")
+    >>> print(*derive(ClampInfluence(Entropy(), 2.0), 3).lines(), sep="\n")
     [1] softmax(−1·entropy): β ≤ 12 nats, 3.072e−06 ≤ w ≤ 1, L ≤ 2 in entropy (declared by the rule)
         W-N, W-P: it ends in a log-softmax of finite scores
     [2] limit([1] | β ≤ 2): β ≤ 2 nats, 0.06337 ≤ w ≤ 0.787, L ≤ 2 in entropy
@@ -45,10 +45,10 @@ def derive(operator: Operator, teachers: int) -> Derived:
     # What a Rule or a composition declares is looked at below; what another node does is argued from its own code.
     argued = registered not in (Rule, Composition, object)
     if argued and type(operator).log_weights is not registered.log_weights:
-        return _nothing_known(operator, teachers)
+        return _nothing_known(operator, num_teachers)
     if changed(operator):
-        return _nothing_known(operator, teachers)
-    return node(operator, teachers)
+        return _nothing_known(operator, num_teachers)
+    return node(operator, num_teachers)
 
 
 def changed(operator: Operator) -> bool:
@@ -71,21 +71,21 @@ def _computes(attribute: Any) -> bool:
     return callable(attribute) or isinstance(attribute, property)
 
 
-def known(operator: Operator, teachers: int) -> Constants | None:
+def known(operator: Operator, num_teachers: int) -> Constants | None:
     """The derived constants, or None where nothing at all is known."""
-    derived = derive(operator, teachers)
+    derived = derive(operator, num_teachers)
     return derived.constants if derived.informative else None
 
 
 @singledispatch
-def node(operator: Operator, teachers: int) -> Derived:
+def node(operator: Operator, num_teachers: int) -> Derived:
     """The step of one kind of node; others register theirs here."""
-    return _nothing_known(operator, teachers)
+    return _nothing_known(operator, num_teachers)
 
 
 @node.register
-def _composition(operator: Composition, teachers: int) -> Derived:
-    derived = operator.derived([derive(operand, teachers) for operand in operator.operands])
+def _composition(operator: Composition, num_teachers: int) -> Derived:
+    derived = operator.derived([derive(operand, num_teachers) for operand in operator.operands])
     if type(operator) in COMPOSITIONS:
         return derived
     *before, last = derived.steps
@@ -95,12 +95,12 @@ def _composition(operator: Composition, teachers: int) -> Derived:
 
 
 @node.register
-def _leaf(rule: Rule, teachers: int) -> Derived:
-    declared, catalogued = rule.constants(teachers), type(rule) in RULES.values()
+def _leaf(rule: Rule, num_teachers: int) -> Derived:
+    declared, catalogued = rule.constants(num_teachers), type(rule) in RULES.values()
     if declared is None and catalogued:
-        return _formed(rule, teachers, form_of_library(rule, teachers))
+        return _formed(rule, num_teachers, form_of_library(rule, num_teachers))
     if declared is None:
-        return _nothing_known(rule, teachers)
+        return _nothing_known(rule, num_teachers)
     by_softmax = isinstance(rule, ScoreRule) and type(rule).log_weights is ScoreRule.log_weights
     normalized = catalogued or by_softmax
     held = "W-N, W-P: it ends in a log-softmax of finite scores"
@@ -112,25 +112,25 @@ def _leaf(rule: Rule, teachers: int) -> Derived:
     text = f"{escape(rule.formula())}: {describe(declared)} (declared by the rule)"
     pure = catalogued and rule.row_local
     culprits = () if pure else (rule.formula(),)
-    pareto = rule.pareto(teachers) if catalogued else ""
+    pareto = rule.pareto(num_teachers) if catalogued else ""
     return Derived(declared, (Step(text, tuple(lines)),), normalized, pure, (), culprits, pareto=pareto)
 
 
 @node.register
-def _user(rule: UserRule, teachers: int) -> Derived:
+def _user(rule: UserRule, num_teachers: int) -> Derived:
     """A function that declares nothing: its graph shows that it is one of its row, and nothing else."""
-    return _formed(rule, teachers, form_of(rule, teachers))
+    return _formed(rule, num_teachers, form_of(rule, num_teachers))
 
 
-def _formed(rule: Rule, teachers: int, form: Form) -> Derived:
-    unknown = _nothing_known(rule, teachers)
+def _formed(rule: Rule, num_teachers: int, form: Form) -> Derived:
+    unknown = _nothing_known(rule, num_teachers)
     culprits = () if form.pure else (f"{rule.formula()} ({form.why_not})",)
     step = replace(unknown.steps[0], lines=form.lines)
     return replace(unknown, steps=(step,), pure=form.pure, culprits=culprits)
 
 
-def _nothing_known(operator: Operator, teachers: int) -> Derived:
+def _nothing_known(operator: Operator, num_teachers: int) -> Derived:
     text = operator.formula()
     step = Step(f"{escape(text)}: declares no constants")
-    nothing = bounded(teachers, math.inf, dict.fromkeys(operator.ranges, math.inf))
+    nothing = bounded(num_teachers, math.inf, dict.fromkeys(operator.ranges, math.inf))
     return Derived(nothing, (step,), False, False, (text,), (text,))

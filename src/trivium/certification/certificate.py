@@ -9,22 +9,26 @@ from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from trivium.certification.earlier import former, modern
 from trivium.certification.listing import ProgramRecord
-from trivium.certification.question import Finding, Question, first_problem
 from trivium.certification.safety import SafetyRecord
-from trivium.certification.source import Record, Source
+from trivium.certification.source import CertificatePart, Source
+from trivium.certification.specification import Result, Specification, first_problem
 from trivium.errors import InputError, require
+from trivium.former import warn
 from trivium.jsontext import json_text
 from trivium.jsontext import read_json as read_object
 
-SCHEMA: Literal["trivium.certificate/2"] = "trivium.certificate/2"
+SCHEMA: Literal["trivium.certificate/3"] = "trivium.certificate/3"
 #: Of certificates from before rules were captured; they are still read, and checked as far as they go.
 BEFORE: Literal["trivium.certificate/1"] = "trivium.certificate/1"
+#: Every schema that is read; those before the present one have former names in their files.
+READ: Final = (BEFORE, "trivium.certificate/2", SCHEMA)
 #: The version of the text of derivations in a certificate that names none.
 FIRST_TEXT: Final = 1
 
 
-class Versions(Record):
+class Versions(CertificatePart):
     """What the certificate was made with."""
 
     trivium: str
@@ -32,7 +36,7 @@ class Versions(Record):
     python: str
 
 
-class Interval(Record):
+class FeatureRange(CertificatePart):
     """The range of one feature; the certificate speaks about every point of the box they span."""
 
     low: float
@@ -43,18 +47,18 @@ class Interval(Record):
     numbers: int = 0
 
 
-class Bounds(Record):
+class CertifiedConstants(CertificatePart):
     """The derived constants: ``Infinity`` where nothing is known."""
 
     influence: float = Field(description="β ≥ log(max w / min w), nats")
     floor: float = Field(description="a ≤ min w")
     cap: float = Field(description="b ≥ max w")
-    lipschitz: float = Field(description="Σ_f L_f, for the sup metric over all features")
-    regularity: dict[str, float] = Field(description="L_f, nats a unit of feature f")
-    gap: tuple[tuple[float, ...], ...] = Field(description="gap[j][k] ≤ log(w_j / w_k), nats")
+    total_lipschitz: float = Field(description="Σ_f L_f, for the sup metric over all features")
+    lipschitz: dict[str, float] = Field(description="L_f, nats a unit of feature f")
+    log_ratio: tuple[tuple[float, ...], ...] = Field(description="gap[j][k] ≤ log(w_j / w_k), nats")
 
 
-class Breach(Record):
+class Breach(CertificatePart):
     """What the monitor did about one axiom in a run."""
 
     axiom: str
@@ -63,7 +67,7 @@ class Breach(Record):
     worst: float | None = Field(description="largest residual; null where it was not a number")
 
 
-class Run(Record):
+class ObservedRun(CertificatePart):
     """What the monitor saw over all steps of a training run, from its trace."""
 
     folder: str
@@ -75,7 +79,7 @@ class Run(Record):
     safety: SafetyRecord | None = Field(None, description="of a run that declared what its student must not do")
 
 
-class Certificate(Record):
+class Certificate(CertificatePart):
     """What a weighting operator guarantees, with how sure that is.
 
     ``digest`` is SHA-256 over the canonical JSON of the rest. It shows that a field was changed and the digest left as
@@ -85,7 +89,9 @@ class Certificate(Record):
 
     model_config = ConfigDict(title="Trivium certificate", populate_by_name=True)
 
-    schema_: Literal["trivium.certificate/1", "trivium.certificate/2"] = Field(SCHEMA, alias="schema")
+    schema_: Literal["trivium.certificate/1", "trivium.certificate/2", "trivium.certificate/3"] = Field(
+        SCHEMA, alias="schema"
+    )
     kind: Literal["rule", "scheme", "run"]
     name: str
     formula: str
@@ -93,14 +99,14 @@ class Certificate(Record):
     source: Source
     versions: Versions
     created: str = Field(description="UTC, ISO 8601")
-    question: Question
+    specification: Specification
     search: dict[str, float] = Field(description="seconds and seed that the search was given")
-    box: dict[str, Interval]
+    box: dict[str, FeatureRange]
     per_entry: bool = Field(
         False,
         description="weights differ by vocabulary entry: the pool is renormalized; T7, T8 and S1 do not hold (T10)",
     )
-    constants: Bounds | None = Field(description="null where no part declares or guarantees anything")
+    constants: CertifiedConstants | None = Field(description="null where no part declares or guarantees anything")
     text: int = Field(
         FIRST_TEXT, ge=FIRST_TEXT, description="version of the text of its derivations, where not the first"
     )
@@ -108,25 +114,37 @@ class Certificate(Record):
     programs: tuple[ProgramRecord, ...] | None = Field(
         None, description="the graph of each user's rule; null in a file of schema 1, which held none"
     )
-    findings: tuple[Finding, ...]
-    run: Run | None = None
+    results: tuple[Result, ...]
+    run: ObservedRun | None = None
 
     @property
-    def violated(self) -> tuple[Finding, ...]:
+    def question(self) -> Specification:
+        """The former name of ``specification``."""
+        warn("question of Certificate", "specification")
+        return self.specification
+
+    @property
+    def findings(self) -> tuple[Result, ...]:
+        """The former name of ``results``."""
+        warn("findings of Certificate", "results")
+        return self.results
+
+    @property
+    def violated(self) -> tuple[Result, ...]:
         """The findings whose verdict is VIOLATED."""
-        return tuple(finding for finding in self.findings if finding.verdict == "VIOLATED")
+        return tuple(result for result in self.results if result.verdict == "VIOLATED")
 
     def __str__(self) -> str:
         """The formula, then a line a finding: axiom, word, what a witness shows or why a rule is opaque."""
         lines = [self.formula]
-        for finding in self.findings:
-            why = finding.where if finding.where.startswith("opaque") else ""
-            why = why if finding.witness is None else finding.witness.note
-            lines.append(f"{finding.axiom} {finding.verdict}" + (f": {why}" if why else ""))
+        for result in self.results:
+            why = result.where if result.where.startswith("opaque") else ""
+            why = why if result.witness is None else result.witness.note
+            lines.append(f"{result.axiom} {result.verdict}" + (f": {why}" if why else ""))
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON values, with the digest last."""
+        """Plain JSON values, with the digest last; one that was read keeps the names of its schema, so its digest."""
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
@@ -134,6 +152,8 @@ class Certificate(Record):
             del data["run"]["safety"]
         if self.text == FIRST_TEXT:
             del data["text"]
+        if self.schema_ != SCHEMA:
+            data = former(data)
         return {**data, "digest": digest_of(data)}
 
     def to_json(self) -> str:
@@ -178,11 +198,12 @@ def load(path: str | Path) -> Certificate:
 def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
     """A certificate from plain data."""
     schema = data.get("schema")
-    if schema not in (SCHEMA, BEFORE):
+    if schema not in READ:
         raise InputError(f"{where} must have the schema {SCHEMA!r}", repr(schema), "Make it again with this version.")
     fix = "Make it again with `trivium certify`."
     try:
-        found = Certificate.model_validate({key: value for key, value in data.items() if key != "digest"})
+        content = {key: value for key, value in data.items() if key != "digest"}
+        found = Certificate.model_validate(content if schema == SCHEMA else modern(content))
     except ValidationError as error:
         raise InputError(f"{where} must follow its schema", first_problem(error), fix) from None
     if (found.programs is None) != (schema == BEFORE) or (schema == BEFORE and "programs" in data):

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trivium.certification.form import programs
-from trivium.certification.question import DType
-from trivium.certification.source import Record
+from trivium.certification.function_form import programs
+from trivium.certification.source import CertificatePart
+from trivium.certification.specification import DType
 from trivium.scheme.tree import leaves
 from trivium.weighting.base import Operator, UserRule
 from trivium.weighting.program import Opaque
@@ -20,7 +20,7 @@ from trivium.weighting.program import Opaque
 SHOWN = 64
 
 
-class Constant(Record):
+class Constant(CertificatePart):
     """A tensor that a graph is closed over, as it was when the rule was captured."""
 
     dtype: str
@@ -29,14 +29,14 @@ class Constant(Record):
     values: tuple[bool | int | float, ...] | None = Field(description=f"in full up to {SHOWN} numbers, null beyond")
 
 
-class OpaqueRule(Record):
+class OpaqueRule(CertificatePart):
     """Why a rule could not be captured: it runs as it is written, and no word about it is above NOT FALSIFIED."""
 
     reason: str
     line: int | None = Field(description="of its file, where that is known")
 
 
-class ProgramRecord(Record):
+class ProgramRecord(CertificatePart):
     """One user's rule as the graph that it runs as."""
 
     rule: str = Field(description="its formula, as the derivation calls it")
@@ -54,15 +54,15 @@ class ProgramRecord(Record):
     )
 
 
-def recorded(operator: Operator, teachers: int) -> tuple[ProgramRecord, ...]:
+def recorded(operator: Operator, num_teachers: int) -> tuple[ProgramRecord, ...]:
     """The program of each user's rule in an operator at K teachers, from left to right, each once."""
     rules = {id(leaf): leaf for leaf in leaves(operator) if isinstance(leaf, UserRule)}
-    return tuple(record_of(rule, teachers) for rule in rules.values())
+    return tuple(record_of(rule, num_teachers) for rule in rules.values())
 
 
-def record_of(rule: UserRule, teachers: int) -> ProgramRecord:
+def record_of(rule: UserRule, num_teachers: int) -> ProgramRecord:
     """One rule's program in float32, and the digests of those in the other dtypes."""
-    found = programs(rule, teachers)
+    found = programs(rule, num_teachers)
     digests = {n: f"opaque: {p.reason}" if isinstance(p, Opaque) else p.digest for n, p in found.items()}
     program = found["float32"]
     if isinstance(program, Opaque):

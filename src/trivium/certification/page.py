@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trivium.certification.certificate import Certificate, Run
-from trivium.certification.question import STATEMENTS, Finding, Question
+from trivium.certification.certificate import Certificate, ObservedRun
 from trivium.certification.safety import safety_line
+from trivium.certification.specification import STATEMENTS, Result, Specification
 
 MEANING = {
     "PROVED": "follows from the form of the rule or from declared constants of its parts, which a search did not break",
@@ -22,7 +22,7 @@ PER_ENTRY = (
 )
 
 
-class Row(NamedTuple):
+class PageRow(NamedTuple):
     """One line of the table of findings, as text."""
 
     axiom: str
@@ -32,38 +32,41 @@ class Row(NamedTuple):
     where: str
 
 
-def rows(certificate: Certificate) -> list[Row]:
+def rows(certificate: Certificate) -> list[PageRow]:
     """The table: an axiom a row, those not asked last."""
-    question = certificate.question
+    specification = certificate.specification
     table = [
-        Row(f.axiom, asked(f.axiom, question), f.verdict, number(f.residual), _where(f)) for f in certificate.findings
+        PageRow(f.axiom, asked(f.axiom, specification), f.verdict, number(f.residual), _where(f))
+        for f in certificate.results
     ]
     for axiom in STATEMENTS:
-        if axiom not in question.axioms:
+        if axiom not in specification.axioms:
             why = "asked with --pareto, and of runs that read gradients" if axiom == "W-C" else ""
             if certificate.run is not None and axiom in certificate.run.worst:
-                table.append(Row(axiom, "watched", "", number(certificate.run.worst[axiom]), "worst batch of the run"))
+                table.append(
+                    PageRow(axiom, "watched", "", number(certificate.run.worst[axiom]), "worst batch of the run")
+                )
                 continue
-            table.append(Row(axiom, "not asked", "", "", why))
+            table.append(PageRow(axiom, "not asked", "", "", why))
     return table
 
 
-def asked(axiom: str, question: Question) -> str:
+def asked(axiom: str, specification: Specification) -> str:
     """What was asked of an axiom, in words.
 
-    >>> asked("W-B", Question(3, floor=0.05, influence=4.0))
+    >>> asked("W-B", Specification(3, floor=0.05, influence=4.0))
     'floor 0.05, influence 4 nats'
     """
     if axiom == "W-B":
-        bounds = {"floor": question.floor, "cap": question.cap, "influence": question.influence}
+        bounds = {"floor": specification.floor, "cap": specification.cap, "influence": specification.influence}
         given = [f"{name} {value:.10g}" for name, value in bounds.items() if value is not None]
-        return ", ".join(given) + (" nats" if question.influence is not None else "")
+        return ", ".join(given) + (" nats" if specification.influence is not None else "")
     if axiom == "W-R":
-        return f"L = {question.lipschitz:.10g}"
-    if axiom == "W-S" and question.order is not None:
-        text = question.order.text(question.names)
-        text += f" by {question.margin:g} nats" if question.margin else ""
-        return f"{text}, on critical inputs" if question.critical else text
+        return f"L = {specification.lipschitz:.10g}"
+    if axiom == "W-S" and specification.order is not None:
+        text = specification.order.text(specification.names)
+        text += f" by {specification.order_margin:g} nats" if specification.order_margin else ""
+        return f"{text}, on critical inputs" if specification.critical else text
     return STATEMENTS.get(axiom, "a constant that a part declares")
 
 
@@ -79,9 +82,9 @@ def summary(certificate: Certificate) -> str:
 
     The words stand from the strongest to the one that matters most.
     """
-    verdicts = [finding.verdict for finding in certificate.findings]
+    verdicts = [result.verdict for result in certificate.results]
     counts = [f"{verdicts.count(word)} {word}" for word in MEANING if word in verdicts]
-    return f"{certificate.name}, {certificate.question.teachers} teachers: {', '.join(counts)}."
+    return f"{certificate.name}, {certificate.specification.num_teachers} teachers: {', '.join(counts)}."
 
 
 def as_markdown(certificate: Certificate, heading: str = "## What its weighting guarantees") -> str:
@@ -95,7 +98,7 @@ def as_markdown(certificate: Certificate, heading: str = "## What its weighting 
         "",
         f"`{certificate.formula}`",
         "",
-        f"Teachers: {', '.join(certificate.question.names)}. Feature box: {box or 'no features'}.",
+        f"Teachers: {', '.join(certificate.specification.names)}. Feature box: {box or 'no features'}.",
         "",
         "| axiom | asked | verdict | residual | where |",
         "|---|---|---|---|---|",
@@ -103,11 +106,11 @@ def as_markdown(certificate: Certificate, heading: str = "## What its weighting 
     if certificate.per_entry:
         lines[4:4] = [PER_ENTRY, ""]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows(certificate)]
-    used = dict.fromkeys(finding.verdict for finding in certificate.findings)
+    used = dict.fromkeys(result.verdict for result in certificate.results)
     lines += ["", *(f"- {word}: {MEANING[word]}." for word in used)]
     if certificate.derivation:
         lines += ["", "Derivation:", "", "```", *certificate.derivation]
-        lines += [line for finding in certificate.findings for line in finding.derivation]
+        lines += [line for result in certificate.results for line in result.derivation]
         lines += ["```"]
     if certificate.run is not None:
         lines += ["", *run_lines(certificate.run)]
@@ -116,7 +119,7 @@ def as_markdown(certificate: Certificate, heading: str = "## What its weighting 
     return "\n".join(lines) + "\n"
 
 
-def run_lines(run: Run) -> list[str]:
+def run_lines(run: ObservedRun) -> list[str]:
     """What the monitor saw, a line a fact."""
     worst = ", ".join(f"{axiom} {number(value)}" for axiom, value in sorted(run.worst.items())) or "none recorded"
     lines = [f"Worst residual over {run.steps} training steps (≤ 0 holds, up to rounding): {worst}."]
@@ -128,5 +131,5 @@ def run_lines(run: Run) -> list[str]:
     return lines
 
 
-def _where(finding: Finding) -> str:
-    return finding.witness.note if finding.witness is not None else finding.where
+def _where(result: Result) -> str:
+    return result.witness.note if result.witness is not None else result.where

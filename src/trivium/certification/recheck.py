@@ -21,12 +21,12 @@ from trivium.certification.assemble import certify
 from trivium.certification.calculus import known
 from trivium.certification.certificate import BEFORE, Certificate, digest_of
 from trivium.certification.falsify import replay
-from trivium.certification.form import differs
+from trivium.certification.function_form import differs
 from trivium.certification.listing import changes, recorded
-from trivium.certification.question import VERDICTS, Finding, Question, Witness
 from trivium.certification.run import TRACE, read_run
 from trivium.certification.safety import SAFETY, safety_inconsistent
 from trivium.certification.source import Source
+from trivium.certification.specification import VERDICTS, Result, Specification, Witness
 from trivium.scheme import derivation
 from trivium.scheme.scheme import Scheme
 from trivium.weighting.base import Operator
@@ -40,10 +40,10 @@ FREE: Final = {
     "created": "when it was made",
     "versions.*": "of the programs it was made with",
     "run.folder": "where the run lay; its trace is compared wherever it is found",
-    "question.names.*": "labels of the teachers of a rule, where no order is asked and no witness repeats them",
-    "findings.*.witness.features.*": "another input with the same breach is as good a witness",
-    "findings.*.witness.other.*": "the second input of a pair, or the other batch: likewise",
-    "findings.*.witness.row": "where another row breaks the axiom as far",
+    "specification.names.*": "labels of the teachers of a rule, where no order is asked and no witness repeats them",
+    "results.*.witness.features.*": "another input with the same breach is as good a witness",
+    "results.*.witness.other.*": "the second input of a pair, or the other batch: likewise",
+    "results.*.witness.row": "where another row breaks the axiom as far",
 }
 
 #: In the account of a search that time cut short: how far it came is then no matter of the seed alone.
@@ -101,8 +101,8 @@ def trace_changed(certificate: Certificate, beside: Path | None = None) -> Reche
 def inconsistent(certificate: Certificate) -> list[str]:
     """What contradicts itself in a certificate: findings that are doubled, out of place or without what they need, and
     witnesses that answer another question."""
-    asked, question = certificate.question.axioms, certificate.question
-    seen = [finding.axiom for finding in certificate.findings]
+    asked, specification = certificate.specification.axioms, certificate.specification
+    seen = [result.axiom for result in certificate.results]
     reasons = [f"{axiom} is found {seen.count(axiom)} times" for axiom in dict.fromkeys(seen) if seen.count(axiom) > 1]
     reasons += [f"{axiom} is asked and not answered" for axiom in asked if axiom not in seen]
     reasons += [f"{axiom} is answered and not asked" for axiom in seen if axiom not in asked and "." not in axiom]
@@ -110,58 +110,58 @@ def inconsistent(certificate: Certificate) -> list[str]:
         reasons.append(f"it is of the kind {certificate.kind!r} {'with' if certificate.run else 'without'} a run")
     if certificate.run is not None and certificate.run.safety is not None:
         reasons += safety_inconsistent(certificate.run.safety)
-    for finding in certificate.findings:
-        witness = finding.witness
-        if (finding.verdict == "VIOLATED") != (witness is not None):
-            reasons.append(f"{finding.axiom}: {finding.verdict} {'with' if witness else 'but without'} a witness")
+    for result in certificate.results:
+        witness = result.witness
+        if (result.verdict == "VIOLATED") != (witness is not None):
+            reasons.append(f"{result.axiom}: {result.verdict} {'with' if witness else 'but without'} a witness")
         if witness is not None:
-            reasons += [f"{finding.axiom}: {reason}" for reason in _slanders(finding, witness, question)]
+            reasons += [f"{result.axiom}: {reason}" for reason in _slanders(result, witness, specification)]
     return reasons
 
 
-def _slanders(finding: Finding, witness: Witness, question: Question) -> Iterator[str]:
+def _slanders(result: Result, witness: Witness, specification: Specification) -> Iterator[str]:
     """How a witness answers something else than its finding and its certificate."""
-    if witness.axiom != finding.axiom:
+    if witness.axiom != result.axiom:
         yield f"its witness is one of {witness.axiom}"
-    if witness.question is None:
+    if witness.specification is None:
         yield "its witness holds no question"
-    elif witness.question != question and not _gradients_alone(witness, question):
+    elif witness.specification != specification and not _gradients_alone(witness, specification):
         yield "its witness answers another question than the certificate"
-    if witness.teachers != question.teachers and finding.axiom != "W-N":
-        yield f"its witness is of {witness.teachers} teachers, not {question.teachers}"
+    if witness.num_teachers != specification.num_teachers and result.axiom != "W-N":
+        yield f"its witness is of {witness.num_teachers} teachers, not {specification.num_teachers}"
 
 
-def _gradients_alone(witness: Witness, question: Question) -> bool:
+def _gradients_alone(witness: Witness, specification: Specification) -> bool:
     """W-C of an operator that reads no gradients is asked by itself, with gradients beside its features."""
     return (
         witness.axiom == "W-C"
-        and question.pareto
-        and witness.question == Question(question.teachers, question.names, pareto=True)
+        and specification.pareto
+        and witness.specification == Specification(specification.num_teachers, specification.names, pareto=True)
     )
 
 
 def reproduced(certificate: Certificate, operator: Operator) -> list[tuple[Witness, float, list[str]]]:
     """Each witness of a certificate, its residual now, and why it is not as certified."""
     found = []
-    for finding in certificate.violated:
-        witness = finding.witness
+    for result in certificate.violated:
+        witness = result.witness
         if witness is None:  # which is a refusal of its own
             continue
         # How far a rule as it is written is from its graph is a matter of neither chance nor search.
         parted = differs(operator, witness) if witness.axiom == "W-F" else 0.0
-        residual = parted or replay(operator, witness, known(operator, witness.teachers))
-        found.append((witness, residual, list(_breach(finding, witness, residual, parted > 0))))
+        residual = parted or replay(operator, witness, known(operator, witness.num_teachers))
+        found.append((witness, residual, list(_breach(result, witness, residual, parted > 0))))
     return found
 
 
-def _breach(finding: Finding, witness: Witness, residual: float, steady: bool) -> Iterator[str]:
+def _breach(result: Result, witness: Witness, residual: float, steady: bool) -> Iterator[str]:
     if not witness.breaks(residual):
-        yield f"{finding.axiom}: the witness breaks nothing (residual {residual:.3g})"
+        yield f"{result.axiom}: the witness breaks nothing (residual {residual:.3g})"
     elif not agrees(witness, residual, steady):
         said = f"{witness.residual:.6g} recorded, {residual:.6g} now"
-        yield f"{finding.axiom}: the residual of the witness is not as certified: {said}"
-    elif not residual > finding.tolerance and witness.axiom != "W-P":
-        yield f"{finding.axiom}: the witness lies within the tolerance"
+        yield f"{result.axiom}: the residual of the witness is not as certified: {said}"
+    elif not residual > result.tolerance and witness.axiom != "W-P":
+        yield f"{result.axiom}: the witness lies within the tolerance"
 
 
 def recheck(
@@ -196,7 +196,9 @@ def checked(
         return Rechecked((*refusals, "its search must name its seconds, and its seed as a whole number"))
     same_effort = seconds is None or seconds == given["seconds"]
     budget = given["seconds"] if seconds is None else seconds
-    again = certify(operator, certificate.question, seconds=budget, seed=int(given["seed"]), source=certificate.source)
+    again = certify(
+        operator, certificate.specification, seconds=budget, seed=int(given["seed"]), source=certificate.source
+    )
     refusals += [reason for _, _, reasons in reproduced(certificate, operator) for reason in reasons]
     if source is not None and _plain(source) != _plain(certificate.source):
         refusals.append("source is not as certified")
@@ -213,14 +215,14 @@ def checked(
         left.append(f"derivation, numbers and programs: the file is of {BEFORE}, from before rules were captured")
     elif not same_effort:
         left.append(f"what the searches came to: {budget:g} s now, {given['seconds']:g} s then")
-    now = {finding.axiom: finding for finding in again.findings}
+    now = {result.axiom: result for result in again.results}
     confirmed = []
-    for finding in certificate.findings:
-        reasons, rest = _compared(finding, now.get(finding.axiom), certificate, old, same_effort)
+    for result in certificate.results:
+        reasons, rest = _compared(result, now.get(result.axiom), certificate, old, same_effort)
         refusals += reasons
         left += rest
-        confirmed += [finding.axiom] * (not reasons)
-    missing = [axiom for axiom in now if axiom not in {finding.axiom for finding in certificate.findings}]
+        confirmed += [result.axiom] * (not reasons)
+    missing = [axiom for axiom in now if axiom not in {result.axiom for result in certificate.results}]
     refusals += [f"{axiom} is {now[axiom].verdict} now and missing from the certificate" for axiom in missing]
     return Rechecked(tuple(dict.fromkeys(refusals)), tuple(confirmed), tuple(left))
 
@@ -238,7 +240,7 @@ def _wholes(certificate: Certificate, again: Certificate, operator: Operator) ->
     reasons = [f"{n} is not as certified" for n in names if getattr(again, n) != getattr(certificate, n)]
     if certificate.kind != "run" and again.kind != certificate.kind:
         reasons.append("kind is not as certified")
-    if isinstance(operator, Scheme) and operator.teachers != certificate.question.names:
+    if isinstance(operator, Scheme) and operator.teacher_names != certificate.specification.names:
         reasons.append("the names of the teachers are not those of the scheme")
     if certificate.programs is not None:
         reasons += programs_changed(certificate, operator)
@@ -247,7 +249,7 @@ def _wholes(certificate: Certificate, again: Certificate, operator: Operator) ->
 
 def programs_changed(certificate: Certificate, operator: Operator) -> list[str]:
     """What of the recorded programs is not as captured now."""
-    then, now = certificate.programs or (), recorded(operator, certificate.question.teachers)
+    then, now = certificate.programs or (), recorded(operator, certificate.specification.num_teachers)
     if len(then) != len(now):
         return [f"it holds {len(then)} programs, the operator has {len(now)} rules of a user"]
     by = f" (by torch {certificate.versions.torch} then, {torch.__version__} now)"
@@ -260,7 +262,7 @@ def programs_changed(certificate: Certificate, operator: Operator) -> list[str]:
 
 
 def _compared(
-    then: Finding, now: Finding | None, certificate: Certificate, old: bool, same_effort: bool
+    then: Result, now: Result | None, certificate: Certificate, old: bool, same_effort: bool
 ) -> tuple[list[str], list[str]]:
     """Why one finding is not as it comes out now, and what of it was not compared."""
     axiom = then.axiom
@@ -281,7 +283,7 @@ def _compared(
     return _details(then, now, certificate, same_effort)
 
 
-def _details(then: Finding, now: Finding, certificate: Certificate, same_effort: bool) -> tuple[list[str], list[str]]:
+def _details(then: Result, now: Result, certificate: Certificate, same_effort: bool) -> tuple[list[str], list[str]]:
     """Of two findings with one word."""
     differ: list[str] = []
     left: list[str] = []
@@ -310,7 +312,7 @@ def _details(then: Finding, now: Finding, certificate: Certificate, same_effort:
     return [f"{then.axiom}: its {name} is not as computed again" for name in differ], left
 
 
-def _other(then: Finding, now: Finding, name: str) -> bool:
+def _other(then: Result, now: Result, name: str) -> bool:
     assert then.witness is not None
     assert now.witness is not None
     return bool(getattr(then.witness, name) != getattr(now.witness, name))
@@ -322,7 +324,7 @@ def _same(then: float | None, now: float | None) -> bool:
     return then == now or (math.isnan(then) and math.isnan(now)) or math.isclose(then, now, rel_tol=1e-9)
 
 
-def _close(then: Finding, now: Finding, name: str) -> bool:
+def _close(then: Result, now: Result, name: str) -> bool:
     """What a search came to: the same up to rounding by another processor."""
     a, b = getattr(then, name), getattr(now, name)
     if a is None or b is None:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from trivium.certification.certificate import Breach, Certificate, Run
+from trivium.certification.certificate import Breach, Certificate, ObservedRun
 from trivium.certification.safety import read_safety
 from trivium.errors import InputError
 from trivium.store.code import sha256_of
@@ -15,17 +15,17 @@ from trivium.store.code import sha256_of
 TRACE = "metrics.jsonl"
 
 
-def add_run(certificate: Certificate, run: Run | str | Path) -> Certificate:
+def add_run(certificate: Certificate, run: ObservedRun | str | Path) -> Certificate:
     """The certificate of a training run, given by its folder: that of its scheme, with what the monitor saw.
 
     Raises:
         InputError: as :func:`read_run`.
     """
-    section = run if isinstance(run, Run) else read_run(run)
+    section = run if isinstance(run, ObservedRun) else read_run(run)
     return certificate.model_copy(update={"kind": "run", "run": section})
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> ObservedRun:
     """The worst residual of each axiom over all steps, and what was done about violations.
 
     Raises:
@@ -50,7 +50,7 @@ def read_run(folder: str | Path) -> Run:
             worst[axiom] = max(worst.get(axiom, -math.inf), residual)
     if not steps:
         raise InputError(f"{path} must hold at least one step", "none", "Train first.")
-    return Run(
+    return ObservedRun(
         folder=str(folder),
         steps=max(steps),
         monitored=monitored,

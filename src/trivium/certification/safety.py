@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from trivium.certification.question import first_problem
-from trivium.certification.source import Record
+from trivium.certification.source import CertificatePart
+from trivium.certification.specification import first_problem
 from trivium.errors import InputError, TriviumError
 from trivium.jsontext import json_text, read_json
 from trivium.safety import AuditedDocument, audit
@@ -17,7 +17,7 @@ from trivium.safety import AuditedDocument, audit
 SAFETY = "safety.json"
 
 
-class SafetyRecord(Record):
+class SafetyRecord(CertificatePart):
     """The content of a run's ``safety.json``.
 
     ``documents`` are measurements, which only the student itself could show to be true; ``after`` is what follows from
@@ -27,12 +27,12 @@ class SafetyRecord(Record):
     forbidden: tuple[str, ...] = Field(description="the unsafe set, a line an entry")
     critical: dict[str, Any] = Field(description="which inputs are critical, as the recipe has it")
     trust: str | None = Field(description="order of the teachers on critical inputs, safest first")
-    margin: float = Field(description="nats between two tiers of it")
+    order_margin: float = Field(description="nats between two tiers of it")
     enforce: str = Field(description="none, constraint or target")
     limit: float = Field(description="δ")
     level: float = Field(description="confidence of every limit")
     split: str = Field(description="the data that was audited")
-    teachers: tuple[str, ...]
+    teacher_names: tuple[str, ...]
     before: dict[str, Any] = Field(description="bounds and masses of the teachers on validation data: estimates")
     after: dict[str, Any] = Field(description="the audit: means over documents with their intervals")
     utility: dict[str, Any] = Field(
@@ -62,7 +62,7 @@ def safety_inconsistent(record: SafetyRecord) -> list[str]:
     """Why the audit of a record does not follow from its documents; empty where it does."""
     try:
         documents = [AuditedDocument(**{**d, "teachers": tuple(d["teachers"])}) for d in record.documents]
-        again = audit(documents, record.limit, record.level, record.teachers)
+        again = audit(documents, record.limit, record.level, record.teacher_names)
     except (TriviumError, TypeError, KeyError, IndexError, AttributeError) as error:
         return [f"its safety holds documents that are none: {error}"]
     now, then = json.loads(json_text(again)), record.after

@@ -13,13 +13,13 @@ from trivium.weighting import RULES
 from trivium.weighting.base import Operator, UserRule
 
 
-class Record(BaseModel):
+class CertificatePart(BaseModel):
     """A part of a certificate: fixed, unknown fields refused, numbers that JSON lacks as strings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class FileSource(Record):
+class FileSource(CertificatePart):
     """An operator that a user's Python file defines."""
 
     kind: Literal["file"] = "file"
@@ -31,7 +31,7 @@ class FileSource(Record):
     )
 
 
-class BuiltInSource(Record):
+class BuiltInSource(CertificatePart):
     """A rule of the catalogue."""
 
     kind: Literal["built-in"] = "built-in"
@@ -39,7 +39,7 @@ class BuiltInSource(Record):
     options: dict[str, Any] = Field(description="the arguments that are not defaults")
 
 
-class RecipeSource(Record):
+class RecipeSource(CertificatePart):
     """The scheme of a recipe."""
 
     kind: Literal["recipe"] = "recipe"
@@ -50,7 +50,7 @@ class RecipeSource(Record):
     )
 
 
-class ObjectSource(Record):
+class ObjectSource(CertificatePart):
     """An operator given in Python; it cannot be loaded again from here."""
 
     kind: Literal["object"] = "object"

@@ -11,14 +11,16 @@ import typer
 
 def certify(
     target: Annotated[str, typer.Argument(help="FILE.py:NAME, RECIPE.yaml, or a built-in rule such as entropy.")],
-    teachers: Annotated[int | None, typer.Option(help="How many teachers; a recipe says so itself.")] = None,
+    num_teachers: Annotated[
+        int | None, typer.Option("--teachers", help="How many teachers; a recipe says so itself.")
+    ] = None,
     names: Annotated[str | None, typer.Option(help="Their names, a,b,c by default.")] = None,
     floor: Annotated[float | None, typer.Option(help="Least weight of a teacher (W-B).")] = None,
     cap: Annotated[float | None, typer.Option(help="Largest weight of a teacher (W-B).")] = None,
     influence: Annotated[float | None, typer.Option(help="Largest log(max w / min w), nats (W-B).")] = None,
     lipschitz: Annotated[float | None, typer.Option(help="Nats a unit of the features (W-R).")] = None,
     order: Annotated[str | None, typer.Option(help='Safest first: "a>b=c" (W-S).')] = None,
-    margin: Annotated[float, typer.Option(help="Nats between two tiers of the order.")] = 0.0,
+    order_margin: Annotated[float, typer.Option("--margin", help="Nats between two tiers of the order.")] = 0.0,
     pareto: Annotated[bool, typer.Option("--pareto", help="No teacher's loss rises to first order (W-C).")] = False,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, an argument of a built-in rule.")] = None,
     run: Annotated[Path | None, typer.Option(help="A run folder: add what its monitor saw.")] = None,
@@ -42,19 +44,21 @@ def certify(
     from trivium.errors import require
 
     asked = {
-        "teachers": teachers,
+        "num_teachers": num_teachers,
         "names": names,
         "floor": floor,
         "cap": cap,
         "influence": influence,
         "lipschitz": lipschitz,
         "order": order,
-        "margin": margin,
+        "order_margin": order_margin,
         "pareto": pareto,
     }
     for option, value in [*asked.items(), ("seconds", seconds)]:
         finite = not isinstance(value, float) or math.isfinite(value)
-        require(finite, f"--{option} must be a finite number", value, "Leave it out to ask nothing.")
+        require(
+            finite, f"--{option.removeprefix('order_')} must be a finite number", value, "Leave it out to ask nothing."
+        )
     arguments = {
         "target": target,
         "options": parse_options(param or []),

@@ -73,20 +73,20 @@ def demo(
     console = wide()
     console.print(str(build_scheme(fitted)), highlight=False, soft_wrap=True)
     cache = out / "cache"
-    nats = {}
+    nll = {}
     with shown() as progress:
-        workshop = run.prepare(fitted, Path(), cache, progress)
-        show_data(workshop.data, console)
-        arms = baselines(full, workshop.validation_loss) | {"full": full, "fitted": fitted}
+        prepared_run = run.prepare(fitted, Path(), cache, progress)
+        show_data(prepared_run.data, console)
+        arms = baselines(full, prepared_run.validation_loss) | {"full": full, "fitted": fitted}
         for name in _LABELS:
             begun = (out / name / "identity.json").exists()
-            nats[name] = run.distill(arms[name], workshop, out / name, resume=resume and begun, progress=progress)
-    rows, _ = workshop.held_out
-    measured = {what: {name: found[what] for name, found in nats.items()} for what in ("mixture", "student")}
+            nll[name] = run.distill(arms[name], prepared_run, out / name, resume=resume and begun, progress=progress)
+    rows, _ = prepared_run.held_out
+    measured = {what: {name: found[what] for name, found in nll.items()} for what in ("mixture", "student")}
     content = comparison(measured, rows, _LABELS, _PAIRS, _NOTE)
     copy_main_run(out)
     write_json(out / "comparison.json", content)
-    certificate = finish(fitted, workshop, out, resolve(str(out / "recipe.yaml")), assets)
+    certificate = finish(fitted, prepared_run, out, resolve(str(out / "recipe.yaml")), assets)
     show_finished(certificate, out)
     console.print(comparison_table(content), difference_table(content))
     shutil.rmtree(cache)

@@ -39,7 +39,7 @@ def distill(
             resume=resume,
             seed=seed,
             progress=progress,
-            prepared=lambda workshop: show_data(workshop.data, console()),
+            prepared=lambda prepared_run: show_data(prepared_run.data, console()),
         )
     if found.certificate is None:
         return

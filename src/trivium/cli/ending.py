@@ -50,7 +50,7 @@ _PLACES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 _FILE = "traceback.txt"
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedCommand(KeyboardInterrupt):
     """A signal that asks to stop."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
@@ -107,7 +107,7 @@ def _told(error: BaseException) -> int:
 def _explained(error: BaseException) -> tuple[int, str, bool]:
     """Exit code, line, and whether the traceback is worth keeping."""
     if isinstance(error, KeyboardInterrupt):
-        number, folder = error.number if isinstance(error, Stopped) else signal.SIGINT, _Place.folder
+        number, folder = error.number if isinstance(error, StoppedCommand) else signal.SIGINT, _Place.folder
         begun = f"; {folder} keeps what was done. Go on with --resume." if folder and folder.is_dir() else "."
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         return 128 + number, f"stopped{by}{begun}", False

@@ -16,12 +16,12 @@ from trivium.report import accuracy_table, write_report
 from trivium.teachers.live import LiveLogits
 from trivium.training.fitting import fit_record, headroom_of
 from trivium.training.recipe import Recipe
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.training.sample import write_sample
 
 
 def finish(
-    recipe: Recipe, workshop: Workshop, folder: Path, subject: Subject, beside: Path | None = None
+    recipe: Recipe, prepared_run: PreparedRun, folder: Path, subject: Subject, beside: Path | None = None
 ) -> Certificate:
     """Write them.
 
@@ -32,34 +32,34 @@ def finish(
         subject: what the recipe stood for when the run began: its file may have been edited since for the next one.
         beside: the folder that holds the fit.json of a fitted scheme; None: the recipe's.
     """
-    question = subject.claims(len(subject.teachers), subject.teachers)
-    certificate = certify(subject.operator, question, source=subject.source, name=subject.name)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
+    certificate = certify(subject.operator, specification, source=subject.source, name=subject.name)
     certificate = add_run(certificate, folder)
     certificate.write(folder / "certificate.json")
-    if workshop.tokenizer is not None:
-        student = workshop.task.load(recipe, workshop.base, folder / "student")
-        write_sample(subject.scheme, workshop, student, folder / "sample.json")
-    write_json(folder / "headroom.json", _headroom(recipe, workshop))
-    record = fit_record(recipe, workshop.base if beside is None else beside)
+    if prepared_run.tokenizer is not None:
+        student = prepared_run.task.load(recipe, prepared_run.base, folder / "student")
+        write_sample(subject.scheme, prepared_run, student, folder / "sample.json")
+    write_json(folder / "headroom.json", _headroom(recipe, prepared_run))
+    record = fit_record(recipe, prepared_run.base if beside is None else beside)
     if record is not None:
         write_json(folder / "fit.json", record)
     write_report(folder)
     return certificate
 
 
-def _headroom(recipe: Recipe, workshop: Workshop) -> dict[str, Any]:
+def _headroom(recipe: Recipe, prepared_run: PreparedRun) -> dict[str, Any]:
     """Of the held-out rows whose logits lie in the cache: teachers are not asked again for this."""
-    if isinstance(workshop.held_out[1], LiveLogits):
+    if isinstance(prepared_run.held_out[1], LiveLogits):
         return {
             "missing": "The teachers' logits of the held-out rows are not kept; `trivium headroom` reads them anew."
         }
-    found, split = headroom_of(recipe, workshop)
-    return found.to_data() | {"split": split, "unit": unit_of(workshop)}
+    found, split = headroom_of(recipe, prepared_run)
+    return found.to_data() | {"split": split, "unit": unit_of(prepared_run)}
 
 
-def unit_of(workshop: Workshop) -> str:
+def unit_of(prepared_run: PreparedRun) -> str:
     """What gains are counted in."""
-    return "nats a token" if workshop.tables.validation.labels.shape[-1] > 1 else "nats an example"
+    return "nats a token" if prepared_run.tables.validation.labels.shape[-1] > 1 else "nats an example"
 
 
 def show_finished(certificate: Certificate, folder: Path) -> None:

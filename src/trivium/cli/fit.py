@@ -51,17 +51,17 @@ def fit(
     work_in(folder)
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     with shown() as progress:
-        workshop = run.prepare(content, base, cache, progress, cached=("validation", "test"))
-        found = fit_recipe(content, workshop, budget=budget, features=names, penalty=penalty, seed=seed)
+        prepared_run = run.prepare(content, base, cache, progress, cached=("validation", "test"))
+        found = fit_recipe(content, prepared_run, budget=budget, features=names, penalty=penalty, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fitted.yaml").write_text(moved(found.recipe, base, folder).to_yaml(), encoding="utf-8")
-    data = found.to_data() | {"unit": unit_of(workshop)}
+    data = found.to_data() | {"unit": unit_of(prepared_run)}
     write_json(folder / "fit.json", data)
     violated = _certify(folder)
     screen = console()
-    for table in fit_tables(data, unit_of(workshop)):
+    for table in fit_tables(data, unit_of(prepared_run)):
         screen.print(table)
-    screen.print(headroom_table(data["headroom"], unit_of(workshop)), soft_wrap=True)
+    screen.print(headroom_table(data["headroom"], unit_of(prepared_run)), soft_wrap=True)
     for line in (*found.notes, data["headroom"]["advice"]):
         screen.print(line, soft_wrap=True, highlight=False)
     screen.print(f"recipe: {folder / 'fitted.yaml'}", soft_wrap=True, highlight=False)
@@ -94,10 +94,10 @@ def headroom(
     work_in(folder)
     cache = base / content.cache.folder if content.cache.folder else folder / "cache"
     with shown() as progress:
-        workshop = run.prepare(content, base, cache, progress, cached=("validation", "test"))
-        found, split = headroom_of(content, workshop)
+        prepared_run = run.prepare(content, base, cache, progress, cached=("validation", "test"))
+        found, split = headroom_of(content, prepared_run)
     folder.mkdir(parents=True, exist_ok=True)
-    data = found.to_data() | {"split": split, "unit": unit_of(workshop)}
+    data = found.to_data() | {"split": split, "unit": unit_of(prepared_run)}
     write_json(folder / "headroom.json", data)
     screen = console()
     screen.print(headroom_table(data, data["unit"]))
@@ -118,11 +118,11 @@ def _certify(folder: Path) -> bool:
 
     path = folder / "fitted.yaml"
     subject = resolve(str(path))
-    question = subject.claims(len(subject.teachers), subject.teachers)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
     section = load_recipe(path).scheme
     rules: list[Mapping[str, Any]] = [dict(entry) for entry in (*section.token, *section.task, *section.context)]
-    question = replace(question, influence=sum(entry["squash"] for entry in rules))
-    certificate = certify(subject.operator, question, seconds=SECONDS, source=subject.source, name=subject.name)
+    specification = replace(specification, influence=sum(entry["squash"] for entry in rules))
+    certificate = certify(subject.operator, specification, seconds=SECONDS, source=subject.source, name=subject.name)
     certificate.write(folder / "certificate.json")
     show(certificate, console(), derivation=False)
     return bool(certificate.violated)

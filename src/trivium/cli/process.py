@@ -25,7 +25,7 @@ from typing import IO, Any, NoReturn
 
 import typer
 
-from trivium.cli.ending import OTHER, STOPPING, Stopped
+from trivium.cli.ending import OTHER, STOPPING, StoppedCommand
 
 #: One stop reaches a process twice where it is sent to its group: what follows within this many seconds is the same.
 _SAME = 1.0
@@ -89,7 +89,7 @@ def _raise_when_stopped() -> None:
         nonlocal last
         before, last = last, time.monotonic()
         if last - before >= _SAME:
-            raise Stopped(number)
+            raise StoppedCommand(number)
 
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from trivium.certification.assemble import claims
-from trivium.certification.question import Question, first_problem
 from trivium.certification.source import (
     BuiltInSource,
     FileSource,
@@ -21,6 +20,7 @@ from trivium.certification.source import (
     file_source,
     source_of,
 )
+from trivium.certification.specification import Specification, first_problem
 from trivium.errors import InputError, nearest, require
 from trivium.scheme.files import rule_files
 from trivium.scheme.scheme import Scheme
@@ -43,7 +43,7 @@ class Subject:
     operator: Operator
     source: Source
     name: str
-    teachers: tuple[str, ...] = ()
+    teacher_names: tuple[str, ...] = ()
     cap: float | None = None
 
     @property
@@ -52,7 +52,7 @@ class Subject:
         assert isinstance(self.operator, Scheme)
         return self.operator
 
-    def claims(self, count: int, names: tuple[str, ...]) -> Question:
+    def claims(self, count: int, names: tuple[str, ...]) -> Specification:
         """What is promised of every row: what the operator claims, with the cap that rows have."""
         own = claims(self.operator, count, names)
         if self.cap is None or own.cap is None:
@@ -72,7 +72,7 @@ def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
         require(not options, "a rule from a file takes no --param", ", ".join(options), "Set them in the file.")
         operator = load_operator(target)
         source = file_source(path, name, path)
-        return Subject(operator, source, name, operator.teachers if isinstance(operator, Scheme) else ())
+        return Subject(operator, source, name, operator.teacher_names if isinstance(operator, Scheme) else ())
     if target.endswith((".yaml", ".yml")):
         require(not options, "a recipe takes no --param", ", ".join(options), "Set them in the recipe.")
         return of_file(target)
@@ -177,7 +177,7 @@ def of_recipe(recipe: Recipe, folder: Path) -> Subject:
     from trivium.training.build import build_scheme, restricted_cap
 
     scheme = build_scheme(recipe, folder)
-    return Subject(scheme, source_of(scheme), recipe.name, scheme.teachers, restricted_cap(recipe, scheme, folder))
+    return Subject(scheme, source_of(scheme), recipe.name, scheme.teacher_names, restricted_cap(recipe, scheme, folder))
 
 
 def _unchanged(path: str, sha256: str) -> None:

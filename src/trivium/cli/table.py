@@ -30,12 +30,12 @@ def show(certificate: Certificate, console: Console | None = None, derivation: b
     console.print()
     console.print(table)
     console.print()
-    lines = [*certificate.derivation, *(line for finding in certificate.findings for line in finding.derivation)]
+    lines = [*certificate.derivation, *(line for result in certificate.results for line in result.derivation)]
     lines = lines if derivation else []
     searched: dict[str, list[str]] = {}
-    for finding in certificate.findings:
-        if finding.verdict in ("NOT FALSIFIED", "VIOLATED") and finding.search:
-            searched.setdefault(finding.search, []).append(finding.axiom)
+    for result in certificate.results:
+        if result.verdict in ("NOT FALSIFIED", "VIOLATED") and result.search:
+            searched.setdefault(result.search, []).append(result.axiom)
     lines += [f"{', '.join(axioms)}: searched {what}" for what, axioms in searched.items()]
     lines += run_lines(certificate.run) if certificate.run is not None else []
     for line in lines:
@@ -43,5 +43,5 @@ def show(certificate: Certificate, console: Console | None = None, derivation: b
     console.print()
     console.print(Text(summary(certificate), style="bold"), soft_wrap=True)
     for word in MEANING:
-        if any(finding.verdict == word for finding in certificate.findings):
+        if any(result.verdict == word for result in certificate.results):
             console.print(Text(f"{word}: {MEANING[word]}."), style="dim", soft_wrap=True)

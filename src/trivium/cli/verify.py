@@ -30,7 +30,7 @@ def verify(
         typer.echo(f"refused: {reason}")
     if found["refusals"]:
         raise typer.Exit(1)
-    words = {finding.axiom: finding.verdict for finding in certificate.findings}
+    words = {result.axiom: result.verdict for result in certificate.results}
     typer.echo(
         f"{file} holds: the digest fits, the {certificate.source.kind} is as it was certified, and asking again gives "
         "the same: " + ", ".join(f"{axiom} {words[axiom]}" for axiom in found["confirmed"]) + "."

@@ -12,16 +12,18 @@ from trivium.certification.certificate import Certificate
 from trivium.cli.finish import finish
 from trivium.cli.subject import of_file, of_recipe
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.typed import typed
 from trivium.training import run
 from trivium.training.checkpoints import refuse_overwrite
 from trivium.training.evaluate import bits_per_byte
 from trivium.training.processes import is_main
 from trivium.training.recipe import MOST_SEED, Recipe, load_recipe, parse_recipe
-from trivium.training.run import Progress, Workshop, silent
+from trivium.training.run import PreparedRun, Progress, silent
 from trivium.training.trace import read_trace
 
 
+@renamed(nats="nll")
 @dataclass(frozen=True)
 class Distilled:
     """What a run left.
@@ -29,14 +31,14 @@ class Distilled:
     Attributes:
         folder: holds ``student/``, ``report.html``, ``certificate.json``, ``metrics.jsonl`` and the recipe as run.
         shares: each teacher's mean weight at the end of training.
-        nats: held-out nats a row, see :func:`trivium.training.run.distill`.
+        nll: held-out nats a row, see :func:`trivium.training.run.distill`.
         scores: held-out losses in ``unit``, the mean of the domains, of student, mixture and each teacher.
         certificate: of the scheme; None in a process that only helped to train.
     """
 
     folder: Path
     shares: Mapping[str, float]
-    nats: Mapping[str, Tensor]
+    nll: Mapping[str, Tensor]
     scores: Mapping[str, float]
     unit: str
     certificate: Certificate | None
@@ -46,7 +48,7 @@ class Distilled:
         scores = ", ".join(f"{name} {score:.4g}" for name, score in self.scores.items())
         lines = [f"student: {self.folder / 'student'}", f"shares: {shares}", f"held-out {self.unit}: {scores}"]
         if self.certificate is not None:
-            words = ", ".join(f"{finding.axiom} {finding.verdict}" for finding in self.certificate.findings)
+            words = ", ".join(f"{result.axiom} {result.verdict}" for result in self.certificate.results)
             lines += [f"certificate: {words}", f"report: {self.folder / 'report.html'}"]
         return "\n".join(lines)
 
@@ -60,7 +62,7 @@ def distill(
     seed: int | None = None,
     base: str | Path = ".",
     progress: Progress = silent,
-    prepared: Callable[[Workshop], None] | None = None,
+    prepared: Callable[[PreparedRun], None] | None = None,
 ) -> Distilled:
     """Train a student on weighted teachers and leave what ``trivium distill`` leaves.
 
@@ -93,18 +95,18 @@ def distill(
     folder = Path("runs") / content.name if out is None else Path(out)
     refuse_overwrite(folder, resume)
     cache = place / content.cache.folder if content.cache.folder else folder / "cache"
-    workshop = run.prepare(content, place, cache, progress, resumed=folder if resume else None)
+    prepared_run = run.prepare(content, place, cache, progress, resumed=folder if resume else None)
     if prepared is not None and is_main():
-        prepared(workshop)
-    nats = run.distill(content, workshop, folder, resume=resume, progress=progress)
-    certificate = finish(content, workshop, folder, subject) if is_main() else None
-    rows, _ = workshop.held_out
-    scores: dict[str, Tensor] = {name: nats[name] for name in ("student", "mixture") if name in nats}
-    scores |= dict(zip(content.teacher_names, nats["teachers"].unbind(-1), strict=True))
+        prepared(prepared_run)
+    nll = run.distill(content, prepared_run, folder, resume=resume, progress=progress)
+    certificate = finish(content, prepared_run, folder, subject) if is_main() else None
+    rows, _ = prepared_run.held_out
+    scores: dict[str, Tensor] = {name: nll[name] for name in ("student", "mixture") if name in nll}
+    scores |= dict(zip(content.teacher_names, nll["teachers"].unbind(-1), strict=True))
     return Distilled(
         folder,
         _shares(folder),
-        nats,
+        nll,
         {name: _mean(list(bits_per_byte(values, rows).values())) for name, values in scores.items()},
         rows.unit,
         certificate,

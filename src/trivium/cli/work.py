@@ -13,7 +13,6 @@ from typing import Any, Final
 from trivium.certification import assemble
 from trivium.certification.ask import ask
 from trivium.certification.certificate import Certificate, parse, read_json
-from trivium.certification.question import Question
 from trivium.certification.recheck import (
     Rechecked,
     checked,
@@ -24,6 +23,7 @@ from trivium.certification.recheck import (
     trace_changed,
 )
 from trivium.certification.run import add_run, read_run
+from trivium.certification.specification import Specification
 from trivium.cli.subject import Subject, reload, resolve
 from trivium.cli.supervise import supervised
 from trivium.errors import InputError
@@ -60,10 +60,10 @@ def certified(
 ) -> dict[str, Any]:
     """The certificate of a target, as plain JSON; ``asked`` holds the options of ``trivium certify`` by name."""
     subject = resolve(target, options)
-    question = question_of(subject, **asked)
+    specification = specification_of(subject, **asked)
     seen = None if run is None else read_run(run)
     certificate = assemble.certify(
-        subject.operator, question, seconds=seconds, seed=seed, source=subject.source, name=subject.name
+        subject.operator, specification, seconds=seconds, seed=seed, source=subject.source, name=subject.name
     )
     if seen is not None:
         certificate = add_run(certificate, seen)
@@ -95,7 +95,7 @@ def replayed(file: str) -> dict[str, Any]:
     """Each witness of a certificate evaluated again, and why it does not show what the certificate says."""
     data = read_json(file)
     certificate = parse(data, file)
-    if not any(finding.witness is not None for finding in certificate.violated):
+    if not any(result.witness is not None for result in certificate.violated):
         raise InputError(f"{file} must hold a violation to replay", "none", "Nothing was violated.")
     refusals = edited(data) + inconsistent(certificate)
     if refusals:
@@ -107,30 +107,30 @@ def replayed(file: str) -> dict[str, Any]:
     return {"refusals": refusals, "witnesses": told}
 
 
-def question_of(
+def specification_of(
     subject: Subject,
-    teachers: int | None,
+    num_teachers: int | None,
     names: str | None,
     floor: float | None,
     cap: float | None,
     influence: float | None,
     lipschitz: float | None,
     order: str | None,
-    margin: float,
+    order_margin: float,
     pareto: bool,
-) -> Question:
+) -> Specification:
     """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
     return ask(
         subject.claims,
-        subject.teachers,
-        teachers=teachers,
+        subject.teacher_names,
+        num_teachers=num_teachers,
         names=tuple(name.strip() for name in names.split(",")) if names else (),
         floor=floor,
         cap=cap,
         influence=influence,
         lipschitz=lipschitz,
         order=order,
-        margin=margin,
+        order_margin=order_margin,
         pareto=pareto,
         words=("--teachers ", "--names"),
     )

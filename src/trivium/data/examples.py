@@ -108,7 +108,7 @@ class Examples:
         return torch.ones(len(self), dtype=torch.long)
 
     @cached_property
-    def serving(self) -> Tensor | None:
+    def teacher_mask(self) -> Tensor | None:
         """Which teachers serve each row, bool [N, K]; None where all serve all."""
         return None if bool(self.serves.all()) else self.serves[self.task]
 

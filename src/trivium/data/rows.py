@@ -52,7 +52,7 @@ class Rows:
     unit: ClassVar[str] = "bits per byte"
     nats_a_unit: ClassVar[float] = math.log(2)
     #: Which teachers serve each row: all of them.
-    serving: ClassVar[None] = None
+    teacher_mask: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.input_ids)

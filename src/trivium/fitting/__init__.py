@@ -4,7 +4,7 @@ Works on arrays alone: what K teachers said of N tokens (:class:`Observations`).
 :class:`Family` of schemes; :func:`headroom` bounds what weights that are constant on a scale can gain.
 """
 
-from trivium.fitting.bounds import Bound, Constant, Headroom, best_constant, headroom
+from trivium.fitting.bounds import Bound, ConstantWeights, Headroom, best_constant, headroom
 from trivium.fitting.differing import Counting, Differing, differences
 from trivium.fitting.family import Family
 from trivium.fitting.fitted import Fitted, Strength, fit
@@ -13,7 +13,7 @@ from trivium.fitting.observations import Observations
 
 __all__ = [
     "Bound",
-    "Constant",
+    "ConstantWeights",
     "Counting",
     "Differing",
     "Family",

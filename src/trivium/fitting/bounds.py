@@ -17,23 +17,26 @@ from trivium.fitting.differing import Differing
 from trivium.fitting.judging import Gain, gain, gains, mixed
 from trivium.fitting.observations import Observations
 from trivium.fitting.threads import one_thread
+from trivium.former import renamed
 
 #: Nats to which the optimum is known.
 GAP = 1e-7
 _STEPS = 200
 
 
+@renamed(gap="duality_gap")
 @dataclass(frozen=True)
-class Constant:
+class ConstantWeights:
     """The best constant weights of a cell: ``value`` = mean log Σ_k w_k p_k(label), nats; no constant weights do better
     than ``value + gap``."""
 
     weights: Tensor
     value: float
-    gap: float
+    duality_gap: float
 
 
-def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
+@renamed(serving="teacher_mask")
+def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> ConstantWeights:
     """w that maximizes mean log Σ_k w_k p_k(label) / Σ_{k serves} w_k over the simplex.
 
     **Optimality.** Where all teachers serve, F is concave; with g_k = mean p_k/q at w, F(v) ≤ F(w) + log Σ_k v_k g_k
@@ -46,7 +49,7 @@ def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
 
     Args:
         log_p: log p_k(label), [n, K], nats; −inf allowed where another teacher is possible.
-        serving: bool [n, K], the same in every row; None where all serve.
+        teacher_mask: bool [n, K], the same in every row; None where all serve.
 
     Raises:
         InputError: rows that differ in who serves.
@@ -54,31 +57,33 @@ def best_constant(log_p: Tensor, serving: Tensor | None = None) -> Constant:
     Cost: O(n·K²) a step; 5 to 20 steps.
 
     >>> found = best_constant(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]).log())
-    >>> [round(w, 4) for w in found.weights.tolist()], found.gap < 1e-6
+    >>> [round(w, 4) for w in found.weights.tolist()], found.duality_gap < 1e-6
     ([0.7083, 0.2917], True)
     """
-    if serving is not None:
-        require(bool((serving == serving[:1]).all()), "a cell must have one set of serving teachers", "several")
-        log_p = log_p.masked_fill(~serving, -torch.inf)
+    if teacher_mask is not None:
+        require(
+            bool((teacher_mask == teacher_mask[:1]).all()), "a cell must have one set of serving teachers", "several"
+        )
+        log_p = log_p.masked_fill(~teacher_mask, -torch.inf)
     present = (log_p.amax(0) > -torch.inf).nonzero().flatten()
     top = log_p.amax(-1, keepdim=True)
     weights = torch.zeros(log_p.shape[1], dtype=torch.float64)
     if len(log_p) == 1:
         weights[int(log_p[0].argmax())] = 1.0
-        return Constant(weights, float(top), 0.0)
+        return ConstantWeights(weights, float(top), 0.0)
     ratios = (log_p[:, present] - top).double().exp().T.contiguous()
-    w, gap = _solved(ratios)
+    w, duality_gap = _solved(ratios)
     weights[present] = w
     value = float((w @ ratios).log().mean() + top.double().mean())
-    return Constant(weights, value, gap)
+    return ConstantWeights(weights, value, duality_gap)
 
 
 def _solved(p: Tensor) -> tuple[Tensor, float]:
     """Weights [K] for likelihoods [K, n], each column with largest entry one, and their duality gap."""
     from scipy.optimize import nnls
 
-    teachers, n = p.shape
-    w = torch.full((teachers,), 1 / teachers, dtype=torch.float64)
+    num_teachers, n = p.shape
+    w = torch.full((num_teachers,), 1 / num_teachers, dtype=torch.float64)
     for _ in range(10):
         w = w * (p @ (1 / (w @ p))) / n
     w = w / w.sum()
@@ -86,15 +91,15 @@ def _solved(p: Tensor) -> tuple[Tensor, float]:
     for _ in range(_STEPS):
         scaled = p / (w @ p)
         slope = scaled.mean(1)
-        gap = max(0.0, float(slope.max()) - 1.0)
-        if gap < least:
-            best, least = w, gap
+        duality_gap = max(0.0, float(slope.max()) - 1.0)
+        if duality_gap < least:
+            best, least = w, duality_gap
         if least < GAP:
             break
         curvature = (scaled @ scaled.T / n).numpy()
         # −F + Σw: gradient 1 − g, second derivative C; the step's end v minimizes ½(v−w)ᵀC(v−w) + (1−g)ᵀ(v−w), v ≥ 0.
         # Near ties C is singular: a ridge far below the gap makes its root exist and leaves the optimum where it is.
-        root = np.linalg.cholesky(curvature + 1e-10 * np.trace(curvature) * np.eye(teachers)).T
+        root = np.linalg.cholesky(curvature + 1e-10 * np.trace(curvature) * np.eye(num_teachers)).T
         target = np.linalg.solve(root.T, curvature @ w.numpy() - (1.0 - slope.numpy()))
         w = _line(p, w, torch.from_numpy(nnls(root, target)[0]))
     return best, least
@@ -114,6 +119,7 @@ def _line(p: Tensor, w: Tensor, end: Tensor) -> Tensor:
     return found / found.sum()
 
 
+@renamed(gap="duality_gap")
 @dataclass(frozen=True)
 class Bound:
     """What weights that are constant on each cell gain at most, in hindsight of these very labels.
@@ -122,7 +128,7 @@ class Bound:
     """
 
     gain: Gain
-    gap: float
+    duality_gap: float
     cells: int
 
 
@@ -188,8 +194,8 @@ def _bounded(data: Observations, rules: Mapping[str, Tensor], differing: Differi
     }
     bounds, tables = {}, {}
     for name, cell in partitions.items():
-        values, gap, cells = constant_on(data, cell)
-        bounds[name] = Bound(gain(values - uniform, data), gap, cells)
+        values, duality_gap, cells = constant_on(data, cell)
+        bounds[name] = Bound(gain(values - uniform, data), duality_gap, cells)
         tables[name] = _means(values - uniform, data)
     best = data.label_log_prob.amax(-1) - uniform
     bounds["token"] = Bound(gain(best, data), 0.0, len(data))
@@ -203,24 +209,24 @@ def _bounded(data: Observations, rules: Mapping[str, Tensor], differing: Differi
 def constant_on(data: Observations, cell: Tensor) -> tuple[Tensor, float, int]:
     """(log q(label) of each token [N], mean duality gap, number of cells) under the best constant weights of each cell,
     [N] numbers. Where teachers are absent a cell is split by who serves, which only raises the bound."""
-    split = split_by_serving(data, cell)
+    split = split_by_teacher_mask(data, cell)
     order = split.argsort(stable=True)
     values, gaps, cells = torch.empty(len(data), dtype=torch.float64), 0.0, 0
     for mine in torch.split(order, torch.bincount(split).tolist()):
         if not len(mine):
             continue
-        log_p, serving = data.label_log_prob[mine], None if data.serving is None else data.serving[mine]
-        found = best_constant(log_p, serving)
+        log_p, teacher_mask = data.label_log_prob[mine], None if data.teacher_mask is None else data.teacher_mask[mine]
+        found = best_constant(log_p, teacher_mask)
         values[mine] = (log_p + found.weights.log()).logsumexp(-1)
-        gaps, cells = gaps + found.gap * len(mine), cells + 1
+        gaps, cells = gaps + found.duality_gap * len(mine), cells + 1
     return values, gaps / len(data), cells
 
 
-def split_by_serving(data: Observations, cell: Tensor) -> Tensor:
+def split_by_teacher_mask(data: Observations, cell: Tensor) -> Tensor:
     """Numbers of the cells [N], each with one set of serving teachers."""
-    if data.serving is None:
+    if data.teacher_mask is None:
         return numbered(cell.unsqueeze(0))
-    pattern = data.serving.unique(dim=0, return_inverse=True)[1]
+    pattern = data.teacher_mask.unique(dim=0, return_inverse=True)[1]
     return numbered(torch.stack([cell, pattern]))
 
 

@@ -131,7 +131,7 @@ def choose(
         allowed = [point for point in budgets if point.at <= limit * (1 + 1e-9)]
         chosen = max(allowed, key=lambda point: point.gain).at
         family, reached = with_budget(family, chosen), by_budget[chosen]
-    floors, _ = _along(folds, best, _floored(family, data.teachers), reached, family.floor)
+    floors, _ = _along(folds, best, _floored(family, data.teacher_names), reached, family.floor)
     by_floor = {point.at: point.gain for point in floors}
     here, costs = by_floor[family.floor], []
     for name, other in freer(family).items():
@@ -164,7 +164,7 @@ def freer(family: Family) -> dict[str, Family]:
     if family.cap < 1:
         found["cap"] = replace(family, cap=1.0)
     if family.order is not None:
-        found["order"] = replace(family, order=None, margin=0.0)
+        found["order"] = replace(family, order=None, order_margin=0.0)
     return found
 
 
@@ -173,15 +173,15 @@ def _scaled(family: Family, limit: float) -> list[tuple[float, Family]]:
     return [(number, with_budget(family, number)) for number in whole]
 
 
-def _floored(family: Family, teachers: Sequence[str]) -> list[tuple[float, Family]]:
+def _floored(family: Family, teacher_names: Sequence[str]) -> list[tuple[float, Family]]:
     found = []
     for floor in sorted({*FLOORS, family.floor}):
         other = replace(family, floor=floor)
         try:
-            other.conforming(teachers)
+            other.conforming(teacher_names)
         except InfeasibleError:
             continue
-        if floor <= 1 / len(teachers):
+        if floor <= 1 / len(teacher_names):
             found.append((floor, other))
     return found
 

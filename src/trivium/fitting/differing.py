@@ -77,17 +77,17 @@ class Counting:
 
     def __init__(
         self,
-        teachers: Sequence[str],
+        teacher_names: Sequence[str],
         domains: Sequence[str],
         positions: int,
         vocabulary: int,
         work: float = 3e9,
     ) -> None:
-        self.teachers, self.domains = teachers, domains
-        affordable = max(1, int(work / (len(teachers) ** 2 * vocabulary)))
+        self.teacher_names, self.domains = teacher_names, domains
+        affordable = max(1, int(work / (len(teacher_names) ** 2 * vocabulary)))
         self._every = max(1, -(-positions // affordable))
         self._seen = 0
-        pairs = len(teachers) * (len(teachers) - 1) // 2
+        pairs = len(teacher_names) * (len(teacher_names) - 1) // 2
         self._information = torch.zeros(len(domains), dtype=torch.float64)
         self._variation = torch.zeros(len(domains), pairs, dtype=torch.float64)
         self._count = torch.zeros(len(domains), dtype=torch.float64)
@@ -101,7 +101,7 @@ class Counting:
             return
         information, variation = differences([values[chosen] for values in log_p])
         domain = domain[chosen]
-        places = {pair: place for place, pair in enumerate(combinations(range(len(self.teachers)), 2))}
+        places = {pair: place for place, pair in enumerate(combinations(range(len(self.teacher_names)), 2))}
         mine = torch.tensor([places[pair] for pair in combinations(present, 2)])
         self._information.index_add_(0, domain, information)
         self._count.index_add_(0, domain, torch.ones(len(domain), dtype=torch.float64))
@@ -113,7 +113,7 @@ class Counting:
 
     def found(self) -> Differing:
         """The means."""
-        names = [f"{a}, {b}" for a, b in combinations(self.teachers, 2)]
+        names = [f"{a}, {b}" for a, b in combinations(self.teacher_names, 2)]
         seen = [(number, name) for number, name in enumerate(self.domains) if self._count[number] > 0]
         return Differing(
             {name: float(self._information[number] / self._count[number]) for number, name in seen},

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
 from trivium.scheme import Scheme, Squash, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
@@ -32,6 +33,7 @@ class Fit(NamedTuple):
     budget: float
 
 
+@renamed(margin="order_margin")
 @dataclass(frozen=True)
 class Family(Typed):
     """w = Π_C(⊗_s squash(Σ_f a_f·u_f + b_task | B_s)), with a_f, b and how a whole budget is shared to be fitted.
@@ -39,7 +41,7 @@ class Family(Typed):
     Args:
         token, context: the features of these scales; ``task`` says whether each task has a bias a teacher.
         budget: nats in all, shared among the scales by the fit; or a number for each scale.
-        floor, cap, order, margin: as of :func:`trivium.scheme.compose`.
+        floor, cap, order, order_margin: as of :func:`trivium.scheme.compose`.
         columns: the range of each feature that is not built in.
 
     Raises:
@@ -53,7 +55,7 @@ class Family(Typed):
     floor: float = 0.0
     cap: float = 1.0
     order: str | None = None
-    margin: float = 0.0
+    order_margin: float = 0.0
     columns: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,29 +105,29 @@ class Family(Typed):
         """The box of every feature."""
         return {n: Range(*self.columns[n]) if n in self.columns else BUILT_IN[n] for n in self.features}
 
-    def conforming(self, teachers: Sequence[str]) -> ConformingSet | None:
+    def conforming(self, teacher_names: Sequence[str]) -> ConformingSet | None:
         """The set that is projected into; None for no projection.
 
         Raises:
             InfeasibleError: bounds that no weights meet (T1).
         """
-        if (self.floor, self.cap, self.margin) == (0.0, 1.0, 0.0) and self.order is None:
+        if (self.floor, self.cap, self.order_margin) == (0.0, 1.0, 0.0) and self.order is None:
             return None
-        order = None if self.order is None else Order.parse(self.order, teachers)
-        return ConformingSet(len(teachers), self.floor, self.cap, order, self.margin)
+        order = None if self.order is None else Order.parse(self.order, teacher_names)
+        return ConformingSet(len(teacher_names), self.floor, self.cap, order, self.order_margin)
 
-    def scheme(self, teachers: Sequence[str], rules: Mapping[Scale, Fit]) -> Scheme:
+    def scheme(self, teacher_names: Sequence[str], rules: Mapping[Scale, Fit]) -> Scheme:
         """These rules, squashed, multiplied and projected."""
         listed = {scale: [Squash(*rules[scale])] if scale in rules else [] for scale in SCALES}
         return compose(
-            teachers,
+            teacher_names,
             token=listed["token"],
             task=listed["task"],
             context=listed["context"],
             floor=self.floor,
             cap=self.cap,
             order=self.order,
-            margin=self.margin,
+            order_margin=self.order_margin,
         )
 
 
@@ -140,7 +142,7 @@ class Layout:
     """
 
     family: Family
-    teachers: int
+    num_teachers: int
     tasks: int
     units: Mapping[str, Tensor]
     bias: Tensor

@@ -75,7 +75,7 @@ class Fitted:
         choice = self.choice
         return {
             "formula": self.scheme.formula(),
-            "teachers": list(self.scheme.teachers),
+            "teachers": list(self.scheme.teacher_names),
             "strengths": [asdict(strength) for strength in self.strengths],
             "budgets": {scale: found.budget for scale, found in self.rules.items()},
             "penalty": choice.penalty,
@@ -140,9 +140,9 @@ def fit(
         lacking = [name for name in family.features if name not in observed.features]
         require(not lacking, "the observations must hold every feature that is fitted", lacking, "Collect them.")
     require(
-        (data.teachers, data.tasks) == (judged.teachers, judged.tasks),
+        (data.teacher_names, data.tasks) == (judged.teacher_names, judged.tasks),
         "what is fitted and what judges must be of the same teachers and tasks",
-        f"{list(data.teachers)} and {list(judged.teachers)}",
+        f"{list(data.teacher_names)} and {list(judged.teacher_names)}",
         "Read both alike.",
     )
     with one_thread():
@@ -163,12 +163,12 @@ def _fitted(
     likelihood = Likelihood(family, data)
     x = maximize(likelihood, choice.penalty, () if choice.start is None else (choice.start,), seed)
     rules = likelihood.shape.rules(x)
-    scheme = family.scheme(data.teachers, rules)
+    scheme = family.scheme(data.teacher_names, rules)
     uniform = judged.uniform()
     mine = mixed(weighed(scheme, judged), judged)
     given = {name: mixed(weights, judged) for name, weights in others.items()}
     schemes = {
-        chosen: family.scheme(data.teachers, {scale: rules[scale] for scale in rules if scale in chosen})
+        chosen: family.scheme(data.teacher_names, {scale: rules[scale] for scale in rules if scale in chosen})
         for chosen in subsets(rules)
     }
     alone, shares = by_scale(schemes, judged)
@@ -208,14 +208,14 @@ def _told(data: Observations, judged: Observations) -> Tensor:
     for key in keys[1].unique(dim=0):
         mine, there = ((known == key).all(-1) for known in keys)
         if bool(mine.any()):
-            serving = None if data.serving is None else data.serving[mine]
-            weights[there] = best_constant(data.label_log_prob[mine], serving).weights.clamp_min(1e-12).log()
+            teacher_mask = None if data.teacher_mask is None else data.teacher_mask[mine]
+            weights[there] = best_constant(data.label_log_prob[mine], teacher_mask).weights.clamp_min(1e-12).log()
     return mixed(weights, judged)
 
 
 def _key(data: Observations) -> Tensor:
-    serving = torch.ones_like(data.label_log_prob) if data.serving is None else data.serving
-    return torch.cat([data.domain.unsqueeze(-1), serving.long()], -1)
+    teacher_mask = torch.ones_like(data.label_log_prob) if data.teacher_mask is None else data.teacher_mask
+    return torch.cat([data.domain.unsqueeze(-1), teacher_mask.long()], -1)
 
 
 def _strengths(
@@ -230,7 +230,7 @@ def _strengths(
         if scale != "task":
             drawn = drawn[:, shape.units[scale].isfinite()]
         low, high = drawn.quantile(tails, dim=0).tolist()
-        names = list(rule.strengths) or [f"{task}, {teacher}" for task in data.tasks for teacher in data.teachers]
+        names = list(rule.strengths) or [f"{task}, {teacher}" for task in data.tasks for teacher in data.teacher_names]
         values = list(rule.strengths.values()) or [number for row in rule.bias for number in row]
         found += [Strength(scale, *row) for row in zip(names, values, low, high, strict=True)]
     return tuple(found)

@@ -31,8 +31,8 @@ class Gain:
 def mixed(log_weights: Tensor, data: Observations) -> Tensor:
     """log Σ_k w_k p_k(label) among the teachers that serve, [N]; weights broadcast."""
     weights = log_weights.double().expand_as(data.label_log_prob)
-    if data.serving is not None:
-        weights = restrict(weights, data.serving)
+    if data.teacher_mask is not None:
+        weights = restrict(weights, data.teacher_mask)
     return (weights + data.label_log_prob).logsumexp(-1)
 
 

@@ -36,26 +36,26 @@ def _unit(values: Tensor) -> Tensor:
 
 def _bias(data: Observations) -> Tensor:
     """The map from (skill, departures) to biases [tasks·K], centred; an absent teacher has its stand-in's."""
-    tasks, teachers = len(data.tasks), data.count
-    skill, share = torch.zeros(tasks, teachers, dtype=torch.float64), torch.zeros(tasks, dtype=torch.float64)
-    own = torch.arange(teachers).repeat(tasks, 1)
+    tasks, num_teachers = len(data.tasks), data.count
+    skill, share = torch.zeros(tasks, num_teachers, dtype=torch.float64), torch.zeros(tasks, dtype=torch.float64)
+    own = torch.arange(num_teachers).repeat(tasks, 1)
     for task in range(tasks):
         mine = data.task == task
         share[task] = mine.double().mean()
         if bool(mine.any()):
             skill[task] = data.label_log_prob[mine].clamp_min(-30.0).mean(0)
-            if data.serving is not None:
-                own[task] = stand_ins(data.serving[mine][:1])[0]
+            if data.teacher_mask is not None:
+                own[task] = stand_ins(data.teacher_mask[mine][:1])[0]
     skill = skill.gather(1, own)
     skill = skill - skill.mean(-1, keepdim=True)
     unit = (skill.square().mean(-1) * share).sum().sqrt()
     column = skill.flatten() / (unit if float(unit) > 1e-9 else 1.0)
-    picked = torch.zeros(tasks, teachers, tasks, teachers, dtype=torch.float64)
+    picked = torch.zeros(tasks, num_teachers, tasks, num_teachers, dtype=torch.float64)
     for task in range(tasks):
-        picked[task, torch.arange(teachers), task, own[task]] = 1.0
-        picked[task] /= (share[task].clamp_min(1e-3) / teachers).sqrt()
+        picked[task, torch.arange(num_teachers), task, own[task]] = 1.0
+        picked[task] /= (share[task].clamp_min(1e-3) / num_teachers).sqrt()
     picked = picked - picked.mean(1, keepdim=True)
-    return torch.cat([column.unsqueeze(-1), picked.view(tasks * teachers, -1)], -1)
+    return torch.cat([column.unsqueeze(-1), picked.view(tasks * num_teachers, -1)], -1)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Piece:
     likelihood: Tensor
     top: Tensor
     read: Mapping[Scale, Tensor]
-    serving: Tensor | None
+    teacher_mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Likelihood:
     def __init__(self, family: Family, data: Observations, shape: Layout | None = None) -> None:
         self.family, self.data = family, data
         self.shape = layout(family, data) if shape is None else replace(shape, family=family)
-        goal = family.conforming(data.teachers)
+        goal = family.conforming(data.teacher_names)
         self.projecting = None if goal is None else Projecting(goal)
         self._pieces = _pieces(family, data)
 
@@ -111,7 +111,7 @@ class Likelihood:
         other = object.__new__(Likelihood)
         other.family, other.data, other._pieces = family, self.data, self._pieces
         other.shape = replace(self.shape, family=family)
-        goal = family.conforming(self.data.teachers)
+        goal = family.conforming(self.data.teacher_names)
         other.projecting = None if goal is None else Projecting(goal)
         return other
 
@@ -145,8 +145,8 @@ class Likelihood:
         return self._summed(x, place, len(documents))[1], torch.bincount(place).double()
 
     def _weigh(self, piece: _Piece, x: Tensor) -> _Weighed:
-        teachers, tokens = piece.likelihood.shape
-        scores, parts = torch.zeros(teachers, tokens, dtype=torch.float64), {}
+        num_teachers, tokens = piece.likelihood.shape
+        scores, parts = torch.zeros(num_teachers, tokens, dtype=torch.float64), {}
         for scale, budget in self.shape.budgets(x).items():
             numbers = self.shape.strengths(x, scale)
             raw = (
@@ -172,9 +172,9 @@ class Likelihood:
         joint = y * piece.likelihood
         mixed = joint.sum(0)
         value = mixed.log() + piece.top
-        if piece.serving is None:
+        if piece.teacher_mask is None:
             return value, joint.div_(mixed)
-        present = y * piece.serving
+        present = y * piece.teacher_mask
         whole = present.sum(0)
         return value - whole.log(), joint.div_(mixed).sub_(present.div_(whole))
 
@@ -232,7 +232,7 @@ class Likelihood:
 
     def _biases(self, task: int) -> Tensor:
         """How the biases of a task follow from x, [K, numbers]."""
-        return self.shape.bias.view(self.shape.tasks, self.shape.teachers, -1)[task]
+        return self.shape.bias.view(self.shape.tasks, self.shape.num_teachers, -1)[task]
 
     def _of_shares(self, pulled: Tensor, x: Tensor) -> Tensor:
         """The gradient with respect to the shares' logits, from that with respect to the budgets, both [..., S]."""
@@ -255,6 +255,6 @@ def _pieces(family: Family, data: Observations) -> list[_Piece]:
                 for scale in family.scales
                 if scale != "task"
             }
-            serving = None if data.serving is None else data.serving[place].T.double()
-            found.append(_Piece(place, task, (log_p - top).exp_(), top, read, serving))
+            teacher_mask = None if data.teacher_mask is None else data.teacher_mask[place].T.double()
+            found.append(_Piece(place, task, (log_p - top).exp_(), top, read, teacher_mask))
     return found

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.typed import Typed
 
 
+@renamed(teachers="teacher_names", serving="teacher_mask")
 @dataclass(frozen=True, eq=False)
 class Observations(Typed):
     """N tokens (or labelled examples, each one token) that K teachers have read.
@@ -21,9 +23,9 @@ class Observations(Typed):
         features: by name, what rules may look at, [N, K].
         document: number of each token's document, [N]; what is held out is whole documents.
         domain, task: numbers of each token's domain and task, [N]; ``domains`` and ``tasks`` are their names.
-        serving: bool [N, K], which teachers serve a token's task; None where all do. A teacher that does not must
+        teacher_mask: bool [N, K], which teachers serve a token's task; None where all do. A teacher that does not must
             have finite features all the same, as its stand-in has; its log-probability is not looked at.
-        teachers: K names.
+        teacher_names: K names.
 
     All are kept as float64 or int64 on the CPU. A token on which every serving teacher has −inf is left out, since no
     weights can change that, and counted in ``impossible``.
@@ -38,25 +40,27 @@ class Observations(Typed):
     document: Tensor
     domain: Tensor
     task: Tensor
-    teachers: Sequence[str]
+    teacher_names: Sequence[str]
     domains: Sequence[str] = ("all",)
     tasks: Sequence[str] = ("all",)
-    serving: Tensor | None = None
+    teacher_mask: Tensor | None = None
     impossible: int = field(default=0)
 
     def __post_init__(self) -> None:
         log_p = self.label_log_prob.detach().double().cpu()
         require(
-            log_p.ndim == 2 and log_p.shape[1] == len(self.teachers) > 0,
-            f"log-probabilities must be [tokens, {len(self.teachers)} teachers]",
+            log_p.ndim == 2 and log_p.shape[1] == len(self.teacher_names) > 0,
+            f"log-probabilities must be [tokens, {len(self.teacher_names)} teachers]",
             tuple(log_p.shape),
         )
-        serving = None if self.serving is None else self.serving.bool().cpu()
-        if serving is not None:
-            require(serving.shape == log_p.shape, "serving must be shaped as the log-probabilities", serving.shape)
-            require(bool(serving.any(-1).all()), "every token must have a teacher that serves it", "one without")
-            log_p = log_p.masked_fill(~serving, -torch.inf)
-            serving = None if bool(serving.all()) else serving
+        teacher_mask = None if self.teacher_mask is None else self.teacher_mask.bool().cpu()
+        if teacher_mask is not None:
+            require(
+                teacher_mask.shape == log_p.shape, "serving must be shaped as the log-probabilities", teacher_mask.shape
+            )
+            require(bool(teacher_mask.any(-1).all()), "every token must have a teacher that serves it", "one without")
+            log_p = log_p.masked_fill(~teacher_mask, -torch.inf)
+            teacher_mask = None if bool(teacher_mask.all()) else teacher_mask
         require(
             bool((log_p <= 0).all()), "log-probabilities must be ≤ 0", "NaN or a positive one", "Give log p(label)."
         )
@@ -75,7 +79,7 @@ class Observations(Typed):
         keep = slice(None) if bool(possible.all()) else possible
         object.__setattr__(self, "label_log_prob", log_p[keep])
         object.__setattr__(self, "features", {name: value[keep] for name, value in features.items()})
-        object.__setattr__(self, "serving", None if serving is None else serving[keep])
+        object.__setattr__(self, "teacher_mask", None if teacher_mask is None else teacher_mask[keep])
         object.__setattr__(self, "impossible", self.impossible + int((~possible).sum()))
         for name, value in numbers.items():
             object.__setattr__(self, name, value.detach().long().cpu()[keep])
@@ -102,14 +106,14 @@ class Observations(Typed):
             document=self.document[chosen],
             domain=self.domain[chosen],
             task=self.task[chosen],
-            serving=None if self.serving is None else self.serving[chosen],
+            teacher_mask=None if self.teacher_mask is None else self.teacher_mask[chosen],
             impossible=0,
         )
 
     def uniform(self) -> Tensor:
         """log of the mean of the serving teachers' p(label), [N]."""
-        serving = self.count if self.serving is None else self.serving.sum(-1).double()
-        return self.label_log_prob.logsumexp(-1) - torch.as_tensor(serving, dtype=torch.float64).log()
+        teacher_mask = self.count if self.teacher_mask is None else self.teacher_mask.sum(-1).double()
+        return self.label_log_prob.logsumexp(-1) - torch.as_tensor(teacher_mask, dtype=torch.float64).log()
 
     def folds(self, number: int, seed: int = 0) -> Tensor:
         """The fold of each token, [N], in 0…number − 1: whole documents, spread over each domain; the same for the same

@@ -51,9 +51,9 @@ class Projecting:
     def __init__(self, goal: ConformingSet) -> None:
         self.goal = goal
         self.ranks = torch.tensor(goal.ranks, dtype=torch.float64)
-        self.climb = goal.margin * self.ranks
+        self.climb = goal.order_margin * self.ranks
         self.low = torch.tensor(goal.floor, dtype=torch.float64).log()
-        self.high = torch.tensor(goal.cap, dtype=torch.float64).log() - goal.margin * self.ranks.max()
+        self.high = torch.tensor(goal.cap, dtype=torch.float64).log() - goal.order_margin * self.ranks.max()
         self.safer = self.ranks[:, None] > self.ranks[None, :]
 
     def __call__(self, w: Tensor, scores: Tensor) -> tuple[Tensor, Pushed]:

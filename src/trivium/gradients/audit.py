@@ -29,6 +29,7 @@ from torch import Tensor
 from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, ParetoCompatibility
 from trivium.axioms.base import Axiom
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.geometry import influence
 from trivium.simplex.order import Order
 
@@ -51,13 +52,14 @@ class Audit:
     influence: Tensor
 
 
+@renamed(margin="order_margin")
 def audit(
     omega: Tensor,
     *,
     floor: float | None = None,
     cap: float | None = None,
     order: Order | None = None,
-    margin: float = 0.0,
+    order_margin: float = 0.0,
     gradients: Tensor | None = None,
 ) -> Audit:
     """The axioms asked of effective weights ω [..., K] as they are, of any sign and sum.
@@ -73,7 +75,7 @@ def audit(
     {'W-N': False, 'W-B': False}
     """
     require(omega.is_floating_point() and omega.ndim >= 1, "effective weights must be [..., K] numbers", omega.dtype)
-    teachers = omega.shape[-1]
+    num_teachers = omega.shape[-1]
     logs = omega.clamp_min(0.0).log()
     residuals: dict[str, Tensor] = {"W-N": (omega.double().sum(dim=-1) - 1).abs().to(omega.dtype)}
     asked: dict[str, Axiom] = {"W-N": Normalization()}
@@ -83,7 +85,7 @@ def audit(
         asked["W-B"], scales["W-B"] = bounds, 1.0
         residuals["W-B"] = torch.maximum(bounds.floor - omega.amin(dim=-1), omega.amax(dim=-1) - bounds.cap)
     if order is not None:
-        safety = OrdinalSafety(order, margin)
+        safety = OrdinalSafety(order, order_margin)
         asked["W-S"], scales["W-S"] = safety, 16.0
         residuals["W-S"] = safety.residual(logs)
     if gradients is not None:
@@ -93,5 +95,5 @@ def audit(
         # Where ω is larger than one, so is what its rounding does to a slope.
         largest = max(1.0, float(omega.abs().max()))
         scales["W-C"] = largest * float(gradients.double().square().sum(dim=-1).max())
-    holds = {id_: axiom.holds(residuals[id_], teachers, omega.dtype, scales[id_]) for id_, axiom in asked.items()}
+    holds = {id_: axiom.holds(residuals[id_], num_teachers, omega.dtype, scales[id_]) for id_, axiom in asked.items()}
     return Audit(residuals, holds, omega.sum(dim=-1), influence(logs))

@@ -42,12 +42,12 @@ def check_inputs(
             f"{list(logits.shape)} of {logits.dtype}",
             "Teachers and student must share one vocabulary and one order of rows.",
         )
-    rows, teachers = student_logits.shape[0], len(teacher_logits)
+    rows, num_teachers = student_logits.shape[0], len(teacher_logits)
     require(
         log_weights.ndim in (1, 2)
-        and log_weights.shape[-1] == teachers
+        and log_weights.shape[-1] == num_teachers
         and log_weights.shape[:-1] in ((), (1,), (rows,)),
-        f"log-weights must be shaped [{rows}, {teachers}], a row of weights for each row of logits",
+        f"log-weights must be shaped [{rows}, {num_teachers}], a row of weights for each row of logits",
         list(log_weights.shape),
     )
     require(math.isfinite(temperature) and temperature > 0, "the temperature must be positive and finite", temperature)

@@ -7,10 +7,10 @@ from typing import Any
 
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import decimal, percent
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 
-def accuracy(folder: RunFolder) -> Section | None:
+def accuracy(folder: RunFolder) -> PageSection | None:
     """Build the section from accuracy.json; None for a run on text, which has no such file."""
     found = folder.accuracy
     if found is None:
@@ -25,7 +25,7 @@ def accuracy(folder: RunFolder) -> Section | None:
         "rows": [_row(row, groups) for row in found.get("rows") or []],
         "examples": sum(int(count) for count in (found.get("domains") or {}).values()),
     }
-    return Section("accuracy", "Accuracy", "_accuracy.html", data)
+    return PageSection("accuracy", "Accuracy", "_accuracy.html", data)
 
 
 def _row(row: Mapping[str, Any], groups: list[tuple[str, str]]) -> dict[str, Any]:

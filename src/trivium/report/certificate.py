@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from trivium.axioms import AXIOMS
 from trivium.certification.certificate import digest_of
-from trivium.certification.question import VERDICTS
+from trivium.certification.specification import VERDICTS
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import NOTHING, decimal, finite
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 from trivium.scheme.words import least
 
 #: A shape beside each word, so that no verdict is told by colour alone.
@@ -25,17 +25,21 @@ MEANINGS: Final = {
 }
 
 
-def findings(certificate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+def results(certificate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The answers of a certificate, one an axiom."""
-    return [found for found in (certificate or {}).get("findings") or [] if isinstance(found, Mapping)]
+    return [
+        found
+        for found in (certificate or {}).get("results") or (certificate or {}).get("findings") or []
+        if isinstance(found, Mapping)
+    ]
 
 
-def axioms(folder: RunFolder) -> Section:
+def axioms(folder: RunFolder) -> PageSection:
     """Build the axiom table from certificate.json."""
     if folder.certificate is None:
         sentence = f"certificate.json {folder.faults['certificate.json']}, so no axiom was checked for this page."
-        return Section("axioms", "Axioms", "_axioms.html", missing=sentence)
-    rows = [_row(found) for found in findings(folder.certificate)]
+        return PageSection("axioms", "Axioms", "_axioms.html", missing=sentence)
+    rows = [_row(found) for found in results(folder.certificate)]
     asked = {row["axiom"] for row in rows}
     data = {
         "rows": rows,
@@ -45,7 +49,7 @@ def axioms(folder: RunFolder) -> Section:
         "edited": folder.certificate.get("digest") not in (None, digest_of(dict(folder.certificate))),
         "not_asked": [f"{axiom.id} ({axiom.name})" for axiom in AXIOMS.values() if axiom.id not in asked],
     }
-    return Section("axioms", "Axioms", "_axioms.html", data)
+    return PageSection("axioms", "Axioms", "_axioms.html", data)
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,18 +101,18 @@ def _badge(verdict: str) -> dict[str, str]:
     return {"sign": _SIGNS.get(verdict, "?"), "style": verdict.lower().replace(" ", "-")}
 
 
-def formula(folder: RunFolder) -> Section:
+def formula(folder: RunFolder) -> PageSection:
     """The scheme, one line a scale and the whole, as ``str(scheme)`` prints it."""
     found = folder.certificate or {}
     text = str(found.get("description") or found.get("formula") or "")
     if not text:
         fault = folder.faults.get("certificate.json", "has no formula")
         sentence = f"certificate.json {fault}, so the formula is not known here; the recipe below names the rules."
-        return Section("formula", "The scheme", "_formula.html", missing=sentence)
+        return PageSection("formula", "The scheme", "_formula.html", missing=sentence)
     lines = []
     for line in text.splitlines():
         head, colon, tail = line.strip().partition(": ")
         split = bool(colon) and head.strip() in ("teachers", "token", "task", "context")
         lines.append({"head": head.strip() if split else "", "text": tail.strip() if split else line.strip()})
     shown = [entry for entry in lines if entry["head"] != "teachers"]
-    return Section("formula", "The scheme", "_formula.html", {"lines": shown, "teachers": folder.teachers})
+    return PageSection("formula", "The scheme", "_formula.html", {"lines": shown, "teachers": folder.teacher_names})

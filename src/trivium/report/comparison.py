@@ -7,7 +7,7 @@ from typing import Any
 
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import bounds, decimal, finite, interval, reading
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 #: What a row measures: the weighted teachers as a predictor, and who learned from them.
 WHATS = ("mixture", "student")
@@ -15,12 +15,12 @@ WHATS = ("mixture", "student")
 _WORDS = {"lower": "{a} is better", "higher": "{b} is better"}
 
 
-def comparison(folder: RunFolder) -> Section:
+def comparison(folder: RunFolder) -> PageSection:
     """Build the section from comparison.json."""
     found = folder.comparison
     if found is None:
         sentence = f"comparison.json {folder.faults['comparison.json']}, so no runs are compared here."
-        return Section("comparison", "Comparison", "_comparison.html", missing=sentence)
+        return PageSection("comparison", "Comparison", "_comparison.html", missing=sentence)
     data = {
         "unit": found.get("unit", "bits per byte"),
         "domains": [str(domain) for domain in found.get("domains") or []],
@@ -29,7 +29,7 @@ def comparison(folder: RunFolder) -> Section:
         "differences": differences(folder, found),
         "note": found.get("note") or "",
     }
-    return Section("comparison", "Comparison", "_comparison.html", data)
+    return PageSection("comparison", "Comparison", "_comparison.html", data)
 
 
 def groups(found: Mapping[str, Any]) -> list[str]:

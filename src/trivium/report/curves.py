@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from trivium.report.certificate import findings
+from trivium.report.certificate import results
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import decimal, finite
-from trivium.report.section import Chart, Section, line, teacher_colour
-from trivium.report.traces import Trace, keys_of, series, value_at
+from trivium.report.section import Chart, PageSection, line, teacher_colour
+from trivium.report.traces import RunTrace, keys_of, series, value_at
 
 SCALES: Final = ("token", "task", "context", "all")
 _SCALE_TITLES: Final = {"token": "Token", "task": "Task", "context": "Context", "all": "All scales together"}
 _DASHES: Final = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,4px")
 
 
-def learning(folder: RunFolder) -> Section:
+def learning(folder: RunFolder) -> PageSection:
     """Validation curves of every run: the mean and each domain, of every measure, and the training loss."""
     evals = [record for run in folder.runs for record in run.evals]
     measures = dict.fromkeys(name for record in evals for name, value in record.items() if isinstance(value, Mapping))
@@ -36,7 +36,7 @@ def learning(folder: RunFolder) -> Section:
         ],
         "skipped": sum(run.skipped for run in folder.runs),
     }
-    return Section("learning", "Learning curves", "_learning.html", data, drawn, _no_metrics(folder, bool(drawn)))
+    return PageSection("learning", "Learning curves", "_learning.html", data, drawn, _no_metrics(folder, bool(drawn)))
 
 
 def _unit(measure: str) -> str:
@@ -55,13 +55,13 @@ def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[
     return Chart(f"learning-{id_}", title, lines[::-1], {"yaxis": {"title": {"text": unit}}})
 
 
-def shares(folder: RunFolder) -> Section:
+def shares(folder: RunFolder) -> PageSection:
     """Mean weight of each teacher over the tokens of a batch, stacked to one, a chart a scale."""
     steps = folder.main.steps if folder.main else ()
     charts = []
     for scale in SCALES:
         areas = []
-        for index, teacher in enumerate(folder.teachers):
+        for index, teacher in enumerate(folder.teacher_names):
             x, y = series(steps, "share", scale, teacher)
             if x:
                 area = line(x, y, teacher, teacher_colour(index), 0)
@@ -70,12 +70,12 @@ def shares(folder: RunFolder) -> Section:
             axis = {"range": [0, 1], "tickvals": [0, 0.25, 0.5, 0.75, 1]}
             charts.append(Chart(f"share-{scale}", _SCALE_TITLES[scale], areas, {"yaxis": axis}))
     absent = [scale for scale in SCALES[:3] if charts and not any(c.id == f"share-{scale}" for c in charts)]
-    data = {"teachers": folder.teachers, "absent": absent}
+    data = {"teachers": folder.teacher_names, "absent": absent}
     missing = _no_metrics(folder, bool(charts))
-    return Section("shares", "Each teacher's share", "_shares.html", data, tuple(charts), missing)
+    return PageSection("shares", "Each teacher's share", "_shares.html", data, tuple(charts), missing)
 
 
-def influence(folder: RunFolder) -> Section:
+def influence(folder: RunFolder) -> PageSection:
     """Largest log(max w / min w) of a batch by scale, beside the budget that the recipe sets (T3)."""
     steps = folder.main.steps if folder.main else ()
     allowed, charts = bounds(folder), []
@@ -93,7 +93,7 @@ def influence(folder: RunFolder) -> Section:
         layout = {"yaxis": {"range": [0, round(top, 3)], "title": {"text": "nats"}}}
         charts.append(Chart(f"influence-{scale}", _SCALE_TITLES[scale], lines, layout, note))
     missing = _no_metrics(folder, bool(charts))
-    return Section("influence", "Influence and its budget", "_influence.html", {}, tuple(charts), missing)
+    return PageSection("influence", "Influence and its budget", "_influence.html", {}, tuple(charts), missing)
 
 
 def bounds(folder: RunFolder) -> dict[str, float]:
@@ -131,10 +131,10 @@ def _of_rules(rules: Any) -> float | None:
     return total
 
 
-def monitor(folder: RunFolder) -> Section:
+def monitor(folder: RunFolder) -> PageSection:
     """Worst signed residual of each batch by axiom; at or below zero the axiom holds."""
     steps = folder.main.steps if folder.main else ()
-    slack = {str(found.get("axiom")): finite(found.get("tolerance")) or 0.0 for found in findings(folder.certificate)}
+    slack = {str(found.get("axiom")): finite(found.get("tolerance")) or 0.0 for found in results(folder.certificate)}
     charts = []
     for axiom in keys_of(steps, "axioms"):
         x, y = series(steps, "axioms", axiom, pick="max")
@@ -153,10 +153,10 @@ def monitor(folder: RunFolder) -> Section:
     data = {"violations": [{**record, "residual": decimal(record.get("residual"), sign=True)} for record in seen[:20]],
             "count": len(seen)}  # fmt: skip
     missing = _no_metrics(folder, bool(charts or seen))
-    return Section("monitor", "The monitor", "_monitor.html", data, tuple(charts), missing)
+    return PageSection("monitor", "The monitor", "_monitor.html", data, tuple(charts), missing)
 
 
-def _breaches(trace: Trace, axiom: str) -> dict[str, Any] | None:
+def _breaches(trace: RunTrace, axiom: str) -> dict[str, Any] | None:
     seen = [record for record in trace.violations if record.get("axiom") == axiom]
     if not seen:
         return None

@@ -10,17 +10,17 @@ from rich.text import Text
 
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import NOTHING
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 _COLUMNS = ("split", "domain", "documents", "dropped", "rows", "tokens", "columns read", "not read")
 
 
-def data(folder: RunFolder) -> Section | None:
+def data(folder: RunFolder) -> PageSection | None:
     """Build the section from data.json; None for the folder of a run that left none."""
     if folder.data is None:
         return None
     table = {"columns": _COLUMNS, "rows": _rows(folder.data), "numeric": ("documents", "rows", "tokens")}
-    return Section(
+    return PageSection(
         "data", "Data", "_data.html", table | {"lines": _lines(folder.data), "warnings": _warnings(folder.data)}
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from trivium.errors import InputError
-from trivium.report.traces import Trace, keys_of, read_trace
+from trivium.report.traces import RunTrace, keys_of, read_trace
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class RunFolder:
     name: str
     recipe_text: str | None
     recipe: Mapping[str, Any]
-    main: Trace | None
-    runs: tuple[Trace, ...]
+    main: RunTrace | None
+    runs: tuple[RunTrace, ...]
     certificate: Mapping[str, Any] | None
     comparison: Mapping[str, Any] | None
     sample: Mapping[str, Any] | None
@@ -46,7 +46,7 @@ class RunFolder:
     fit: Mapping[str, Any] | None = None
 
     @property
-    def teachers(self) -> list[str]:
+    def teacher_names(self) -> list[str]:
         """Names in one order for the whole page, so that a teacher keeps its colour."""
         declared = (self.sample or {}).get("teachers") or ((self.certificate or {}).get("question") or {}).get("names")
         names = [str(name) for name in declared or []]
@@ -133,7 +133,7 @@ def _mapping(text: str | None) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _trace(path: Path, name: str, faults: dict[str, str]) -> Trace | None:
+def _trace(path: Path, name: str, faults: dict[str, str]) -> RunTrace | None:
     try:
         trace = read_trace(path, name)
     except FileNotFoundError:

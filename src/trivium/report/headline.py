@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from trivium.certification.question import VERDICTS
-from trivium.report.certificate import findings
+from trivium.certification.specification import VERDICTS
+from trivium.report.certificate import results
 from trivium.report.folder import RunFolder
 from trivium.report.numbers import counted, decimal, finite, interval, reading
 from trivium.report.safety import SAID, percent
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 
-def headline(folder: RunFolder) -> Section:
+def headline(folder: RunFolder) -> PageSection:
     """Build the opening of the page. It always has something to say."""
     facts = [
         _compared(folder, "student"),
@@ -24,7 +24,7 @@ def headline(folder: RunFolder) -> Section:
         _monitor(folder),
     ]
     data = {"facts": [fact for fact in facts if fact], "runs": [folder.label(run.name) for run in folder.runs]}
-    return Section("verdict", "Verdict", "_headline.html", data)
+    return PageSection("verdict", "Verdict", "_headline.html", data)
 
 
 def _difference(folder: RunFolder, what: str) -> Mapping[str, Any] | None:
@@ -74,7 +74,7 @@ def _safety(folder: RunFolder) -> dict[str, str] | None:
 
 
 def _axioms(folder: RunFolder) -> dict[str, str] | None:
-    answers = findings(folder.certificate)
+    answers = results(folder.certificate)
     found = [entry for entry in answers if not str(entry.get("axiom")).startswith("constants.")]
     if not found:
         return None

@@ -7,17 +7,17 @@ from typing import Any
 
 from trivium.report.fitting import nats, within
 from trivium.report.folder import RunFolder
-from trivium.report.section import Chart, Section, line
+from trivium.report.section import Chart, PageSection, line
 
 
-def headroom(folder: RunFolder) -> Section | None:
+def headroom(folder: RunFolder) -> PageSection | None:
     """Build the section from headroom.json; None for the folder of a run that left none."""
     found = folder.headroom
     if found is None:
         return None
     title, template = "What any weighting could gain", "_headroom.html"
     if "bounds" not in found:
-        return Section("headroom", title, template, missing=str(found["missing"]))
+        return PageSection("headroom", title, template, missing=str(found["missing"]))
     domains = list(found["by_domain"]["everything"])
     bounds = [
         [f"best, constant on {name}", nats(bound["gain"]["mean"]), within(bound["gain"])]
@@ -39,17 +39,17 @@ def headroom(folder: RunFolder) -> Section | None:
         "split": found["split"],
         "gap": f"{gap:.0e}",
     }
-    return Section("headroom", title, template, data)
+    return PageSection("headroom", title, template, data)
 
 
-def fitted(folder: RunFolder) -> Section | None:
+def fitted(folder: RunFolder) -> PageSection | None:
     """Build the section from fit.json; None where the run's scheme was not fitted."""
     found = folder.fit
     if found is None:
         return None
     title, template = "The fitted strengths", "_fitted.html"
     if "strengths" not in found:
-        return Section("fitted", title, template, missing=str(found["missing"]))
+        return PageSection("fitted", title, template, missing=str(found["missing"]))
     strengths = [
         [f"{row['scale']}", row["what"], f"{row['value']:+.4g}", f"[{row['low']:+.3g}, {row['high']:+.3g}]"]
         for row in found["strengths"]
@@ -63,7 +63,7 @@ def fitted(folder: RunFolder) -> Section | None:
         "costs": ", ".join(f"without {name} {nats(cost)} more" for name, cost in found["costs"].items()),
     }
     chart = _costs(found)
-    return Section("fitted", title, template, data, () if chart is None else (chart,))
+    return PageSection("fitted", title, template, data, () if chart is None else (chart,))
 
 
 def _costs(found: Mapping[str, Any]) -> Chart | None:

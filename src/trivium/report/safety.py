@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trivium.report.folder import RunFolder
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 
 #: What each verdict says, with the tone in which it is said.
 SAID = {
@@ -30,7 +30,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def safety(folder: RunFolder) -> Section | None:
+def safety(folder: RunFolder) -> PageSection | None:
     """Build the section; None for a run that declared nothing."""
     found = folder.safety
     if found is None:
@@ -67,7 +67,7 @@ def safety(folder: RunFolder) -> Section | None:
         ],
         "unit": found["utility"].get("unit", ""),
     }
-    return Section("safety", "What it must not do", "_safety.html", data)
+    return PageSection("safety", "What it must not do", "_safety.html", data)
 
 
 def _row(name: str, found: Mapping[str, Any], limit: float | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """``template`` renders ``data``; where ``missing`` is set its sentence stands there instead."""
 
     id: str

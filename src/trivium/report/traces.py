@@ -18,7 +18,7 @@ _POINTS = 320
 
 
 @dataclass(frozen=True)
-class Trace:
+class RunTrace:
     """What one run wrote while it trained, in the order of its steps.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trace:
         return max((int(record["step"]) for record in (*self.steps, *self.evals)), default=0)
 
 
-def read_trace(path: Path, name: str) -> Trace:
+def read_trace(path: Path, name: str) -> RunTrace:
     """Read a metrics.jsonl. Cost O(lines).
 
     Raises:
@@ -56,7 +56,7 @@ def read_trace(path: Path, name: str) -> Trace:
                 skipped += 1
             elif record.get("kind") in kinds:
                 kinds[record["kind"]].append(record)
-    return Trace(name, _once(kinds["step"]), _once(kinds["eval"]), tuple(kinds["violation"]), skipped)
+    return RunTrace(name, _once(kinds["step"]), _once(kinds["eval"]), tuple(kinds["violation"]), skipped)
 
 
 def _record(line: str) -> Record | None:

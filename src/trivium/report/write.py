@@ -22,21 +22,21 @@ from trivium.report.folder import RunFolder, read_folder
 from trivium.report.headline import headline
 from trivium.report.headroom import fitted, headroom
 from trivium.report.safety import safety
-from trivium.report.section import Section
+from trivium.report.section import PageSection
 from trivium.report.text import text
 
 
-def recipe(folder: RunFolder) -> Section:
+def recipe(folder: RunFolder) -> PageSection:
     """The recipe as it was run, as text."""
     title, template = "The recipe as run", "_recipe.html"
     if folder.recipe_text is None:
         sentence = f"recipe.yaml {folder.faults['recipe.yaml']}, so the run's settings are not known here."
-        return Section("recipe", title, template, missing=sentence)
-    return Section("recipe", title, template, {"text": folder.recipe_text})
+        return PageSection("recipe", title, template, missing=sentence)
+    return PageSection("recipe", title, template, {"text": folder.recipe_text})
 
 
 #: The page from top to bottom: what is built, and the file it is built from.
-_SECTIONS: Final[tuple[tuple[Callable[[RunFolder], Section | None], str, str], ...]] = (
+_SECTIONS: Final[tuple[tuple[Callable[[RunFolder], PageSection | None], str, str], ...]] = (
     (headline, "verdict", "comparison.json"),
     (safety, "safety", "safety.json"),
     (formula, "formula", "certificate.json"),
@@ -70,21 +70,23 @@ def write_report(run: Path) -> Path:
     charts = {chart.id: asdict(chart) for section in sections for chart in section.charts}
     template = _environment().get_template("report.html")
     page = template.render(
-        folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teachers
+        folder=folder, sections=sections, charts=charts, plotly=Markup(_plotly()), teachers=folder.teacher_names
     )
     path = folder.path / "report.html"
     path.write_text(re.sub("[\ud800-\udfff]", "\ufffd", page), encoding="utf-8")
     return path
 
 
-def built(build: Callable[[RunFolder], Section | None], id_: str, source: str, folder: RunFolder) -> Section | None:
+def built(
+    build: Callable[[RunFolder], PageSection | None], id_: str, source: str, folder: RunFolder
+) -> PageSection | None:
     """The files may come from another version or another hand: one that is not of the known shape costs its section
     and not the page."""
     try:
         return build(folder)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         sentence = f"{source} is not of the shape that this version reads ({type(error).__name__}: {error})."
-        return Section(id_, id_.capitalize(), "", missing=sentence)
+        return PageSection(id_, id_.capitalize(), "", missing=sentence)
 
 
 def script_json(value: Any) -> Markup:

@@ -46,7 +46,9 @@ class AuditedDocument:
         return {**asdict(self), "teachers": list(self.teachers)}
 
 
-def audit(documents: Sequence[AuditedDocument], limit: float, level: float, teachers: Sequence[str]) -> dict[str, Any]:
+def audit(
+    documents: Sequence[AuditedDocument], limit: float, level: float, teacher_names: Sequence[str]
+) -> dict[str, Any]:
     """The audit of a student, plain values.
 
     Every mean is over documents, with the betting interval of :mod:`trivium.safety.intervals` at ``level``, each by
@@ -87,7 +89,7 @@ def audit(documents: Sequence[AuditedDocument], limit: float, level: float, teac
         **whole,
         "teachers": {
             name: asdict(betting(known, level))
-            for k, name in enumerate(teachers)
+            for k, name in enumerate(teacher_names)
             if (known := [u for d in documents if (u := d.teachers[k]) is not None])
         },
         "order_fails": sum(d.order_fails * d.positions for d in documents) / sum(d.positions for d in documents),

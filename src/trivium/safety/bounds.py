@@ -58,13 +58,13 @@ def largest_mass(unsafe: Tensor, conforming: ConformingSet) -> Tensor:
     0.25
     """
     require(
-        unsafe.ndim == 2 and unsafe.shape[-1] == conforming.teachers,
-        f"unsafe masses must be [N, {conforming.teachers}]",
+        unsafe.ndim == 2 and unsafe.shape[-1] == conforming.num_teachers,
+        f"unsafe masses must be [N, {conforming.num_teachers}]",
         list(unsafe.shape),
         "One a teacher.",
     )
     u = unsafe.double()
-    tiers = (tuple(range(conforming.teachers)),) if conforming.order is None else conforming.order.tiers[::-1]
+    tiers = (tuple(range(conforming.num_teachers)),) if conforming.order is None else conforming.order.tiers[::-1]
     rank = torch.tensor(conforming.ranks, dtype=torch.float64, device=u.device)
     chain = torch.cat([u[:, list(tier)].argsort(-1) if len(tier) > 1 else u.new_zeros(len(u), 1).long()
                        for tier in tiers], -1)  # fmt: skip
@@ -74,11 +74,11 @@ def largest_mass(unsafe: Tensor, conforming: ConformingSet) -> Tensor:
     members = torch.cat(
         [torch.tensor(tier, device=u.device)[chain[:, begin : begin + len(tier)]]
          for tier, begin in zip(tiers, begins[:-1], strict=True)], -1)  # fmt: skip
-    omega = (conforming.margin * rank)[members].exp()
+    omega = (conforming.order_margin * rank)[members].exp()
     heavy = omega * u.gather(-1, members)
     behind = torch.cat([omega.flip(-1).cumsum(-1).flip(-1), omega.new_zeros(len(u), 1)], -1)  # W_t, t = 0 … K
     mass = torch.cat([heavy.flip(-1).cumsum(-1).flip(-1), omega.new_zeros(len(u), 1)], -1)
-    low, high = conforming.floor, conforming.cap * float((-conforming.margin * rank.max()).exp())
+    low, high = conforming.floor, conforming.cap * float((-conforming.order_margin * rank.max()).exp())
     if high - low <= 1e-12:  # a single point: every y is the same
         return mass[:, 0] / behind[:, 0]
     x = ((1 - low * behind[:, :1]) / (high - low)).clamp(min=0.0).minimum(behind[:, :1])
@@ -103,11 +103,11 @@ def attacked_mass(unsafe: Tensor, conforming: ConformingSet, adversaries: Sequen
     Raises:
         InputError: no adversary, one that is no teacher, or no honest teacher.
     """
-    teachers, against = conforming.teachers, sorted(set(adversaries))
-    fits = bool(against) and against[0] >= 0 and against[-1] < teachers and len(against) < teachers
-    require(fits, f"adversaries must be some of {teachers} teachers", against, "Leave one of them honest.")
-    honest = [k for k in range(teachers) if k not in against]
-    theirs = torch.zeros(1, teachers, dtype=torch.float64, device=unsafe.device)
+    num_teachers, against = conforming.num_teachers, sorted(set(adversaries))
+    fits = bool(against) and against[0] >= 0 and against[-1] < num_teachers and len(against) < num_teachers
+    require(fits, f"adversaries must be some of {num_teachers} teachers", against, "Leave one of them honest.")
+    honest = [k for k in range(num_teachers) if k not in against]
+    theirs = torch.zeros(1, num_teachers, dtype=torch.float64, device=unsafe.device)
     theirs[:, against] = 1.0
     share = largest_mass(theirs, conforming)
     return share + (1 - share) * unsafe.double()[:, honest].amax(-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ from torch import Tensor
 from trivium.errors import InputError, require
 from trivium.safety.automaton import Automaton, Boundaries, build_automaton
 from trivium.safety.tokens import resolve_tokens, token_bytes
+from trivium.simplex.typed import Typed
+
+
+@runtime_checkable
+class _Tokenizer(Protocol):
+    """A tokenizer, as transformers has them."""
+
+    def get_vocab(self) -> dict[str, int]: ...
 
 
 class UnsafeSet(ABC):
@@ -80,7 +88,7 @@ class UnsafeSet(ABC):
 
 
 @final
-class UnsafeTokens(UnsafeSet):
+class UnsafeTokens(Typed, UnsafeSet):
     """Token ids and forbidden strings of a text, each alone or both: every token that is one of the ids, or that would
     complete a forbidden string given the text so far, however the tokenizer cuts it.
 
@@ -105,6 +113,8 @@ class UnsafeTokens(UnsafeSet):
         boundaries: Boundaries | None = None,
         variants: bool = True,
     ) -> None:
+        known = isinstance(tokenizer, _Tokenizer)
+        require(known, "an unsafe set must have a tokenizer", type(tokenizer).__name__, "Give that of the student.")
         fix = "Name tokens or strings."
         require(bool(tokens) or bool(strings), "an unsafe set must not be empty", "neither tokens nor strings", fix)
         self.resolved = resolve_tokens(tokenizer, tokens, variants) if tokens else {}
@@ -185,7 +195,7 @@ class UnsafeTokens(UnsafeSet):
 
 
 @final
-class UnsafeClasses(UnsafeSet):
+class UnsafeClasses(Typed, UnsafeSet):
     """Classes of labelled examples.
 
     Args:
@@ -198,6 +208,8 @@ class UnsafeClasses(UnsafeSet):
 
     def __init__(self, by_task: Sequence[Sequence[int]], names: Mapping[int, str]) -> None:
         self.by_task = tuple(tuple(sorted(set(classes))) for classes in by_task)
+        lacking = sorted({number for classes in self.by_task for number in classes} - set(names))
+        require(not lacking, "every unsafe class must have a name", f"none for {lacking}", "Add it to names.")
         self.names = {number: names[number] for classes in self.by_task for number in classes}
         require(bool(self.names), "an unsafe set must not be empty", "no class", "Name a class.")
         self.entries = max(self.names) + 1

@@ -60,10 +60,10 @@ class Derived:
     @property
     def informative(self) -> bool:
         """Whether anything at all is known of the weights."""
-        gap = self.constants.gap
-        if gap.shape[0] == 1:  # one teacher has no ratios to bound
+        log_ratio = self.constants.log_ratio
+        if log_ratio.shape[0] == 1:  # one teacher has no ratios to bound
             return not self.unknown
-        return bool((gap.isfinite() & ~torch.eye(gap.shape[0], dtype=torch.bool)).any())
+        return bool((log_ratio.isfinite() & ~torch.eye(log_ratio.shape[0], dtype=torch.bool)).any())
 
     @property
     def positive(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium.errors import InfeasibleError, require
 from trivium.scheme.composition import Key, Wrapper
 from trivium.scheme.derivation import Derived
-from trivium.scheme.mix import Mix, mix_with_uniform, mixture
+from trivium.scheme.mix_uniform import MixUniform, mix_with_uniform, mixture
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Features
 
@@ -20,7 +20,7 @@ from trivium.weighting.base import Features
 class FloorMix(Wrapper):
     """w ↦ a + (1 − K·a)·w, 0 ≤ a ≤ 1/K: the mixture with uniform that makes a the floor, whatever the part does.
 
-    Smooth where the projection (:class:`~trivium.scheme.conform.Conform`) is the least change: every weight moves, also
+    Smooth where the projection (:class:`~trivium.scheme.project.Project`) is the least change: every weight moves, also
     those above the floor. Order is kept weakly, the regularity constant shrinks. Cost O(K).
 
     Raises:
@@ -47,24 +47,24 @@ class FloorMix(Wrapper):
     def formula(self) -> str:
         return f"floor({self.part.formula()} | w ≥ {self.floor:g})"
 
-    def share(self, teachers: int) -> float:
+    def share(self, num_teachers: int) -> float:
         """ε = K·a, the share of the uniform mixture that lifts every weight to a.
 
         Raises:
             InfeasibleError: K·a above one (T1).
         """
-        epsilon = teachers * self.floor
+        epsilon = num_teachers * self.floor
         if epsilon > 1.0 + 4 * 2.0**-52:
-            must = f"a floor must be at most 1/K for K = {teachers} teachers"
-            raise InfeasibleError(must, self.floor, f"Lower it to {1 / teachers:.4g}.")
+            must = f"a floor must be at most 1/K for K = {num_teachers} teachers"
+            raise InfeasibleError(must, self.floor, f"Lower it to {1 / num_teachers:.4g}.")
         return min(1.0, epsilon)
 
     def constants(self, part: Constants) -> Constants:
-        """Those of :class:`~trivium.scheme.mix.Mix` with ε = K·a, whose floor is a exactly."""
-        mixed = Mix(self.part, self.share(part.teachers)).constants(part)
-        return Constants(mixed.gap, mixed.regularity, max(mixed.known_floor, self.floor), mixed.known_cap)
+        """Those of :class:`~trivium.scheme.mix_uniform.MixUniform` with ε = K·a, whose floor is a exactly."""
+        mixed = MixUniform(self.part, self.share(part.num_teachers)).constants(part)
+        return Constants(mixed.log_ratio, mixed.lipschitz, max(mixed.known_floor, self.floor), mixed.known_cap)
 
     def after(self, part: Derived) -> Derived:
         whole = self.constants(part.constants)
-        lines = mixture(self.share(whole.teachers), whole)
+        lines = mixture(self.share(whole.num_teachers), whole)
         return part.then(f"floor({{0}} | w ≥ {self.floor:g})", whole, *lines)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trivium.scheme.composition import Wrapper
-from trivium.scheme.conform import Conform
 from trivium.scheme.derivation import Derived, escape
+from trivium.scheme.project import Project
 from trivium.scheme.words import most
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants
@@ -44,7 +44,7 @@ class OnCritical(Wrapper):
         return torch.where(critical, safe, log_w)
 
     def formula(self) -> str:
-        return f"critical ? {Conform(self.part, self.conforming).formula()} : {self.part.formula()}"
+        return f"critical ? {Project(self.part, self.conforming).formula()} : {self.part.formula()}"
 
     def constants(self, part: Constants) -> Constants:
         """Each gap is the smaller of the part's and the projection's, L is kept, and L_critical = β + β_Π is added.
@@ -55,17 +55,17 @@ class OnCritical(Wrapper):
         uniform), and u and u′ are one apart in ``critical``.
         """
         safe = self.critical_constants(part)
-        jump = up(part.influence + safe.influence + part.regularity.get(CRITICAL, 0.0), steps=2)
+        jump = up(part.influence + safe.influence + part.lipschitz.get(CRITICAL, 0.0), steps=2)
         return Constants(
-            torch.minimum(part.gap, safe.gap),
-            {**part.regularity, CRITICAL: jump},
+            torch.minimum(part.log_ratio, safe.log_ratio),
+            {**part.lipschitz, CRITICAL: jump},
             min(part.known_floor, safe.known_floor),
             max(part.known_cap, safe.known_cap),
         )
 
     def critical_constants(self, part: Constants) -> Constants:
         """What holds on critical inputs: the constants of the projection."""
-        return Conform(self.part, self.conforming).constants(part)
+        return Project(self.part, self.conforming).constants(part)
 
     def after(self, part: Derived) -> Derived:
         whole, goal = self.constants(part.constants), self.conforming
@@ -73,6 +73,6 @@ class OnCritical(Wrapper):
             f"critical ? project({{0}} | {escape(str(goal))}) : {{0}}",
             whole,
             "T6: on critical inputs the range of the projection is the set; elsewhere the part is as it was",
-            f"W-R: where an input becomes critical, they may jump by β + β_Π ≤ {most(whole.regularity[CRITICAL])} nats",
+            f"W-R: where an input becomes critical, they may jump by β + β_Π ≤ {most(whole.lipschitz[CRITICAL])} nats",
         )
         return replace(found, critical=self.critical_constants(part.constants))

@@ -34,7 +34,7 @@ class PerEntry(Wrapper):
 
     def after(self, part: Derived) -> Derived:
         whole = self.constants(part.constants)
-        low, high = whole.teachers * whole.floor, whole.teachers * whole.cap
+        low, high = whole.num_teachers * whole.floor, whole.num_teachers * whole.cap
         return part.then(
             "per entry({0})",
             whole,

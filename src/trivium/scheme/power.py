@@ -49,13 +49,13 @@ class Power(Wrapper):
         each ratio is ≥ 1; likewise max w′ ≤ max w. Zero to the power zero is no number: 0 · (−∞).
         """
         if not math.isfinite(part.influence):
-            return bounded(part.teachers, math.inf, dict.fromkeys(self.ranges, math.inf))
+            return bounded(part.num_teachers, math.inf, dict.fromkeys(self.ranges, math.inf))
         alpha = self.strength
         if alpha == 0.0:
-            return uniform(part.teachers)
-        regularity = {name: up(alpha * constant, steps=int(alpha != 1.0)) for name, constant in part.regularity.items()}
+            return uniform(part.num_teachers)
+        lipschitz = {name: up(alpha * constant, steps=int(alpha != 1.0)) for name, constant in part.lipschitz.items()}
         kept = (part.known_floor, part.known_cap) if alpha <= 1.0 else (0.0, 1.0)
-        return Constants(scale_down(part.gap, alpha), regularity, *kept)
+        return Constants(scale_down(part.log_ratio, alpha), lipschitz, *kept)
 
     def after(self, part: Derived) -> Derived:
         before, whole, alpha = part.constants, self.constants(part.constants), f"{self.strength:g}"
@@ -64,6 +64,8 @@ class Power(Wrapper):
             proper = part.proper and self.strength > 0
             return replace(part, constants=whole, steps=steps, normalized=False, proper=proper, pareto="")
         lines = [f"T2: strength scales influence: {alpha} · {most(before.influence)} = {most(whole.influence)} nats"]
-        if before.regularity:
-            lines.append(f"T2: and regularity: {alpha} · {most(before.lipschitz)} = {most(whole.lipschitz)}")
+        if before.lipschitz:
+            lines.append(
+                f"T2: and regularity: {alpha} · {most(before.total_lipschitz)} = {most(whole.total_lipschitz)}"
+            )
         return part.then(f"{{0}}^{alpha}", whole, *lines, normalized=True)

@@ -61,17 +61,17 @@ class Product(Composition):
         log u − log v, so d_H(w, w′) ≤ Σ_s d_H(w_s, w_s′) ≤ Σ_s Σ_f L_{s,f}·‖u_f − u_f′‖. Known floors and caps do not
         survive (T3) unless all parts but one are uniform, which is neutral (T2).
         """
-        counts = [part.teachers for part in parts]
-        teachers = counts[0]
-        require(counts == [teachers] * len(parts), "the parts of a product must weight the same teachers", counts)
-        gap, regularity = torch.zeros(teachers, teachers, dtype=torch.float64), dict[str, float]()
+        counts = [part.num_teachers for part in parts]
+        num_teachers = counts[0]
+        require(counts == [num_teachers] * len(parts), "the parts of a product must weight the same teachers", counts)
+        log_ratio, lipschitz = torch.zeros(num_teachers, num_teachers, dtype=torch.float64), dict[str, float]()
         for part in parts:
-            gap = add_down(gap, part.gap)
-            for name, constant in part.regularity.items():
-                regularity[name] = up(regularity[name] + constant, steps=1) if name in regularity else constant
-        moving = [part for part in parts if bool((part.gap != 0).any())]
-        alone = moving[0] if len(moving) == 1 else uniform(teachers)
-        return Constants(gap, regularity, alone.known_floor, alone.known_cap)
+            log_ratio = add_down(log_ratio, part.log_ratio)
+            for name, constant in part.lipschitz.items():
+                lipschitz[name] = up(lipschitz[name] + constant, steps=1) if name in lipschitz else constant
+        moving = [part for part in parts if bool((part.log_ratio != 0).any())]
+        alone = moving[0] if len(moving) == 1 else uniform(num_teachers)
+        return Constants(log_ratio, lipschitz, alone.known_floor, alone.known_cap)
 
     def derived(self, operands: Sequence[Derived]) -> Derived:
         parts = [part.constants for part in operands]
@@ -79,8 +79,10 @@ class Product(Composition):
         influences = [part.influence for part in parts]
         finite = all(map(math.isfinite, influences))
         lines = [f"T3: influence adds: {_sum(influences, whole.influence)} nats"] if finite else []
-        if any(part.regularity for part in parts):
-            lines.append(f"T4: regularity adds: {_sum([part.lipschitz for part in parts], whole.lipschitz)}")
+        if any(part.lipschitz for part in parts):
+            lines.append(
+                f"T4: regularity adds: {_sum([part.total_lipschitz for part in parts], whole.total_lipschitz)}"
+            )
         if finite:
             lines.append("T5: gaps log(w_j/w_k) add, pair by pair")
             lines.append("W-N, W-P: it ends in a log-softmax of finite scores")

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
+from trivium.scheme.clamp_influence import ClampInfluence
 from trivium.scheme.composition import Composition
-from trivium.scheme.conform import Conform
 from trivium.scheme.derivation import Derived
-from trivium.scheme.limit import Limit
 from trivium.scheme.on_critical import OnCritical
 from trivium.scheme.power import Power
 from trivium.scheme.product import Product
+from trivium.scheme.project import Project
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
@@ -29,19 +30,20 @@ from trivium.weighting.task.static import Static
 Term = Operator | tuple[Operator, float]
 
 
+@renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class Scheme(Composition):
     """What weighs the teachers in a run. Made by :func:`compose`.
 
     Attributes:
-        teachers: their names; K is their number and the last axis of every weight.
+        teacher_names: their names; K is their number and the last axis of every weight.
         scales: the operator of each scale that has rules, after its strength and budget.
         root: the whole: product of the scales, then the projection if there is one.
         conforming: the set the root projects into, or None.
         trusted: the set it projects into on critical inputs, or None.
     """
 
-    teachers: tuple[str, ...]
+    teacher_names: tuple[str, ...]
     scales: Mapping[Scale, Operator]
     root: Operator
     conforming: ConformingSet | None
@@ -81,7 +83,7 @@ class Scheme(Composition):
 
     def _with_teachers(self, features: Features) -> dict[str, Tensor]:
         """Rules that read nothing still need to know K, the dtype and the device."""
-        k = len(self.teachers)
+        k = len(self.teacher_names)
         for name, interval in self.ranges.items():
             if name in features:
                 width = interval.width(k)
@@ -98,14 +100,15 @@ class Scheme(Composition):
         return f"w = {self.root.formula()}"
 
     def __str__(self) -> str:
-        names = ", ".join(f"{k} {name}" for k, name in enumerate(self.teachers))
+        names = ", ".join(f"{k} {name}" for k, name in enumerate(self.teacher_names))
         lines = [f"{scale:>7}: {operator.formula()}" for scale, operator in self.scales.items()]
         return "\n".join([f"teachers: {names}", *lines, self.formula()])
 
 
+@renamed(teachers="teacher_names", margin="order_margin")
 @typed(leave=(*SCALES, "budget"))
 def compose(
-    teachers: Sequence[str],
+    teacher_names: Sequence[str],
     *,
     token: Sequence[Term] = (),
     task: Sequence[Term] = (),
@@ -114,19 +117,19 @@ def compose(
     floor: float = 0.0,
     cap: float = 1.0,
     order: str | None = None,
-    margin: float = 0.0,
+    order_margin: float = 0.0,
     critical_order: str | None = None,
     critical_margin: float = 0.0,
 ) -> Scheme:
     """w ∝ Π_scales limit(Π_rules w_r^α | B_scale), projected into C(floor, cap, order, margin).
 
     Args:
-        teachers: distinct names, at least one.
+        teacher_names: distinct names, at least one.
         token, task, context: the rules of each scale, wrapped or not; a pair is (rule, strength α ≥ 0).
         budget: influence budget in nats. A mapping gives each scale its own; one number is the budget of the
             whole and is spent in equal parts on the scales that have rules (T3: influences add).
         floor, cap: bounds on every weight after the product (W-B).
-        order: from safest to least safe, ``"a > b = c"`` (W-S), with ``margin`` nats between tiers.
+        order: from safest to least safe, ``"a > b = c"`` (W-S), with ``order_margin`` nats between tiers.
         critical_order, critical_margin: likewise, but on critical inputs alone, which the feature ``critical`` tells;
             floor and cap hold there too. In place of ``order``.
 
@@ -138,11 +141,11 @@ def compose(
 
     >>> from trivium.weighting.token.entropy import Entropy
     >>> print(compose(["a", "b"], token=[Entropy(budget=2.0)], floor=0.1))
-    teachers: 0 a, 1 b
+    teacher_names: 0 a, 1 b
       token: softmax(−1·entropy | β ≤ 2)
     w = project(softmax(−1·entropy | β ≤ 2) | 0.1 ≤ w ≤ 1)
     """
-    names = tuple(teachers)
+    names = tuple(teacher_names)
     require(len(names) > 0, "a scheme must have at least one teacher", "none", "Name the teachers.")
     require(len(set(names)) == len(names), "teachers' names must differ", list(names), "Rename one of them.")
     terms: dict[Scale, Sequence[Term]] = {"token": _listed(token), "task": _listed(task), "context": _listed(context)}
@@ -151,14 +154,14 @@ def compose(
     scales: dict[Scale, Operator] = {}
     for scale in present:
         operator = _one_scale(scale, terms[scale])
-        scales[scale] = Limit(operator, budgets[scale]) if scale in budgets else operator
+        scales[scale] = ClampInfluence(operator, budgets[scale]) if scale in budgets else operator
     parts: tuple[Operator, ...] = tuple(scales.values()) or (Static(),)
     root = parts[0] if len(parts) == 1 else Product(parts)
     conforming = None
-    if (floor, cap, margin) != (0.0, 1.0, 0.0) or order is not None:
+    if (floor, cap, order_margin) != (0.0, 1.0, 0.0) or order is not None:
         tiers = Order.parse(order, names) if order is not None else None
-        conforming = ConformingSet(len(names), floor, cap, tiers, margin)
-        root = Conform(root, conforming)
+        conforming = ConformingSet(len(names), floor, cap, tiers, order_margin)
+        root = Project(root, conforming)
     trusted = None
     if critical_order is not None:
         require(

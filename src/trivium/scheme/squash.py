@@ -23,8 +23,9 @@ from trivium.weighting.base import Features
 class Squash(Wrapper):
     """log w ↦ B·tanh((log w − max log w)/B), normalized: β(w) < B whatever the part does (T3).
 
-    The smooth form of :class:`~trivium.scheme.limit.Limit`: near the leader nothing changes, far below it weights
-    saturate at e^−B of its own, one of zero too. Strict order is kept and the regularity constant does not grow (T4).
+    The smooth form of :class:`~trivium.scheme.clamp_influence.ClampInfluence`: near the leader nothing changes, far
+    below it weights saturate at e^−B of its own, one of zero too. Strict order is kept and the Lipschitz constant does
+    not grow (T4).
     Cost O(K); differentiable almost everywhere.
 
     >>> from trivium.weighting.token.entropy import Entropy
@@ -63,14 +64,18 @@ class Squash(Wrapper):
         keeps known floors and caps (as for :class:`~trivium.scheme.power.Power`).
         """
         bound = self.bound
-        depth = (-part.gap).amax(dim=1, keepdim=True) / bound
-        below = lower_log(bound * (part.gap / bound).tanh()).clamp(min=-bound)  # B·tanh < B, however it is rounded
+        depth = (-part.log_ratio).amax(dim=1, keepdim=True) / bound
+        below = lower_log(bound * (part.log_ratio / bound).tanh()).clamp(
+            min=-bound
+        )  # B·tanh < B, however it is rounded
         # tanh(p + g) − tanh(p) = sinh g / (cosh p · cosh(p + g)) without the cancellation; zero where p is unbounded.
-        step = part.gap.clamp(min=0.0) / bound
+        step = part.log_ratio.clamp(min=0.0) / bound
         kept = bound * step.sinh() / (depth.cosh() * (depth + step).cosh())
         above = torch.where(depth + step < 300.0, kept * (1 - 2.0**-46), torch.zeros_like(kept))
-        gap = torch.where(part.gap > 0, above.nan_to_num(nan=0.0), torch.where(part.gap == 0, part.gap, below))
-        return Constants(gap, part.regularity, part.known_floor, part.known_cap)
+        log_ratio = torch.where(
+            part.log_ratio > 0, above.nan_to_num(nan=0.0), torch.where(part.log_ratio == 0, part.log_ratio, below)
+        )
+        return Constants(log_ratio, part.lipschitz, part.known_floor, part.known_cap)
 
     def after(self, part: Derived) -> Derived:
         whole, bound = self.constants(part.constants), f"{self.bound:g}"

@@ -18,9 +18,9 @@ def nodes(operator: Operator) -> Iterator[Operator]:
 def leaves(operator: Operator) -> Iterator[Rule]:
     """The rules at the bottom, from left to right.
 
-    >>> from trivium.scheme.limit import Limit
+    >>> from trivium.scheme.clamp_influence import ClampInfluence
     >>> from trivium.weighting.token.margin import Margin
-    >>> [rule.name for rule in leaves(Limit(Margin(), 1.0))]
+    >>> [rule.name for rule in leaves(ClampInfluence(Margin(), 1.0))]
     ['margin']
     """
     return (node for node in nodes(operator) if isinstance(node, Rule))

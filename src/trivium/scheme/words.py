@@ -20,13 +20,13 @@ def describe(constants: Constants) -> str:
         phrases.append(f"β ≤ {most(constants.influence)} nats")
     if constants.floor > 0 or constants.cap < 1:
         phrases.append(f"{least(constants.floor)} ≤ w ≤ {most(constants.cap)}")
-    regularity = constants.regularity
-    if not all(math.isfinite(value) for value in regularity.values()):
+    lipschitz = constants.lipschitz
+    if not all(math.isfinite(value) for value in lipschitz.values()):
         phrases.append("L unknown")
-    elif len(regularity) == 1:
-        phrases.extend(f"L ≤ {most(value)} in {name}" for name, value in regularity.items())
+    elif len(lipschitz) == 1:
+        phrases.extend(f"L ≤ {most(value)} in {name}" for name, value in lipschitz.items())
     else:
-        phrases.append(f"L ≤ {most(constants.lipschitz)}" if regularity else "L = 0")
+        phrases.append(f"L ≤ {most(constants.total_lipschitz)}" if lipschitz else "L = 0")
     return ", ".join(phrases)
 
 

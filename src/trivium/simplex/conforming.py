@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from trivium.errors import InfeasibleError, require
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.simplex.rounding import deep_slack, log_slack, weight_slack
 from trivium.simplex.typed import Typed
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 @dataclass(frozen=True)
 class ConformingSet(Typed):
     """{w : Σ w = 1, a ≤ w_k ≤ b, log w_j ≥ log w_k + m for every j safer than k}.
@@ -26,11 +28,11 @@ class ConformingSet(Typed):
     all of them. Without an order R = 1, S = K: a ≤ 1/K ≤ b. A chain has S = (e^{mK} − 1)/(e^m − 1).
 
     Args:
-        teachers: K ≥ 1.
+        num_teachers: K ≥ 1.
         floor: a in [0, 1], a probability.
         cap: b in [0, 1], a probability.
         order: the safety order over the same K teachers, or none.
-        margin: m ≥ 0 in nats between neighbouring tiers; needs an order.
+        order_margin: m ≥ 0 in nats between neighbouring tiers; needs an order.
 
     Raises:
         InputError: a value outside its range, or an order over another number of teachers.
@@ -41,37 +43,42 @@ class ConformingSet(Typed):
     trivium.errors.InfeasibleError: floor and cap leave no weight vector. floor 0.4 with 3 teachers: lower it to 0.333
     """
 
-    teachers: int
+    num_teachers: int
     floor: float = 0.0
     cap: float = 1.0
     order: Order | None = None
-    margin: float = 0.0
+    order_margin: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.teachers >= 1, "there must be at least one teacher", self.teachers)
+        require(self.num_teachers >= 1, "there must be at least one teacher", self.num_teachers)
         require(0.0 <= self.floor <= 1.0, "a floor must lie in [0, 1]", self.floor)
         require(0.0 <= self.cap <= 1.0, "a cap must lie in [0, 1]", self.cap)
-        require(0.0 <= self.margin < math.inf, "a safety margin must be a number of nats ≥ 0", self.margin)
+        require(0.0 <= self.order_margin < math.inf, "a safety margin must be a number of nats ≥ 0", self.order_margin)
         if self.order is None:
-            require(self.margin == 0.0, "a safety margin needs a safety order", self.margin, "Give order='a>b>…'")
+            require(
+                self.order_margin == 0.0,
+                "a safety margin needs a safety order",
+                self.order_margin,
+                "Give order='a>b>…'",
+            )
         else:
             require(
-                self.order.teachers == self.teachers,
-                f"the safety order must be over the same {self.teachers} teachers",
-                self.order.teachers,
+                self.order.num_teachers == self.num_teachers,
+                f"the safety order must be over the same {self.num_teachers} teachers",
+                self.order.num_teachers,
             )
-        if not self._feasible(self.margin):
-            subject = "floor, cap, order and margin" if self.margin > 0 else "floor and cap"
+        if not self._feasible(self.order_margin):
+            subject = "floor, cap, order and margin" if self.order_margin > 0 else "floor and cap"
             raise InfeasibleError(f"{subject} leave no weight vector", fix=self._relaxation())
 
     @property
     def ranks(self) -> tuple[int, ...]:
         """r_k per teacher, 0 = least safe; all 0 without an order."""
-        return (0,) * self.teachers if self.order is None else self.order.ranks(self.teachers)
+        return (0,) * self.num_teachers if self.order is None else self.order.ranks(self.num_teachers)
 
     def element(self) -> Tensor:
         """log of w_k = e^{m·r_k}/S [K] float64: the element from the proof of T1, uniform where m = 0."""
-        return torch.log_softmax(self.margin * torch.tensor(self.ranks, dtype=torch.float64), dim=-1)
+        return torch.log_softmax(self.order_margin * torch.tensor(self.ranks, dtype=torch.float64), dim=-1)
 
     def among(self, teachers: Sequence[int]) -> ConformingSet:
         """A set that holds the restriction (:func:`trivium.simplex.restrict`) of every element to these m teachers.
@@ -80,15 +87,19 @@ class ConformingSet(Typed):
         """
         m, b, a = len(teachers), self.cap, self.floor
         order = None if self.order is None else self.order.among(teachers)
-        return ConformingSet(m, a, b / (b + (m - 1) * a), order, self.margin)
+        return ConformingSet(m, a, b / (b + (m - 1) * a), order, self.order_margin)
 
     def contains(self, log_w: Tensor) -> Tensor:
         """Whether each row of log weights [..., K] is an element, up to the rounding of its dtype: bool [...].
 
         A row with NaN is not. Cost O(K) a row plus O(1) an ordered pair.
         """
-        require(log_w.shape[-1] == self.teachers, f"weights must be over {self.teachers} teachers", tuple(log_w.shape))
-        slack = weight_slack(log_w.dtype, self.teachers)
+        require(
+            log_w.shape[-1] == self.num_teachers,
+            f"weights must be over {self.num_teachers} teachers",
+            tuple(log_w.shape),
+        )
+        slack = weight_slack(log_w.dtype, self.num_teachers)
         margin_slack = log_slack(log_w.dtype) + deep_slack(log_w)
         exact = log_w.double()
         w = exact.exp()
@@ -97,41 +108,41 @@ class ConformingSet(Typed):
         inside &= w.amax(dim=-1) <= self.cap + slack
         for j, k in self.order.pairs() if self.order is not None else ():
             # Written without a subtraction: two zero weights (-inf) satisfy w_j ≥ e^m·w_k.
-            inside &= exact[..., j] >= exact[..., k] + self.margin - margin_slack
+            inside &= exact[..., j] >= exact[..., k] + self.order_margin - margin_slack
         return inside
 
     def __str__(self) -> str:
         parts = [f"{self.floor:g} ≤ w ≤ {self.cap:g}"]
         if self.order is not None:
             chain = ">".join("=".join(str(teacher) for teacher in tier) for tier in self.order.tiers)
-            parts.append(f"order {chain}, margin {self.margin:g} nats")
+            parts.append(f"order {chain}, margin {self.order_margin:g} nats")
         return f"C({', '.join(parts)})"
 
-    def _range(self, margin: float) -> tuple[float, float]:
+    def _range(self, order_margin: float) -> tuple[float, float]:
         """(1/S, e^{m(R−1)}/S): the largest feasible floor and the smallest feasible cap at this margin."""
         top = max(self.ranks)
-        smallest_cap = 1.0 / sum(math.exp(-margin * (top - rank)) for rank in self.ranks)
-        return smallest_cap * math.exp(-margin * top), smallest_cap
+        smallest_cap = 1.0 / sum(math.exp(-order_margin * (top - rank)) for rank in self.ranks)
+        return smallest_cap * math.exp(-order_margin * top), smallest_cap
 
-    def _feasible(self, margin: float) -> bool:
-        largest_floor, smallest_cap = self._range(margin)
-        slack = 1 + (self.teachers / 2 + 2) * 2.0**-52  # floor = 1/K must pass whatever K·(1/K) rounds to
+    def _feasible(self, order_margin: float) -> bool:
+        largest_floor, smallest_cap = self._range(order_margin)
+        slack = 1 + (self.num_teachers / 2 + 2) * 2.0**-52  # floor = 1/K must pass whatever K·(1/K) rounds to
         return self.floor <= largest_floor * slack and self.cap * slack >= smallest_cap
 
     def _relaxation(self) -> str:
-        largest_floor, smallest_cap = self._range(self.margin)
-        crowd = f"{self.teachers} teacher{'s' if self.teachers > 1 else ''}"
-        if self.margin > 0:
-            crowd += f" and margin {self.margin:g}"
+        largest_floor, smallest_cap = self._range(self.order_margin)
+        crowd = f"{self.num_teachers} teacher{'s' if self.num_teachers > 1 else ''}"
+        if self.order_margin > 0:
+            crowd += f" and margin {self.order_margin:g}"
         changes = []
         if self.floor > largest_floor:
             changes.append(f"floor {self.floor:g} with {crowd}: lower it to {_rounded(largest_floor, up=False)}")
         if self.cap < smallest_cap:
             changes.append(f"cap {self.cap:g} with {crowd}: raise it to {_rounded(smallest_cap, up=True)}")
         advice = " and ".join(changes)
-        if self.margin > 0 and self._feasible(0.0):
+        if self.order_margin > 0 and self._feasible(0.0):
             # Both conditions are monotone in m, so bisection finds the largest feasible margin.
-            low, high = 0.0, self.margin
+            low, high = 0.0, self.order_margin
             for _ in range(60):
                 middle = (low + high) / 2
                 low, high = (middle, high) if self._feasible(middle) else (low, middle)

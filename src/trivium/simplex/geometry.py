@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 
 
 def log_normalize(scores: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * ratio).sum(dim=-1)
 
 
-def influence_to_range(beta: float, teachers: int) -> tuple[float, float]:
+@renamed(teachers="num_teachers")
+def influence_to_range(beta: float, num_teachers: int) -> tuple[float, float]:
     """The floor and cap that an influence budget β implies (T3).
 
     floor = 1 / (1 + (K − 1)·e^β) and cap = 1 / (1 + (K − 1)·e^−β); both are attained.
@@ -83,11 +85,11 @@ def influence_to_range(beta: float, teachers: int) -> tuple[float, float]:
     (0.0588, 0.8)
     """
     require(beta >= 0.0, "an influence budget must be a number of nats ≥ 0", beta)
-    require(teachers >= 1, "there must be at least one teacher", teachers)
+    require(num_teachers >= 1, "there must be at least one teacher", num_teachers)
     shrunk = math.exp(-beta)
-    if teachers == 1:
+    if num_teachers == 1:
         return 1.0, 1.0
-    return shrunk / (shrunk + (teachers - 1)), 1.0 / (1.0 + (teachers - 1) * shrunk)
+    return shrunk / (shrunk + (num_teachers - 1)), 1.0 / (1.0 + (num_teachers - 1) * shrunk)
 
 
 @overload

@@ -38,31 +38,31 @@ def min_norm_weights(gram: Tensor, cap: float = 1.0) -> Tensor:
     """
     require(gram.ndim >= 2 and gram.shape[-1] == gram.shape[-2], "a Gram matrix must be square", tuple(gram.shape))
     require(not bool(gram.isnan().any()), "a Gram matrix must hold numbers", "NaN")
-    teachers = gram.shape[-1]
-    check_cap(cap, teachers)
-    rows = gram.detach().double().reshape(-1, teachers, teachers)
-    if teachers * cap <= 1 + teachers * _EPS:
-        return torch.full(gram.shape[:-1], 1 / teachers, dtype=torch.float64, device=gram.device)
+    num_teachers = gram.shape[-1]
+    check_cap(cap, num_teachers)
+    rows = gram.detach().double().reshape(-1, num_teachers, num_teachers)
+    if num_teachers * cap <= 1 + num_teachers * _EPS:
+        return torch.full(gram.shape[:-1], 1 / num_teachers, dtype=torch.float64, device=gram.device)
     largest = rows.diagonal(dim1=-2, dim2=-1).amax(dim=-1).clamp_min(torch.finfo(torch.float64).tiny)
     solver = _ActiveSet(rows / largest[:, None, None], min(cap, 1.0))
-    for _ in range(32 + 8 * teachers):  # about K are needed; at the level of rounding a multiplier may flicker
+    for _ in range(32 + 8 * num_teachers):  # about K are needed; at the level of rounding a multiplier may flicker
         if len(solver.open) == 0:
             break
         solver.step()
     return solver.alpha.reshape(gram.shape[:-1])
 
 
-def check_cap(cap: float, teachers: int) -> None:
+def check_cap(cap: float, num_teachers: int) -> None:
     """Whether Σ α = 1 with α ≤ C has a solution.
 
     Raises:
         InfeasibleError: C·K < 1, beyond rounding.
     """
-    if not teachers * cap >= 1 - teachers * _EPS:
+    if not num_teachers * cap >= 1 - num_teachers * _EPS:
         raise InfeasibleError(
-            f"{teachers} weights of at most {cap:g} must be able to sum to one",
-            f"{teachers} · {cap:g} = {teachers * cap:.4g}",
-            f"Use a cap of at least {1 / teachers:.4g}.",
+            f"{num_teachers} weights of at most {cap:g} must be able to sum to one",
+            f"{num_teachers} · {cap:g} = {num_teachers * cap:.4g}",
+            f"Use a cap of at least {1 / num_teachers:.4g}.",
         )
 
 
@@ -71,10 +71,10 @@ class _ActiveSet:
 
     def __init__(self, gram: Tensor, cap: float) -> None:
         self.gram, self.cap = gram, cap
-        count, teachers, _ = gram.shape
-        self.cutoff = 8 * teachers**2 * _EPS  # of max_k G_kk = 1: what rounding of G may add to an eigenvalue
-        self.alpha = gram.new_full((count, teachers), 1 / teachers)
-        self.side = gram.new_zeros((count, teachers), dtype=torch.int8)
+        count, num_teachers, _ = gram.shape
+        self.cutoff = 8 * num_teachers**2 * _EPS  # of max_k G_kk = 1: what rounding of G may add to an eigenvalue
+        self.alpha = gram.new_full((count, num_teachers), 1 / num_teachers)
+        self.side = gram.new_zeros((count, num_teachers), dtype=torch.int8)
         self.open = torch.arange(count, device=gram.device)
 
     def step(self) -> None:

@@ -16,25 +16,25 @@ _STEPS = 256
 _NEAR = 0.25
 
 
-def ridge(teachers: int) -> float:
+def ridge(num_teachers: int) -> float:
     """ε = 8·K²·eps of float64, the level at which a Gram matrix of K vectors is rounded.
 
     >>> round(ridge(3) * 1e14, 2)
     1.6
     """
-    return 8 * teachers**2 * _EPS
+    return 8 * num_teachers**2 * _EPS
 
 
-def most_influence(teachers: int) -> float:
+def most_influence(num_teachers: int) -> float:
     r"""log(2·K^{3/2}·(1 + ε)/ε), what log(α_j/α_k) can reach.
 
     From αᵀ(G + εsI)α = K with s = max_k G_kk: ‖α‖ ≤ √(K/εs), so Σα ≤ K/√(εs); and 1/α_k ≤ s(1 + ε)·Σα. The factor 2
     is room for what the solver leaves.
     """
-    if teachers == 1:
+    if num_teachers == 1:
         return 0.0
-    epsilon = ridge(teachers)
-    return math.log(2 * teachers**1.5 * (1 + epsilon) / epsilon)
+    epsilon = ridge(num_teachers)
+    return math.log(2 * num_teachers**1.5 * (1 + epsilon) / epsilon)
 
 
 def nash_weights(gram: Tensor) -> Tensor:
@@ -62,17 +62,17 @@ def nash_weights(gram: Tensor) -> Tensor:
     """
     require(gram.ndim >= 2 and gram.shape[-1] == gram.shape[-2], "a Gram matrix must be square", tuple(gram.shape))
     require(bool(gram.isfinite().all()), "a Gram matrix must hold finite numbers", "NaN or infinity")
-    teachers = gram.shape[-1]
-    rows = gram.detach().double().reshape(-1, teachers, teachers)
+    num_teachers = gram.shape[-1]
+    rows = gram.detach().double().reshape(-1, num_teachers, num_teachers)
     largest = rows.diagonal(dim1=-2, dim2=-1).amax(dim=-1)
     scale = torch.where(largest > 0, largest, 1.0)
     # LAPACK rounds odd matrices by their place in memory, so they are bordered by a one, whose α is one throughout.
-    size = teachers + teachers % 2
+    size = num_teachers + num_teachers % 2
     unit = torch.eye(size, dtype=torch.float64, device=gram.device).repeat(len(rows), 1, 1)
-    unit[:, :teachers, :teachers] *= ridge(teachers)
-    unit[:, :teachers, :teachers] += rows / scale[:, None, None]
+    unit[:, :num_teachers, :num_teachers] *= ridge(num_teachers)
+    unit[:, :num_teachers, :num_teachers] += rows / scale[:, None, None]
     alpha = unit.new_ones((len(unit), size))
-    alpha[:, :teachers] = teachers**-0.5
+    alpha[:, :num_teachers] = num_teachers**-0.5
     open_rows, left = torch.arange(len(unit), device=gram.device), unit.new_full((len(unit),), torch.inf)
     for _ in range(_STEPS):
         if len(open_rows) == 0:
@@ -82,7 +82,7 @@ def nash_weights(gram: Tensor) -> Tensor:
         done = (decrement < _NEAR**2) & ((decrement < _EPS**1.25) | (decrement > left[open_rows] / 2))
         left[open_rows] = decrement
         open_rows = open_rows[~done]
-    alpha = alpha[:, :teachers]
+    alpha = alpha[:, :num_teachers]
     alpha = torch.where(largest[:, None] > 0, alpha / scale.sqrt()[:, None], 1.0)
     return alpha.reshape(gram.shape[:-1])
 

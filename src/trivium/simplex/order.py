@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trivium.errors import InputError, nearest, require
+from trivium.former import renamed
 from trivium.simplex.typed import Typed, typed
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
 class Order(Typed):
     """A weak order of K teachers. ``tiers`` hold teacher indices, safest tier first; inside a tier nothing is required.
@@ -69,7 +71,7 @@ class Order(Typed):
         return cls(tuple(tuple(index[name] for name in tier) for tier in written))
 
     @property
-    def teachers(self) -> int:
+    def num_teachers(self) -> int:
         """K, the number of teachers."""
         return sum(len(tier) for tier in self.tiers)
 
@@ -81,14 +83,16 @@ class Order(Typed):
                     for k in less:
                         yield j, k
 
-    def ranks(self, teachers: int) -> tuple[int, ...]:
+    def ranks(self, num_teachers: int) -> tuple[int, ...]:
         """r_k per teacher: 0 in the least safe tier, one more in each safer one.
 
         Raises:
-            InputError: ``teachers`` is not the number of teachers of this order.
+            InputError: ``num_teachers`` is not the number of teachers of this order.
         """
-        require(teachers == self.teachers, f"this safety order is over {self.teachers} teachers", teachers)
-        rank = [0] * teachers
+        require(
+            num_teachers == self.num_teachers, f"this safety order is over {self.num_teachers} teachers", num_teachers
+        )
+        rank = [0] * num_teachers
         for height, tier in enumerate(reversed(self.tiers)):
             for teacher in tier:
                 rank[teacher] = height
@@ -106,5 +110,5 @@ class Order(Typed):
 
     def text(self, names: Sequence[str]) -> str:
         """The inverse of :meth:`parse`, for example ``"a>b=c"``."""
-        require(len(names) == self.teachers, f"this safety order is over {self.teachers} teachers", len(names))
+        require(len(names) == self.num_teachers, f"this safety order is over {self.num_teachers} teachers", len(names))
         return ">".join("=".join(names[teacher] for teacher in tier) for tier in self.tiers)

@@ -60,24 +60,24 @@ def conforming_projection(log_w: Tensor, conforming_set: ConformingSet) -> Tenso
     require(isinstance(log_w, Tensor), "log weights must be a tensor [..., K]", type(log_w).__name__)
     fit = isinstance(conforming_set, ConformingSet)
     require(fit, "what is projected into must be a ConformingSet", type(conforming_set).__name__, "Make one.")
-    teachers = conforming_set.teachers
-    require(log_w.shape[-1] == teachers, f"weights must be over {teachers} teachers", tuple(log_w.shape))
+    num_teachers = conforming_set.num_teachers
+    require(log_w.shape[-1] == num_teachers, f"weights must be over {num_teachers} teachers", tuple(log_w.shape))
     exact = log_w.double()
     top = exact.amax(dim=-1, keepdim=True)
     if not capturing() and not bool(top.isfinite().all()):
         raise InputError(
             "each row of weights must have a positive weight and no NaN or +inf",
-            log_w[~top.isfinite().squeeze(-1)].reshape(-1, teachers)[0].tolist(),
+            log_w[~top.isfinite().squeeze(-1)].reshape(-1, num_teachers)[0].tolist(),
             "Check what the weighting rule returned",
         )
     exact = torch.maximum(exact - top, exact.new_tensor(-ZERO_DEPTH))
-    margin, height = conforming_set.margin, max(conforming_set.ranks)
-    climb = margin * torch.tensor(conforming_set.ranks, dtype=torch.float64, device=log_w.device)
+    order_margin, height = conforming_set.order_margin, max(conforming_set.ranks)
+    climb = order_margin * torch.tensor(conforming_set.ranks, dtype=torch.float64, device=log_w.device)
     z = exact - climb
     if height > 0:
-        z = _regress(z, climb - margin * height, conforming_set)
+        z = _regress(z, climb - order_margin * height, conforming_set)
     box = [math.log(bound) if bound > 0 else -math.inf for bound in (conforming_set.floor, conforming_set.cap)]
-    return (_fill(z, climb, box[0], box[1] - margin * height) + climb).to(log_w.dtype)
+    return (_fill(z, climb, box[0], box[1] - order_margin * height) + climb).to(log_w.dtype)
 
 
 def _regress(t: Tensor, log_omega: Tensor, conforming_set: ConformingSet) -> Tensor:
@@ -102,10 +102,10 @@ def _regress(t: Tensor, log_omega: Tensor, conforming_set: ConformingSet) -> Ten
 
 def _fill(v: Tensor, log_omega: Tensor, low: float, high: float) -> Tensor:
     """clip(c + v, low, high) with c such that Σ ω·exp(·) = 1, in closed form between two breakpoints of that sum."""
-    teachers = v.shape[-1]
+    num_teachers = v.shape[-1]
     pieces = [
         _fill_rows(piece, log_omega, low, high)
-        for piece in torch.split(v.reshape(-1, teachers), max(1, WORK // (2 * teachers**2)))
+        for piece in torch.split(v.reshape(-1, num_teachers), max(1, WORK // (2 * num_teachers**2)))
     ]
     return torch.cat(pieces).reshape(v.shape)
 

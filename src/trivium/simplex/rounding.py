@@ -23,13 +23,13 @@ from torch import Tensor
 LOG_SCALE = 16.0
 
 
-def weight_slack(dtype: torch.dtype, teachers: int) -> float:
+def weight_slack(dtype: torch.dtype, num_teachers: int) -> float:
     """Largest rounding error of a weight, or of a sum of weights: (K/2 + 6)·eps.
 
     >>> weight_slack(torch.float32, 16) < 2e-6 < 1e-5
     True
     """
-    return (teachers / 2 + 6) * torch.finfo(dtype).eps
+    return (num_teachers / 2 + 6) * torch.finfo(dtype).eps
 
 
 def log_slack(dtype: torch.dtype, scale: float = LOG_SCALE) -> float:

@@ -98,7 +98,7 @@ def require_own_answers(
         answers = ask(rows)
         bound = tolerance(model, answers)
 
-        def question(invariant: str, difference: float, when: str, fix: str) -> None:
+        def specification(invariant: str, difference: float, when: str, fix: str) -> None:
             if difference <= bound:
                 return
             restless = max(apart(ask(rows), answers) for _ in range(_AGAIN))
@@ -106,15 +106,15 @@ def require_own_answers(
                 invariant, difference, when, fix = _TWICE, restless, "", _RESTLESS
             raise fault(f"{who} must {invariant}", f"answers {_size(difference)} apart{when}", fix)
 
-        question(_TWICE, apart(ask(rows), answers), "", _RESTLESS)
-        question(
+        specification(_TWICE, apart(ask(rows), answers), "", _RESTLESS)
+        specification(
             "answer rows in the order in which they stand",
             apart(ask(rows[numbers.flip(0)]).flip(0), answers),
             " when the rows are turned round",
             "Return one answer a row, in the rows' order, each from its row alone.",
         )
         for number in numbers[:_ALONE]:
-            question(
+            specification(
                 "give the same answer to a row alone and beside others",
                 apart(ask(rows[number : number + 1]), answers[number : number + 1]),
                 "",

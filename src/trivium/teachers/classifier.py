@@ -15,7 +15,7 @@ from trivium.teachers.huggingface import check_logits
 Values = Mapping[str, Tensor | tuple[str, ...]]
 
 
-class Batch(Protocol):
+class ClassifierBatch(Protocol):
     """What is read of a batch of examples: inputs by name, and each example's task [B]."""
 
     @property
@@ -180,7 +180,7 @@ class Classifier:
         return next((p.device for p in parameters), torch.device("cpu"))
 
     @torch.no_grad()
-    def logits(self, inputs: Batch) -> Tensor:
+    def logits(self, inputs: ClassifierBatch) -> Tensor:
         """Logits [B, 1, C]: −inf outside the example's task; all alike inside a task that it does not serve.
 
         Raises:
@@ -203,7 +203,7 @@ class Classifier:
         return check_logits(found, self.name).unsqueeze(1)
 
     @torch.no_grad()
-    def answers(self, inputs: Batch) -> Tensor:
+    def answers(self, inputs: ClassifierBatch) -> Tensor:
         """What the model says, in the order of the classes, [B, C]: logits or probabilities, as they come."""
         with calling(f"teacher {self.name!r} must read a batch", "Call it on one by itself to see."):
             output = call(self.model, inputs.values)

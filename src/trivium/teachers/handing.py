@@ -16,7 +16,7 @@ from torch import Tensor
 from trivium.errors import InputError, TeacherError, nearest, require, said_by
 
 #: What is known of a row besides what a model reads: handed over only to a model that names it.
-MARKS = frozenset({"domain", "task", "serving", "row"})
+MARKS = frozenset({"domain", "task", "teacher_mask", "serving", "row"})
 #: The answers, handed to nobody: a model that gets them computes a loss that nobody asked for.
 ANSWERS = frozenset({"labels", "label", "label_ids", "shift_labels"})
 #: An argument of this name, where the batch has no entry of it, gets all inputs as a mapping.

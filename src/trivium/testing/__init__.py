@@ -4,7 +4,7 @@
 
     from trivium.testing import parametrize_with_axioms
 
-    @parametrize_with_axioms([my_rule, tv.Entropy(budget=2.0)], teachers=3, floor=0.05)
+    @parametrize_with_axioms([my_rule, tv.Entropy(budget=2.0)], num_teachers=3, floor=0.05)
     def test_my_rules(check): check()
 
 is one test for each rule and axiom. :mod:`~trivium.testing.cases` has the points for tests of one's own, and

@@ -18,7 +18,7 @@ NEAR = (1e-9, 1e-3)
 
 
 def points(
-    ranges: Mapping[str, Range | tuple[float, ...]], teachers: int, dtype: torch.dtype = torch.float64
+    ranges: Mapping[str, Range | tuple[float, ...]], num_teachers: int, dtype: torch.dtype = torch.float64
 ) -> dict[str, Tensor]:
     """Features [N, K] (shared ones [N, 1]) by name, all of them inside their ranges.
 
@@ -29,21 +29,21 @@ def points(
 
     Args:
         ranges: of the features, as a rule declares them (``rule.ranges``).
-        teachers: K ≥ 1.
+        num_teachers: K ≥ 1.
         dtype: of the features.
 
     Raises:
         InputError: a range that is not finite with low < high, or K < 1.
 
-    >>> at = points({"entropy": (0.0, 12.0)}, teachers=2)
+    >>> at = points({"entropy": (0.0, 12.0)}, num_teachers=2)
     >>> at["entropy"].shape[1], at["entropy"].min().item(), at["entropy"].max().item()
     (2, 0.0, 12.0)
     """
-    require(teachers >= 1, "there must be at least one teacher", teachers)
+    require(num_teachers >= 1, "there must be at least one teacher", num_teachers)
     if not ranges:
         return {}
     box = check_ranges(ranges)
-    rows = {name: _levels(interval, teachers) for name, interval in box.items()}
+    rows = {name: _levels(interval, num_teachers) for name, interval in box.items()}
     names, chosen = list(rows), list(_combinations([len(r) for r in rows.values()]))
     return {
         name: torch.stack([rows[name][choice[place]] for choice in chosen]).to(dtype)
@@ -51,9 +51,9 @@ def points(
     }
 
 
-def _levels(interval: Range, teachers: int) -> Tensor:
+def _levels(interval: Range, num_teachers: int) -> Tensor:
     """Rows [M, width] of one feature."""
-    width = interval.width(teachers)
+    width = interval.width(num_teachers)
     unit = torch.tensor([[0.0], [1.0], [0.5]], dtype=torch.float64) if interval.shared else _patterns(width)
     values = interval.low + unit * (interval.high - interval.low)
     values = values.round() if interval.integer else values
@@ -61,15 +61,15 @@ def _levels(interval: Range, teachers: int) -> Tensor:
     return rows
 
 
-def _patterns(teachers: int) -> Tensor:
+def _patterns(num_teachers: int) -> Tensor:
     """Rows [M, K] in [0, 1], the ties at 0, 1 and ½ among them."""
-    rows = [torch.full((teachers,), level, dtype=torch.float64) for level in (0.0, 1.0, 0.5)]
-    for k in range(teachers):
+    rows = [torch.full((num_teachers,), level, dtype=torch.float64) for level in (0.0, 1.0, 0.5)]
+    for k in range(num_teachers):
         for low, high in ((0.0, 1.0), *((near, 1 - near) for near in NEAR), *((0.5, 0.5 + near) for near in NEAR)):
-            one = torch.full((teachers,), low, dtype=torch.float64)
+            one = torch.full((num_teachers,), low, dtype=torch.float64)
             one[k] = high
             rows += [one, 1 - one]
-    ramp = torch.linspace(0, 1, teachers, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, num_teachers, dtype=torch.float64)
     return torch.stack([*rows, ramp, 1 - ramp])
 
 
@@ -87,14 +87,14 @@ def _combinations(counts: list[int]) -> Iterator[tuple[int, ...]]:
                 yield (*still[:place], level, *still[place + 1 :])
 
 
-def log_weights(teachers: int, dtype: torch.dtype = torch.float64) -> Tensor:
+def log_weights(num_teachers: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Log weights [N, K], normalized: ties, near one-hot, zeros (``-inf``), weights from e^-700 to 1.
 
     >>> bool((log_weights(3).exp().sum(dim=-1) - 1).abs().max() < 1e-12)
     True
     """
-    require(teachers >= 1, "there must be at least one teacher", teachers)
-    patterns = _patterns(teachers)
+    require(num_teachers >= 1, "there must be at least one teacher", num_teachers)
+    patterns = _patterns(num_teachers)
     scores = [scale * patterns for scale in (0.0, 1.0, 36.0, 700.0)]
     masked = patterns.clone()
     masked[:, 1::2] = -torch.inf
@@ -102,24 +102,26 @@ def log_weights(teachers: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return rows.to(dtype)
 
 
-def gradients(teachers: int, parameters: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def gradients(num_teachers: int, parameters: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Gradients [K, P], one row a teacher, by what they have in common.
 
     Agreeing, equal, orthogonal, opposed, in conflict at very different lengths, one of them zero, all of them zero, and
     eight random ones.
     """
-    require(teachers >= 1 and parameters >= 2, "gradients need a teacher and two parameters", (teachers, parameters))
+    require(
+        num_teachers >= 1 and parameters >= 2, "gradients need a teacher and two parameters", (num_teachers, parameters)
+    )
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> Tensor:
-        return torch.randn(teachers, parameters, generator=generator, dtype=torch.float64)
+        return torch.randn(num_teachers, parameters, generator=generator, dtype=torch.float64)
 
-    base = torch.zeros(teachers, parameters, dtype=torch.float64)
+    base = torch.zeros(num_teachers, parameters, dtype=torch.float64)
     base[:, 0] = 1.0
-    sign = (-1.0) ** torch.arange(teachers, dtype=torch.float64)[:, None]
+    sign = (-1.0) ** torch.arange(num_teachers, dtype=torch.float64)[:, None]
     conflict = 4.0 * base
     conflict[1:, 0], conflict[1:, 1] = -1.0, 0.5
-    orthogonal = torch.eye(teachers, max(teachers, parameters), dtype=torch.float64)
+    orthogonal = torch.eye(num_teachers, max(num_teachers, parameters), dtype=torch.float64)
     lone = base.clone()
     lone[0] = 0.0
     named = {

@@ -11,8 +11,9 @@ from trivium.certification.assemble import certify, claims
 from trivium.certification.calculus import known
 from trivium.certification.certificate import Certificate
 from trivium.certification.page import asked, number
-from trivium.certification.question import STATEMENTS, VERDICTS, Finding, Question, Verdict
+from trivium.certification.specification import STATEMENTS, VERDICTS, Result, Specification, Verdict
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.scheme.scheme import Scheme
 from trivium.simplex.order import Order
 from trivium.testing.gradients import GradientRule, breach
@@ -23,16 +24,16 @@ from trivium.weighting.base import Operator
 CONSTANTS = "constants"
 
 
-class Subject:
+class RuleUnderTest:
     """A rule under test with the question asked of it; certified when the first check needs it, and only once."""
 
-    def __init__(self, operator: Operator, question: Question, seconds: float, seed: int) -> None:
-        self.operator, self.question, self.seconds, self.seed = operator, question, seconds, seed
+    def __init__(self, operator: Operator, specification: Specification, seconds: float, seed: int) -> None:
+        self.operator, self.specification, self.seconds, self.seed = operator, specification, seconds, seed
 
     @cached_property
     def certificate(self) -> Certificate:
         """The certificate that every check of this rule reads."""
-        return certify(self.operator, self.question, seconds=self.seconds, seed=self.seed)
+        return certify(self.operator, self.specification, seconds=self.seconds, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ class Check:
         axiom: its id, or ``constants`` for what the rule declares about itself.
         subject: what is certified; None for a rule of gradients.
         rule: the rule itself.
-        teachers: K.
+        num_teachers: K.
         at_least: the weakest verdict that passes.
     """
 
     name: str
     axiom: str
-    subject: Subject | None
+    subject: RuleUnderTest | None
     rule: Operator | GradientRule
-    teachers: int
+    num_teachers: int
     at_least: Verdict = "NOT FALSIFIED"
 
     @property
@@ -61,14 +62,14 @@ class Check:
         return f"{self.name}-{self.axiom}"
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def results(self) -> tuple[Result, ...]:
         """The findings that decide: one, or those about declared constants; none for a rule of gradients."""
         if self.subject is None:
             return ()
-        found = self.subject.certificate.findings
+        found = self.subject.certificate.results
         if self.axiom == CONSTANTS:
-            return tuple(finding for finding in found if finding.axiom.startswith("constants."))
-        return tuple(finding for finding in found if finding.axiom == self.axiom)
+            return tuple(result for result in found if result.axiom.startswith("constants."))
+        return tuple(result for result in found if result.axiom == self.axiom)
 
     def __call__(self) -> None:
         """Raise unless the axiom holds.
@@ -80,47 +81,48 @@ class Check:
         """
         __tracebackhide__ = True
         if isinstance(self.rule, GradientRule):
-            said = breach(self.rule, self.teachers)
+            said = breach(self.rule, self.num_teachers)
             if said is not None:
                 raise AssertionError(f"{self.name} breaks W-C ({STATEMENTS['W-C']})\nverdict   VIOLATED\n{said}")
             return
-        for finding in self.findings:
-            if VERDICTS.index(finding.verdict) > VERDICTS.index(self.at_least):
-                raise AssertionError(self.report(finding))
+        for result in self.results:
+            if VERDICTS.index(result.verdict) > VERDICTS.index(self.at_least):
+                raise AssertionError(self.report(result))
 
-    def report(self, finding: Finding) -> str:
+    def report(self, result: Result) -> str:
         """What a failing test says."""
         assert self.subject is not None
-        subject, broken = self.subject, finding.verdict == "VIOLATED"
-        what = asked(finding.axiom, subject.question)
-        head = f"{self.name} breaks {finding.axiom} ({what})"
+        subject, broken = self.subject, result.verdict == "VIOLATED"
+        what = asked(result.axiom, subject.specification)
+        head = f"{self.name} breaks {result.axiom} ({what})"
         if not broken:
-            head = f"{self.name}: {finding.axiom} ({what}) is not {self.at_least}"
+            head = f"{self.name}: {result.axiom} ({what}) is not {self.at_least}"
         lines = [
             head,
             f"rule      {subject.operator.formula()}",
-            f"verdict   {finding.verdict}",
-            f"residual  {number(finding.residual)} (rounding explains at most {finding.tolerance:.2g})",
+            f"verdict   {result.verdict}",
+            f"residual  {number(result.residual)} (rounding explains at most {result.tolerance:.2g})",
         ]
-        if finding.witness is not None:
-            lines += [f"witness   {finding.witness.note}", f"          {finding.where}"]
-            hint = replay_hint(subject.operator, subject.certificate, finding.witness)
+        if result.witness is not None:
+            lines += [f"witness   {result.witness.note}", f"          {result.where}"]
+            hint = replay_hint(subject.operator, subject.certificate, result.witness)
             lines += [f"replay    {hint[0]}", *(f"          {line}" for line in hint[1:])]
         else:
-            lines += [f"searched  {finding.search}", *(f"          {line}" for line in finding.derivation)]
+            lines += [f"searched  {result.search}", *(f"          {line}" for line in result.derivation)]
         return "\n".join(lines)
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def checks(
     rules: Iterable[Operator | GradientRule],
     *,
-    teachers: int | None = None,
+    num_teachers: int | None = None,
     floor: float | None = None,
     cap: float | None = None,
     influence: float | None = None,
     lipschitz: float | None = None,
     order: str | Order | None = None,
-    margin: float = 0.0,
+    order_margin: float = 0.0,
     pareto: bool = False,
     seconds: float = 1.0,
     seed: int = 0,
@@ -132,7 +134,7 @@ def checks(
     rule that declares constants is also checked to be right about them.
 
     >>> from trivium.weighting import Entropy
-    >>> [check.id for check in checks([Entropy(budget=2.0)], teachers=3, floor=0.05)]
+    >>> [check.id for check in checks([Entropy(budget=2.0)], num_teachers=3, floor=0.05)]
     ['entropy-W-F', 'entropy-W-N', 'entropy-W-P', 'entropy-W-B', 'entropy-W-R', 'entropy-constants']
     """
     require(at_least in VERDICTS[:-1], "the weakest verdict that passes must be one of the first three", at_least)
@@ -141,25 +143,29 @@ def checks(
     require(len(rules) > 0, "there must be a rule to check", "none", "Give a list of rules.")
     for rule, name in zip(rules, _names(rules), strict=True):
         if isinstance(rule, GradientRule):
-            made.append(Check(name, "W-C", None, rule, teachers or 3, at_least))
+            made.append(Check(name, "W-C", None, rule, num_teachers or 3, at_least))
             continue
-        own = rule.teachers if isinstance(rule, Scheme) else ()
-        question = ask(
+        own = rule.teacher_names if isinstance(rule, Scheme) else ()
+        specification = ask(
             partial(claims, rule),
             own,
-            teachers=teachers or len(own) or 3,
+            num_teachers=num_teachers or len(own) or 3,
             floor=floor,
             cap=cap,
             influence=influence,
             lipschitz=lipschitz,
             order=order,
-            margin=margin,
+            order_margin=order_margin,
             pareto=pareto,
             words=("the number of teachers ", "names"),
         )
-        subject = Subject(rule, question, seconds, seed)
-        asked_of_it = [*question.axioms, CONSTANTS] if known(rule, question.teachers) is not None else question.axioms
-        made += [Check(name, axiom, subject, rule, question.teachers, at_least) for axiom in asked_of_it]
+        subject = RuleUnderTest(rule, specification, seconds, seed)
+        asked_of_it = (
+            [*specification.axioms, CONSTANTS]
+            if known(rule, specification.num_teachers) is not None
+            else specification.axioms
+        )
+        made += [Check(name, axiom, subject, rule, specification.num_teachers, at_least) for axiom in asked_of_it]
     return made
 
 

@@ -24,7 +24,7 @@ class GradientRule:
     name: str
 
 
-def breach(rule: GradientRule, teachers: int) -> str | None:
+def breach(rule: GradientRule, num_teachers: int) -> str | None:
     """What a test says where the rule breaks W-C at one of :func:`~trivium.testing.cases.gradients`, or None.
 
     Cost: 16 calls of the rule in float64.
@@ -34,13 +34,13 @@ def breach(rule: GradientRule, teachers: int) -> str | None:
     (True, False)
     """
     axiom, worst = ParetoCompatibility(), None
-    for case, g in gradients(teachers).items():
+    for case, g in gradients(num_teachers).items():
         weights = rule.function(g.clone())
-        if weights.shape != (teachers,):
-            return f"{case} gradients: the weights must be of shape ({teachers},), received {tuple(weights.shape)}"
+        if weights.shape != (num_teachers,):
+            return f"{case} gradients: the weights must be of shape ({num_teachers},), received {tuple(weights.shape)}"
         residual = axiom.residual(weights, g)
         scale = float(g.square().sum(dim=-1).max())
-        if not bool(axiom.holds(residual, teachers, scale=max(scale, 1e-300))):
+        if not bool(axiom.holds(residual, num_teachers, scale=max(scale, 1e-300))):
             size = float(residual) / max(scale, 1e-300)
             if worst is None or not size <= worst[0]:
                 worst = (size, case, float(residual), weights.tolist(), g.tolist())

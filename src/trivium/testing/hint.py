@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trivium.certification.certificate import Certificate
-from trivium.certification.question import Question, Witness
 from trivium.certification.source import BuiltInSource, FileSource
+from trivium.certification.specification import Specification, Witness
 from trivium.jsontext import json_text
 from trivium.weighting.base import Operator
 
@@ -40,21 +40,26 @@ def _loads(operator: Operator, source: FileSource) -> bool:
 
 def _commands(target: str, options: dict[str, Any], certificate: Certificate) -> list[str]:
     out = f"{certificate.name}.witness.json"
-    words = ["trivium", "certify", target, *_flags(certificate.question)]
+    words = ["trivium", "certify", target, *_flags(certificate.specification)]
     for name, value in options.items():
         words += ["--param", f"{name}={_plain(value)}"]
     words += ["--seconds", f"{certificate.search['seconds']:g}", "--seed", f"{certificate.search['seed']:g}"]
     return [shlex.join([*words, "--json", out]), shlex.join(["trivium", "replay", out])]
 
 
-def _flags(question: Question) -> list[str]:
-    flags = ["--teachers", str(question.teachers), "--names", ",".join(question.names)]
+def _flags(specification: Specification) -> list[str]:
+    flags = ["--teachers", str(specification.num_teachers), "--names", ",".join(specification.names)]
     for name in ("floor", "cap", "influence", "lipschitz"):
-        value = getattr(question, name)
+        value = getattr(specification, name)
         if value is not None:
             flags += [f"--{name}", repr(value)]
-    if question.order is not None:
-        flags += ["--order", question.order.text(question.names), "--margin", repr(question.margin)]
+    if specification.order is not None:
+        flags += [
+            "--order",
+            specification.order.text(specification.names),
+            "--margin",
+            repr(specification.order_margin),
+        ]
     return flags
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trivium.certification.calculus import derive
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.scheme.product import Product
 from trivium.simplex.order import Order
 from trivium.testing.gradients import GradientRule
@@ -60,32 +60,32 @@ class Mutant:
 
     axiom: str
     name: str
-    make: Callable[[Operator, Question], Operator | GradientRule]
+    make: Callable[[Operator, Specification], Operator | GradientRule]
 
 
-def reference() -> tuple[Operator, Question]:
+def reference() -> tuple[Operator, Specification]:
     """An operator that conforms, with everything asked of it that it just attains: bounds, a chain with a margin, L.
 
     w ∝ (e, e^½, 1)·exp(−H/30), H in [0, 12]: scores of the chain are ½ apart and move by at most 0.4.
 
-    >>> operator, question = reference()
-    >>> question.axioms, round(question.margin, 9)
+    >>> operator, specification = reference()
+    >>> specification.axioms, round(specification.order_margin, 9)
     (('W-F', 'W-N', 'W-P', 'W-B', 'W-R', 'W-S'), 0.1)
     """
     operator = Product((Static((math.e, math.exp(0.5), 1.0)), Entropy(strength=1 / 30)))
     constants, order = derive(operator, 3).constants, Order(((0,), (1,), (2,)))
-    return operator, Question(
+    return operator, Specification(
         3,
         floor=constants.floor,
         cap=constants.cap,
-        lipschitz=constants.lipschitz,
+        lipschitz=constants.total_lipschitz,
         order=order,
-        margin=constants.margin(order),
+        order_margin=constants.order_margin(order),
     )
 
 
-def _registered(axiom: str, name: str, change: Callable[[Question], Change]) -> Mutant:
-    return Mutant(axiom, name, lambda operator, question: Mutated(operator, change(question), name))
+def _registered(axiom: str, name: str, change: Callable[[Specification], Change]) -> Mutant:
+    return Mutant(axiom, name, lambda operator, specification: Mutated(operator, change(specification), name))
 
 
 def _normalized(log_w: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def _first(log_w: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(torch.tensor(0), log_w.shape[-1]).to(log_w)
 
 
-def _coupled(question: Question) -> Change:
+def _coupled(specification: Specification) -> Change:
     def change(log_w: Tensor) -> Tensor:
         others = log_w.reshape(-1, log_w.shape[-1]).mean(dim=0)
         return _normalized(log_w + 1e-3 * others)
@@ -111,28 +111,28 @@ def _coupled(question: Question) -> Change:
     return change
 
 
-def _biased(question: Question) -> Change:
+def _biased(specification: Specification) -> Change:
     return lambda log_w: _normalized(log_w + 1e-4 * _rows(log_w) * _first(log_w))
 
 
-def _remembering(question: Question) -> Change:
+def _remembering(specification: Specification) -> Change:
     calls = itertools.count()
     return lambda log_w: _normalized(log_w + 1e-3 * next(calls) * _first(log_w))
 
 
-def _noisy(question: Question) -> Change:
+def _noisy(specification: Specification) -> Change:
     return lambda log_w: _normalized(log_w + 1e-3 * torch.randn_like(log_w))
 
 
-def _pruned(question: Question) -> Change:
+def _pruned(specification: Specification) -> Change:
     return lambda log_w: _normalized(log_w.masked_fill(log_w.exp() < 0.15, -torch.inf))
 
 
-def _hard_choice(question: Question) -> Change:
+def _hard_choice(specification: Specification) -> Change:
     return lambda log_w: torch.nn.functional.one_hot(log_w.argmax(dim=-1), log_w.shape[-1]).to(log_w).log()
 
 
-def _floor_missed(question: Question) -> Change:
+def _floor_missed(specification: Specification) -> Change:
     """A millionth goes from the least to the largest weight."""
 
     def change(log_w: Tensor) -> Tensor:
@@ -144,9 +144,9 @@ def _floor_missed(question: Question) -> Change:
     return change
 
 
-def _clip_and_renormalize(question: Question) -> Change:
+def _clip_and_renormalize(specification: Specification) -> Change:
     """Posing as the projection of scores four times as strong; (.98, .01, .01) in [.1, .5] gives .714 (T6)."""
-    floor, cap = question.floor or 0.0, 1.0 if question.cap is None else question.cap
+    floor, cap = specification.floor or 0.0, 1.0 if specification.cap is None else specification.cap
 
     def change(log_w: Tensor) -> Tensor:
         w = _normalized(4 * log_w).exp().clamp(floor, cap)
@@ -155,38 +155,42 @@ def _clip_and_renormalize(question: Question) -> Change:
     return change
 
 
-def _switch(nats: float) -> Callable[[Question], Change]:
+def _switch(nats: float) -> Callable[[Specification], Change]:
     """The first teacher gains that much where its weight passes one half."""
-    return lambda question: lambda log_w: _normalized(log_w + nats * (log_w[..., :1].exp() > 0.5) * _first(log_w))
+    return lambda specification: lambda log_w: _normalized(log_w + nats * (log_w[..., :1].exp() > 0.5) * _first(log_w))
 
 
-def _anti_ordered(question: Question) -> Change:
+def _anti_ordered(specification: Specification) -> Change:
     """The same weights, the largest to the least safe."""
 
     def change(log_w: Tensor) -> Tensor:
-        tiers = question.order.tiers if question.order is not None else (tuple(range(question.teachers)),)
+        tiers = (
+            specification.order.tiers
+            if specification.order is not None
+            else (tuple(range(specification.num_teachers)),)
+        )
         places = torch.tensor([teacher for tier in tiers for teacher in tier], device=log_w.device)
         return torch.empty_like(log_w).index_copy(-1, places, log_w.sort(dim=-1).values)
 
     return change
 
 
-def _margin_missed(question: Question) -> Change:
+def _margin_missed(specification: Specification) -> Change:
     """The safest teacher loses a millionth of a nat on the others."""
 
     def change(log_w: Tensor) -> Tensor:
-        safest = question.order.tiers[0][0] if question.order is not None else 0
+        safest = specification.order.tiers[0][0] if specification.order is not None else 0
         shift = torch.nn.functional.one_hot(torch.tensor(safest), log_w.shape[-1]).to(log_w)
         return _normalized(log_w - _MILLIONTH * shift)
 
     return change
 
 
-def _gradient_mean(operator: Operator, question: Question) -> GradientRule:
+def _gradient_mean(operator: Operator, specification: Specification) -> GradientRule:
     return GradientRule(lambda g: torch.full((len(g),), 1 / len(g), dtype=g.dtype), "mean_of_gradients")
 
 
-def _longest_gradient(operator: Operator, question: Question) -> GradientRule:
+def _longest_gradient(operator: Operator, specification: Specification) -> GradientRule:
     return GradientRule(lambda g: torch.softmax(g.norm(dim=-1), dim=-1), "longest_gradient_wins")
 
 
@@ -195,8 +199,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     _registered("W-F", "biased_by_the_rows_index", _biased),
     _registered("W-F", "remembering_its_calls", _remembering),
     _registered("W-F", "noisy", _noisy),
-    _registered("W-N", "mass_wrong_by_a_millionth", lambda question: lambda log_w: log_w + _MILLIONTH),
-    _registered("W-N", "nine_tenths_of_the_mass", lambda question: lambda log_w: log_w - 0.10536),
+    _registered("W-N", "mass_wrong_by_a_millionth", lambda specification: lambda log_w: log_w + _MILLIONTH),
+    _registered("W-N", "nine_tenths_of_the_mass", lambda specification: lambda log_w: log_w - 0.10536),
     _registered("W-P", "hard_choice", _hard_choice),
     _registered("W-P", "small_weights_pruned", _pruned),
     _registered("W-B", "bounds_missed_by_a_millionth", _floor_missed),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trivium.certification.question import Verdict
+from trivium.certification.specification import Verdict
+from trivium.former import renamed
 from trivium.simplex.order import Order
 from trivium.testing.checks import checks
 from trivium.testing.gradients import GradientRule
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
     import pytest
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 def parametrize_with_axioms(
     rules: Iterable[Operator | GradientRule],
     *,
-    teachers: int | None = None,
+    num_teachers: int | None = None,
     floor: float | None = None,
     cap: float | None = None,
     influence: float | None = None,
     lipschitz: float | None = None,
     order: str | Order | None = None,
-    margin: float = 0.0,
+    order_margin: float = 0.0,
     pareto: bool = False,
     seconds: float = 1.0,
     seed: int = 0,
@@ -37,11 +39,11 @@ def parametrize_with_axioms(
 
     Args:
         rules: rules, schemes or other operators, and :class:`~trivium.testing.GradientRule` for W-C.
-        teachers: K; a scheme's own number, otherwise 3.
+        num_teachers: K; a scheme's own number, otherwise 3.
         floor, cap, influence: W-B is asked with what is given of them, else with what the rule claims.
         lipschitz: L of W-R in nats a unit of the features; the rule's own where left out, if it declares one.
         order: from safest to least safe, ``"a>b=c"`` in the teachers' names, letters by position; W-S.
-        margin: nats between tiers.
+        order_margin: nats between tiers.
         pareto: whether W-C is asked; a rule that claims it is asked in any case.
         seconds: of search a rule, about.
         seed: of the search.
@@ -55,13 +57,13 @@ def parametrize_with_axioms(
 
     made = checks(
         rules,
-        teachers=teachers,
+        num_teachers=num_teachers,
         floor=floor,
         cap=cap,
         influence=influence,
         lipschitz=lipschitz,
         order=order,
-        margin=margin,
+        order_margin=order_margin,
         pareto=pareto,
         seconds=seconds,
         seed=seed,

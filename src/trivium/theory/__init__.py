@@ -19,7 +19,7 @@ from trivium.errors import InputError, nearest
 from trivium.theory import axioms, convergence, counterexamples, existence, order, product, projection, stability
 from trivium.theory.convergence import Rate
 from trivium.theory.implications import influence_on_compact
-from trivium.theory.rows import MEANING, Curve, Report, Row
+from trivium.theory.rows import MEANING, Curve, Report, TheoremRow
 
 #: How each theorem is examined, by its number.
 THEOREMS: Final[Mapping[str, Callable[[], Report]]] = {
@@ -48,4 +48,4 @@ def examine(theorems: Iterable[str] = tuple(THEOREMS)) -> list[Report]:
     return [THEOREMS[number]() for number in asked]
 
 
-__all__ = ["MEANING", "THEOREMS", "Curve", "Rate", "Report", "Row", "examine", "influence_on_compact"]
+__all__ = ["MEANING", "THEOREMS", "Curve", "Rate", "Report", "TheoremRow", "examine", "influence_on_compact"]

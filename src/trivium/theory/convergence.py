@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
-from trivium.theory.rows import Curve, Report, Row
+from trivium.theory.rows import Curve, Report, TheoremRow
 from trivium.theory.smt import Statement, proved_once, solver
 
 _ARGUMENT = (
@@ -108,13 +108,13 @@ def _induction() -> Statement:
     return premises, ((1 - 2 / s) * excess + noise / s**2) * (s + 1) <= nu
 
 
-def _assumptions() -> Row:
+def _assumptions() -> TheoremRow:
     x = torch.linspace(-20, 20, 400_001, dtype=torch.float64)
     x = x[x != 0]
     ratio = float((slope(x) ** 2 / (2 * objective(x))).min())
     curvature = 2 + 6 * (2 * x).cos()
     low, high = float(curvature.min()), float(curvature.max())
-    return Row(
+    return TheoremRow(
         "x² + 3 sin²x is 8-smooth and PL with μ = 1/32, and not convex",
         "CHECKED",
         "400,000 points of [−20, 20]; beyond, ‖∇F‖² ≥ (2|x| − 3)² outgrows F",
@@ -137,9 +137,9 @@ def _measure(rate: Rate) -> tuple[list[int], list[float]]:
     return marks, seen
 
 
-def _below(rate: Rate, steps: list[int], seen: list[float]) -> Row:
+def _below(rate: Rate, steps: list[int], seen: list[float]) -> TheoremRow:
     worst = max(value / rate.bound(t) for t, value in zip(steps, seen, strict=True) if t > 0)
-    return Row(
+    return TheoremRow(
         "SGD stays below the bound",
         "CHECKED",
         f"{_CHAINS:,} runs from x = 3, σ = 1, {_STEPS:,} steps",
@@ -149,10 +149,10 @@ def _below(rate: Rate, steps: list[int], seen: list[float]) -> Row:
     )
 
 
-def _order(rate: Rate, steps: list[int], seen: list[float]) -> Row:
+def _order(rate: Rate, steps: list[int], seen: list[float]) -> TheoremRow:
     """(t + γ)·mean excess settles: the rate itself is of order 1/t, not faster."""
     scaled = [(t + rate.gamma) * value for t, value in zip(steps, seen, strict=True) if t >= _STEPS / 2]
-    return Row(
+    return TheoremRow(
         "… and the measured rate is of that order",
         "CHECKED",
         "(t + γ)·mean(F − F*) over the second half of the steps",

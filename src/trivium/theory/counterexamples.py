@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from trivium.errors import require
-from trivium.theory.rows import Curve, Report, Row
+from trivium.theory.rows import Curve, Report, TheoremRow
 
 _ARGUMENT = (
     "First: dKL/dθ = (p − q_1)·z′(θ) with z = θ², and z′(0) = 0. The gradient vanishes at θ₀ = 0 whatever is sampled: "
@@ -120,14 +120,14 @@ def examine() -> Report:
     return Report("T14", title, tuple(rows), _ARGUMENT, tuple(curves))
 
 
-def _flat() -> tuple[list[Row], list[Curve]]:
+def _flat() -> tuple[list[TheoremRow], list[Curve]]:
     exact = descend(FLAT, [0.0, 0.1], 2000, lambda step: 0.1)
     noisy = descend(FLAT, [0.0] * 8, 600, robbins_monro(0.5, 100.0), sampled=1)
     stuck, free = float(exact.kl[-1, 0]), float(exact.kl[-1, 1])
     still = bool((exact.theta[:, 0] == 0).all() and (noisy.theta == 0).all())
     setting = "z = θ², q = (.75, .25), torch SGD"
     rows = [
-        Row(
+        TheoremRow(
             "Gradient descent and SGD reach KL = 0",
             "REFUTED",
             f"{setting}, from θ₀ = 0: 2,000 exact steps; 600 steps on sampled tokens, 8 runs",
@@ -135,7 +135,7 @@ def _flat() -> tuple[list[Row], list[Curve]]:
             still and abs(stuck - 0.131) < 5e-4,
             {"kl": stuck},
         ),
-        Row(
+        TheoremRow(
             "… and the target is realizable",
             "ATTAINED",
             f"{setting}, from θ₀ = 0.1, 2,000 exact steps",
@@ -147,7 +147,7 @@ def _flat() -> tuple[list[Row], list[Curve]]:
     return rows, [_curve("z = θ² from θ₀ = 0", exact, 0), _curve("z = θ² from θ₀ = 0.1", exact, 1)]
 
 
-def _trap() -> tuple[list[Row], list[Curve]]:
+def _trap() -> tuple[list[TheoremRow], list[Curve]]:
     starts = [-1.8 + 2.2 * i / 31 for i in range(32)]  # from −1.8 to 0.4
     path = descend(TRAP, starts, 2000, robbins_monro(0.5, 200.0), sampled=8)
     exact = descend(TRAP, [-1.6, 2.0], 2000, lambda step: 0.1)
@@ -160,7 +160,7 @@ def _trap() -> tuple[list[Row], list[Curve]]:
     measured = float((around[0] + around[2] - 2 * around[1]) / 1e-4)
     setting = "z = 0.4(θ³ − 3θ), q = (.9, .1)"
     rows = [
-        Row(
+        TheoremRow(
             "θ = −1 is a strict local minimum with KL > 0",
             "ATTAINED",
             f"{setting}, second derivative on paper and by differences",
@@ -168,7 +168,7 @@ def _trap() -> tuple[list[Row], list[Curve]]:
             local > 0.1 and curvature > 0 and abs(measured - curvature) < 1e-2 and bool((around >= around[1]).all()),
             {"kl": local, "curvature": curvature, "by_differences": measured},
         ),
-        Row(
+        TheoremRow(
             "SGD with Robbins–Monro steps reaches KL = 0",
             "REFUTED",
             f"{setting}, torch SGD on 8 sampled tokens a step, 2,000 steps from 32 starts in [−1.8, 0.4]",
@@ -176,7 +176,7 @@ def _trap() -> tuple[list[Row], list[Curve]]:
             caught and float(kl.min()) > 0.1,
             {"mean_kl": float(kl.mean()), "furthest": float((theta + 1).abs().max())},
         ),
-        Row(
+        TheoremRow(
             "… and the target is realizable",
             "ATTAINED",
             f"{setting}, torch SGD from θ₀ = 2, 2,000 exact steps",

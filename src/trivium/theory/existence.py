@@ -14,7 +14,7 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.geometry import total_variation
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
-from trivium.theory.rows import Report, Row
+from trivium.theory.rows import Report, TheoremRow
 from trivium.theory.smt import TEACHERS, Statement, proved, solver
 
 TITLE = "A conforming set is empty exactly when its floor or cap is out of reach; otherwise it holds many operators"
@@ -33,7 +33,7 @@ def examine() -> Report:
     return Report("T1", TITLE, (*_proofs(), *map(_relaxed, _EMPTY), _non_unique()), ARGUMENT)
 
 
-def _proofs() -> tuple[Row, ...]:
+def _proofs() -> tuple[TheoremRow, ...]:
     return (
         proved("Without an order: an element exists iff K·a ≤ 1 ≤ K·b", TEACHERS, _unordered),
         proved("Chain with margin m, necessary: a·S ≤ 1", TEACHERS, _needs_low_floor),
@@ -42,44 +42,44 @@ def _proofs() -> tuple[Row, ...]:
     )
 
 
-def _unordered(teachers: int) -> Statement:
+def _unordered(num_teachers: int) -> Statement:
     z3 = solver()
     a, b = z3.Reals("a b")
-    w = z3.RealVector("w", teachers)
+    w = z3.RealVector("w", num_teachers)
     element = z3.And(z3.Sum(w) == 1, *(z3.And(w_k >= a, w_k <= b) for w_k in w))
-    feasible = z3.And(teachers * a <= 1, teachers * b >= 1)
-    uniform = z3.And(a <= z3.Q(1, teachers), z3.Q(1, teachers) <= b)
+    feasible = z3.And(num_teachers * a <= 1, num_teachers * b >= 1)
+    uniform = z3.And(a <= z3.Q(1, num_teachers), z3.Q(1, num_teachers) <= b)
     return [a >= 0, a <= b], z3.And(z3.Implies(element, feasible), z3.Implies(feasible, uniform))
 
 
-def _chain(teachers: int) -> tuple[list[Any], Any, Any, Any, Any]:
+def _chain(num_teachers: int) -> tuple[list[Any], Any, Any, Any, Any]:
     """Premises of an element whose teacher i is of rank i; then a, b, e and S."""
     z3 = solver()
     a, b, e = z3.Reals("a b e")
-    w = z3.RealVector("w", teachers)
-    steps = [w[i + 1] >= e * w[i] for i in range(teachers - 1)]
+    w = z3.RealVector("w", num_teachers)
+    steps = [w[i + 1] >= e * w[i] for i in range(num_teachers - 1)]
     bounds = [bound for w_k in w for bound in (w_k >= a, w_k <= b)]
-    total = z3.Sum([e**i for i in range(teachers)])
+    total = z3.Sum([e**i for i in range(num_teachers)])
     return [a >= 0, e >= 1, z3.Sum(w) == 1, *bounds, *steps], a, b, e, total
 
 
-def _needs_low_floor(teachers: int) -> Statement:
-    premises, a, _, _, total = _chain(teachers)
+def _needs_low_floor(num_teachers: int) -> Statement:
+    premises, a, _, _, total = _chain(num_teachers)
     return premises, a * total <= 1
 
 
-def _needs_high_cap(teachers: int) -> Statement:
-    premises, _, b, e, total = _chain(teachers)
-    return premises, b * total >= e ** (teachers - 1)
+def _needs_high_cap(num_teachers: int) -> Statement:
+    premises, _, b, e, total = _chain(num_teachers)
+    return premises, b * total >= e ** (num_teachers - 1)
 
 
-def _suffices(teachers: int) -> Statement:
+def _suffices(num_teachers: int) -> Statement:
     """Multiplied by S > 0: Σ e^i = S holds by definition, so what is left are the bounds and the steps."""
     z3 = solver()
-    _, a, b, e, total = _chain(teachers)
-    premises = [a >= 0, e >= 1, a * total <= 1, b * total >= e ** (teachers - 1)]
-    bounds = [z3.And(e**i >= a * total, e**i <= b * total) for i in range(teachers)]
-    return premises, z3.And(*bounds, *(e ** (i + 1) >= e * e**i for i in range(teachers - 1)))
+    _, a, b, e, total = _chain(num_teachers)
+    premises = [a >= 0, e >= 1, a * total <= 1, b * total >= e ** (num_teachers - 1)]
+    bounds = [z3.And(e**i >= a * total, e**i <= b * total) for i in range(num_teachers)]
+    return premises, z3.And(*bounds, *(e ** (i + 1) >= e * e**i for i in range(num_teachers - 1)))
 
 
 _EMPTY: tuple[tuple[str, Callable[[float | None, float | None], ConformingSet]], ...] = (
@@ -87,7 +87,7 @@ _EMPTY: tuple[tuple[str, Callable[[float | None, float | None], ConformingSet]],
     ("cap 0.3, 3 teachers", lambda a, b: ConformingSet(3, cap=0.3 if b is None else b)),
     (
         "floor 0.1, chain of 3, margin 1",
-        lambda a, b: ConformingSet(3, floor=0.1 if a is None else a, order=_CHAIN, margin=1.0),
+        lambda a, b: ConformingSet(3, floor=0.1 if a is None else a, order=_CHAIN, order_margin=1.0),
     ),
     (
         "floor 0.2 and cap 0.4, chain of 3, margin 0.5",
@@ -95,12 +95,12 @@ _EMPTY: tuple[tuple[str, Callable[[float | None, float | None], ConformingSet]],
     ),
     (
         "floor 0.25, a > b = c, margin 1",
-        lambda a, b: ConformingSet(3, floor=0.25 if a is None else a, order=Order(((0,), (1, 2))), margin=1.0),
+        lambda a, b: ConformingSet(3, floor=0.25 if a is None else a, order=Order(((0,), (1, 2))), order_margin=1.0),
     ),
 )
 
 
-def _relaxed(case: tuple[str, Callable[[float | None, float | None], ConformingSet]]) -> Row:
+def _relaxed(case: tuple[str, Callable[[float | None, float | None], ConformingSet]]) -> TheoremRow:
     """An empty set is refused, its advice makes it feasible, and 1 % less of it does not."""
     name, build = case
     advice = advice_of(lambda: build(None, None))
@@ -111,7 +111,7 @@ def _relaxed(case: tuple[str, Callable[[float | None, float | None], ConformingS
     tighter += [(floor, None if cap is None else 0.99 * cap)] * (cap is not None)
     least = all(advice_of(lambda pair=pair: build(*pair)) for pair in tighter)  # type: ignore[misc]
     numbers = {key: value for key, value in (("floor", floor), ("cap", cap)) if value is not None}
-    return Row(
+    return TheoremRow(
         f"{name}: some weight vector conforms",
         "REFUTED",
         "T1; the advice works, 1 % less does not",
@@ -146,11 +146,11 @@ def projected_softmax(x: Tensor, conforming_set: ConformingSet) -> Tensor:
 
 def floor_mixture(x: Tensor, conforming_set: ConformingSet) -> Tensor:
     """The second family: log(a + (1 − K·a)·softmax(−x)), for a set that is a floor alone."""
-    floor, teachers = conforming_set.floor, conforming_set.teachers
-    return (floor + (1 - teachers * floor) * torch.softmax(-x, dim=-1)).log()
+    floor, num_teachers = conforming_set.floor, conforming_set.num_teachers
+    return (floor + (1 - num_teachers * floor) * torch.softmax(-x, dim=-1)).log()
 
 
-def _non_unique() -> Row:
+def _non_unique() -> TheoremRow:
     conforming_set = ConformingSet(3, floor=0.05)
     x = torch.cat([12 * torch.rand(500, 3, generator=torch.Generator().manual_seed(0)).double(), torch.zeros(1, 3)])
     x[-1] = torch.tensor([0.0, 1.0, 4.0])
@@ -159,7 +159,7 @@ def _non_unique() -> Row:
     apart = total_variation(first, second)
     middle = (0.5 * first.exp() + 0.5 * second.exp()).log()
     shown = [", ".join(f"{w:.4f}" for w in log_w[-1].exp().tolist()) for log_w in (first, second)]
-    return Row(
+    return TheoremRow(
         "A non-empty set that is no single point determines its operator",
         "REFUTED",
         "floor 0.05: projected softmax(−x) against 0.05 + 0.85·softmax(−x) at x = (0, 1, 4)",

@@ -10,7 +10,7 @@ from typing import Any
 
 from trivium.errors import require
 from trivium.simplex.geometry import influence_to_range
-from trivium.theory.rows import Row
+from trivium.theory.rows import TheoremRow
 from trivium.theory.smt import TEACHERS, Statement, proved, proved_once, solver
 
 
@@ -43,7 +43,7 @@ ARGUMENT = (
 )
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[TheoremRow, ...]:
     """The implications of T0, and an instance that meets the bound on a compact set."""
     pair = "SMT, any two teachers, so every K"
     return (
@@ -57,27 +57,27 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _weights(teachers: int, name: str = "w") -> Any:
-    return solver().RealVector(name, teachers)
+def _weights(num_teachers: int, name: str = "w") -> Any:
+    return solver().RealVector(name, num_teachers)
 
 
-def _floor_is_positive(teachers: int) -> Statement:
-    w, a = _weights(teachers), solver().Real("a")
+def _floor_is_positive(num_teachers: int) -> Statement:
+    w, a = _weights(num_teachers), solver().Real("a")
     return [a > 0, *(w_k >= a for w_k in w)], solver().And([w_k > 0 for w_k in w])
 
 
-def _floor_caps(teachers: int) -> Statement:
-    z3, w = solver(), _weights(teachers)
+def _floor_caps(num_teachers: int) -> Statement:
+    z3, w = solver(), _weights(num_teachers)
     a, b = z3.Reals("a b")
-    premises = [z3.Sum(w) == 1, *(w_k >= a for w_k in w), b >= 1 - (teachers - 1) * a]
+    premises = [z3.Sum(w) == 1, *(w_k >= a for w_k in w), b >= 1 - (num_teachers - 1) * a]
     return premises, z3.And([w_k <= b for w_k in w])
 
 
-def _floor_caps_no_more(teachers: int) -> Statement:
+def _floor_caps_no_more(num_teachers: int) -> Statement:
     z3 = solver()
     a, b = z3.Reals("a b")
-    w = [1 - (teachers - 1) * a, *[a] * (teachers - 1)]
-    premises = [a >= 0, teachers * a <= 1, b < 1 - (teachers - 1) * a]
+    w = [1 - (num_teachers - 1) * a, *[a] * (num_teachers - 1)]
+    premises = [a >= 0, num_teachers * a <= 1, b < 1 - (num_teachers - 1) * a]
     return premises, z3.And(z3.Sum(w) == 1, *(w_k >= a for w_k in w), w[0] > b)
 
 
@@ -87,32 +87,32 @@ def _ratio() -> Statement:
     return premises, w_j <= r * s * w_k
 
 
-def influence_floors(teachers: int) -> Statement:
+def influence_floors(num_teachers: int) -> Statement:
     """w > 0, Σ w = 1, w_j ≤ B·w_k for all pairs ⇒ w_k·(1 + (K−1)·B) ≥ 1; also the step of T3."""
-    w, ratio, premises = _of_influence(teachers)
-    return premises, solver().And([w_k * (1 + (teachers - 1) * ratio) >= 1 for w_k in w])
+    w, ratio, premises = _of_influence(num_teachers)
+    return premises, solver().And([w_k * (1 + (num_teachers - 1) * ratio) >= 1 for w_k in w])
 
 
-def influence_caps(teachers: int) -> Statement:
+def influence_caps(num_teachers: int) -> Statement:
     """w > 0, Σ w = 1, w_j ≤ B·w_k for all pairs ⇒ w_k·(B + K−1) ≤ B; also the step of T3."""
-    w, ratio, premises = _of_influence(teachers)
-    return premises, solver().And([w_k * (ratio + teachers - 1) <= ratio for w_k in w])
+    w, ratio, premises = _of_influence(num_teachers)
+    return premises, solver().And([w_k * (ratio + num_teachers - 1) <= ratio for w_k in w])
 
 
-def _of_influence(teachers: int) -> tuple[Any, Any, list[Any]]:
-    z3, w, ratio = solver(), _weights(teachers), solver().Real("B")
+def _of_influence(num_teachers: int) -> tuple[Any, Any, list[Any]]:
+    z3, w, ratio = solver(), _weights(num_teachers), solver().Real("B")
     pairs = [w_j <= ratio * w_k for w_j in w for w_k in w if w_j is not w_k]
     return w, ratio, [z3.Sum(w) == 1, ratio >= 1, *(w_k > 0 for w_k in w), *pairs]
 
 
-def _attained() -> Row:
+def _attained() -> TheoremRow:
     """w(u) = softmax(L·u, 0, 0) on [0, D] from u₀ = 0: d_H(w(u), w(0)) = L·u, so β(w(D)) = 0 + L·D."""
-    lipschitz, diameter, teachers = 2.0, 1.5, 3
-    top = math.exp(lipschitz * diameter) / (math.exp(lipschitz * diameter) + teachers - 1)
-    rest = (1 - top) / (teachers - 1)
+    lipschitz, diameter, num_teachers = 2.0, 1.5, 3
+    top = math.exp(lipschitz * diameter) / (math.exp(lipschitz * diameter) + num_teachers - 1)
+    rest = (1 - top) / (num_teachers - 1)
     seen, bound = math.log(top / rest), influence_on_compact(0.0, lipschitz, diameter)
-    cap = influence_to_range(bound, teachers)[1]
-    return Row(
+    cap = influence_to_range(bound, num_teachers)[1]
+    return TheoremRow(
         "… and this bound is the least one",
         "ATTAINED",
         "softmax(L·u, 0, 0) on [0, D], L = 2, D = 1.5",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trivium.axioms import BoundedInfluence, FunctionOfItsRow, Normalization, OrdinalSafety, Regularity
 from trivium.simplex.order import Order
-from trivium.theory.rows import Row
+from trivium.theory.rows import TheoremRow
 
 #: What is asked of each witness: three teachers, 0 safest, floor and cap, L nats a unit.
 ORDER = Order(((0,), (1,), (2,)))
@@ -26,7 +26,7 @@ Operator = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Witness:
+class IndependenceWitness:
     """An operator x [N, 3] → log w [N, 3] that breaks one axiom and keeps the others.
 
     Attributes:
@@ -68,12 +68,12 @@ def _coupled(x: Tensor) -> Tensor:
     return torch.log_softmax(_OFFSET + x / 4 + x.mean(dim=0) / 4, dim=-1)
 
 
-WITNESSES: tuple[Witness, ...] = (
-    Witness("W-F", "softmax((1, ½, 0) + x/4 + mean of the batch/4)", _coupled),
-    Witness("W-N", "0.9·softmax((1, ½, 0) + x/2)", _short),
-    Witness("W-B", "softmax(x₀·(1, ½, 0)), x₀ ≥ 0 unbounded: scores without a bound", _unbounded, 700.0),
-    Witness("W-R", "(.5, .3, .2) below x₀ = ½, (.4, .35, .25) from there: a hard switch", _switch),
-    Witness("W-S", "softmax((0, ½, 1) + x/2): scores against the order", _anti_ordered),
+WITNESSES: tuple[IndependenceWitness, ...] = (
+    IndependenceWitness("W-F", "softmax((1, ½, 0) + x/4 + mean of the batch/4)", _coupled),
+    IndependenceWitness("W-N", "0.9·softmax((1, ½, 0) + x/2)", _short),
+    IndependenceWitness("W-B", "softmax(x₀·(1, ½, 0)), x₀ ≥ 0 unbounded: scores without a bound", _unbounded, 700.0),
+    IndependenceWitness("W-R", "(.5, .3, .2) below x₀ = ½, (.4, .35, .25) from there: a hard switch", _switch),
+    IndependenceWitness("W-S", "softmax((0, ½, 1) + x/2): scores against the order", _anti_ordered),
 )
 
 
@@ -110,11 +110,11 @@ def residuals(operator: Operator, high: float = 1.0) -> dict[str, float]:
     return {a.id: float(r.max()) - a.tolerance(torch.float64, 3, scale) for a, r in axioms}
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[TheoremRow, ...]:
     """A row for the operator that conforms, then one a witness."""
     asked = f"floor {FLOOR:g}, cap {CAP:g}, L = {LIPSCHITZ:g}, order 0>1>2"
     found = residuals(conforming)
-    base = Row(
+    base = TheoremRow(
         "All of W-F, W-N, W-B, W-R, W-S can hold at once",
         "ATTAINED",
         f"softmax((1, ½, 0) + x/2), {asked}",
@@ -125,7 +125,7 @@ def rows() -> tuple[Row, ...]:
     return (base, *(_row(witness) for witness in WITNESSES))
 
 
-def _row(witness: Witness) -> Row:
+def _row(witness: IndependenceWitness) -> TheoremRow:
     found = residuals(witness.operator, witness.high)
     broken = [axiom for axiom, residual in found.items() if residual > 0]
     alone = broken == [witness.breaks]
@@ -133,4 +133,4 @@ def _row(witness: Witness) -> Row:
         f"residual {found[witness.breaks]:+.3g}, the others ≤ 0" if alone else f"breaks {', '.join(broken) or 'none'}"
     )
     others = ", ".join(axiom for axiom in found if axiom != witness.breaks)
-    return Row(f"{others} imply {witness.breaks}", "REFUTED", witness.formula, seen, alone, found)
+    return TheoremRow(f"{others} imply {witness.breaks}", "REFUTED", witness.formula, seen, alone, found)

@@ -14,7 +14,7 @@ from trivium.simplex.constants import bounded, fixed
 from trivium.simplex.geometry import log_normalize
 from trivium.simplex.order import Order
 from trivium.theory.product import compose
-from trivium.theory.rows import Report, Row
+from trivium.theory.rows import Report, TheoremRow
 from trivium.theory.smt import Statement, proved_once, solver
 
 _ARGUMENT = (
@@ -62,7 +62,7 @@ def _no_less() -> Statement:
     return [e >= 1, r > e], u_j * v_j < u_k * v_k
 
 
-def _counterexample() -> Row:
+def _counterexample() -> TheoremRow:
     """In rational arithmetic, so that the three numbers are exact."""
     disordered, ordered = [tuple(Fraction(n, 10) for n in row) for row in ((2, 6, 2), (5, 3, 2))]
     result = compose(disordered, ordered)
@@ -71,7 +71,7 @@ def _counterexample() -> Row:
     kept, lost = (float(axiom.residual(log_w)) for log_w in logs)
     exact = result == (Fraction(5, 16), Fraction(9, 16), Fraction(1, 8))
     shown = ", ".join(f"{float(w):g}" for w in result)
-    return Row(
+    return TheoremRow(
         "If one of two scales respects the order 0>1>2, so does their product",
         "REFUTED",
         "(.2, .6, .2) ⊕ (.5, .3, .2), exact rational arithmetic",
@@ -81,16 +81,16 @@ def _counterexample() -> Row:
     )
 
 
-def _instance(surplus: float) -> Row:
+def _instance(surplus: float) -> TheoremRow:
     """Margin 1.2 against another scale of influence 1.2 − surplus, directed against the order."""
-    margin, other = 1.2, 1.2 - surplus
-    ordered = ConformingSet(3, order=_CHAIN, margin=margin).element()
+    order_margin, other = 1.2, 1.2 - surplus
+    ordered = ConformingSet(3, order=_CHAIN, order_margin=order_margin).element()
     against = torch.tensor([-other, 0.0, 0.0], dtype=torch.float64)
     axiom = OrdinalSafety(_CHAIN)
     residual = float(axiom.residual(log_normalize(ordered + against)))
-    known = Product.constants([fixed(ordered), bounded(3, other, {})]).margin(_CHAIN)
+    known = Product.constants([fixed(ordered), bounded(3, other, {})]).order_margin(_CHAIN)
     holds = surplus > 0
-    return Row(
+    return TheoremRow(
         f"m = 1.2 against influence 1.2 {'−' if holds else '+'} 1e-6: the order {'holds' if holds else 'is lost'}",
         "ATTAINED",
         "the element of C with margin m, and a scale that demotes the safest",

@@ -14,7 +14,7 @@ from trivium.scheme import Product
 from trivium.simplex.constants import bounded, fixed
 from trivium.simplex.geometry import hilbert, influence, influence_to_range, log_normalize
 from trivium.theory.implications import influence_caps, influence_floors
-from trivium.theory.rows import Report, Row
+from trivium.theory.rows import Report, TheoremRow
 from trivium.theory.smt import TEACHERS, Statement, proved, proved_once, solver
 
 Weights = tuple[Fraction, ...]
@@ -62,7 +62,7 @@ def group() -> Report:
     }
     triples = list(_triples())
     rows = [
-        Row(
+        TheoremRow(
             f"{name}: {law}",
             "CHECKED",
             f"exact rational arithmetic, {len(triples)} random triples, K = 1…6",
@@ -92,10 +92,10 @@ def _associative() -> Statement:
     return [z3.Real(name) > 0 for name in names.split()], first[0] * second[1] == second[0] * first[1]
 
 
-def _ratios_decide(teachers: int) -> Statement:
+def _ratios_decide(num_teachers: int) -> Statement:
     z3 = solver()
-    y, x = z3.RealVector("y", teachers), z3.RealVector("x", teachers)
-    same = [y[j] * x[k] == x[j] * y[k] for j in range(teachers) for k in range(j)]
+    y, x = z3.RealVector("y", num_teachers), z3.RealVector("x", num_teachers)
+    same = [y[j] * x[k] == x[j] * y[k] for j in range(num_teachers) for k in range(j)]
     premises = [z3.Sum(y) == 1, z3.Sum(x) == 1, *(value > 0 for value in (*y, *x)), *same]
     return premises, z3.And([a == b for a, b in zip(y, x, strict=True)])
 
@@ -103,13 +103,13 @@ def _ratios_decide(teachers: int) -> Statement:
 def _triples() -> Iterator[tuple[Weights, Weights, Weights]]:
     source = random.Random(0)
     for trial in range(_EXACT_TRIALS):
-        teachers = 1 + trial % 6
-        rows = [[source.randint(1, 10**6) for _ in range(teachers)] for _ in range(3)]
+        num_teachers = 1 + trial % 6
+        rows = [[source.randint(1, 10**6) for _ in range(num_teachers)] for _ in range(3)]
         yield tuple(tuple(Fraction(x, sum(row)) for x in row) for row in rows)  # type: ignore[misc]
 
 
-def _uniform(teachers: int) -> Weights:
-    return (Fraction(1, teachers),) * teachers
+def _uniform(num_teachers: int) -> Weights:
+    return (Fraction(1, num_teachers),) * num_teachers
 
 
 def _inverse(u: Weights) -> Weights:
@@ -122,13 +122,13 @@ def _power(u: Weights, n: int) -> Weights:
     return tuple(x / sum(raw) for x in raw)
 
 
-def _float() -> Row:
+def _float() -> TheoremRow:
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for teachers in range(1, 9):
-        u, v, t = (8 * torch.randn(3, _FLOAT_TRIALS, teachers, generator=generator, dtype=torch.float64)).log_softmax(
-            -1
-        )
+    for num_teachers in range(1, 9):
+        u, v, t = (
+            8 * torch.randn(3, _FLOAT_TRIALS, num_teachers, generator=generator, dtype=torch.float64)
+        ).log_softmax(-1)
         pairs = (
             (_plus(u, v), _plus(v, u)),
             (_plus(_plus(u, v), t), _plus(u, _plus(v, t))),
@@ -137,7 +137,7 @@ def _float() -> Row:
             (log_normalize(1.7 * _plus(u, v)), _plus(log_normalize(1.7 * u), log_normalize(1.7 * v))),
         )
         worst = max(worst, *(float(hilbert(a, b).max()) for a, b in pairs))
-    return Row(
+    return TheoremRow(
         "The laws survive float64 up to rounding",
         "CHECKED",
         f"{_FLOAT_TRIALS:,} random triples for each K = 1…8, strength 1.7, weights down to e^-70",
@@ -175,11 +175,11 @@ def _logs(*w: float) -> Tensor:
     return torch.tensor(w, dtype=torch.float64).log()
 
 
-def _met() -> Row:
+def _met() -> TheoremRow:
     u, v = _logs(0.8, 0.1, 0.1), _logs(0.5, 0.25, 0.25)
     parts, whole = [float(influence(u)), float(influence(v))], float(influence(u + v))
     constants = Product.constants([bounded(3, part, {}) for part in parts])
-    return Row(
+    return TheoremRow(
         "… with equality",
         "ATTAINED",
         "(.8, .1, .1) ⊕ (.5, .25, .25)",
@@ -189,10 +189,10 @@ def _met() -> Row:
     )
 
 
-def _range_met() -> Row:
+def _range_met() -> TheoremRow:
     low, high = log_normalize(_logs(1.0, 8.0, 8.0)).exp(), log_normalize(_logs(8.0, 1.0, 1.0)).exp()
     floor, cap = influence_to_range(math.log(8), 3)
-    return Row(
+    return TheoremRow(
         "… and both bounds are met",
         "ATTAINED",
         "B = 8, K = 3: (1, 8, 8)/17 and (8, 1, 1)/10",
@@ -207,11 +207,11 @@ def scales(weights: Sequence[float], count: int) -> Tensor:
     return log_normalize(count * _logs(*weights)).exp()
 
 
-def _floors_lost() -> Row:
+def _floors_lost() -> TheoremRow:
     w = scales((0.8, 0.1, 0.1), 3)
     constants = Product.constants([fixed(_logs(0.8, 0.1, 0.1))] * 3)
     top, least = float(w.max()), float(w.min())
-    return Row(
+    return TheoremRow(
         "Floor and cap of the scales hold for their product",
         "REFUTED",
         "three teachers in [0.1, 0.8] at each of three scales",
@@ -222,10 +222,10 @@ def _floors_lost() -> Row:
     )
 
 
-def _budget_kept() -> Row:
+def _budget_kept() -> TheoremRow:
     third = math.log(8) / 3
     top = float(scales((math.exp(third), 1.0, 1.0), 3).max())
-    return Row(
+    return TheoremRow(
         "A budget of log 8 spent in equal parts on three scales keeps the whole in [1/17, 0.8]",
         "ATTAINED",
         "three scales of influence (log 8)/3 that agree",

@@ -14,7 +14,7 @@ from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.geometry import hilbert, kl, log_normalize
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
-from trivium.theory.rows import Report, Row
+from trivium.theory.rows import Report, TheoremRow
 from trivium.theory.smt import exact, least_linear, solver
 from trivium.theory.solved import CASES
 
@@ -52,7 +52,9 @@ def excess_bound(log_w: Tensor, conforming_set: ConformingSet) -> float:
 
 def _polytope(z: Sequence[Any], conforming_set: ConformingSet) -> Iterable[Any]:
     z3 = solver()
-    floor, cap, ratio = (exact(x) for x in (conforming_set.floor, conforming_set.cap, math.exp(conforming_set.margin)))
+    floor, cap, ratio = (
+        exact(x) for x in (conforming_set.floor, conforming_set.cap, math.exp(conforming_set.order_margin))
+    )
     yield z3.Sum(list(z)) == 1
     for z_k in z:
         yield z3.And(z_k >= floor, z_k <= cap)
@@ -62,12 +64,12 @@ def _polytope(z: Sequence[Any], conforming_set: ConformingSet) -> Iterable[Any]:
             yield z[j] >= ratio * z[k]
 
 
-def _against_solver() -> Row:
+def _against_solver() -> TheoremRow:
     worst = 0.0
     for case in CASES:
         y = conforming_projection(torch.tensor(case.w, dtype=torch.float64).log(), case.conforming_set).exp()
         worst = max(worst, float((y - torch.tensor(case.solution, dtype=torch.float64)).abs().max()))
-    return Row(
+    return TheoremRow(
         "The closed form is the solution of a general conic solver",
         "CHECKED",
         f"{len(CASES)} stored solutions, with floors, caps, chains, ties and margins",
@@ -85,21 +87,23 @@ def cases(count: int, seed: int = 0) -> Iterator[tuple[Tensor, ConformingSet]]:
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
     for trial in range(count):
-        teachers = 2 + trial % 5
-        ranks = [int(draw() * teachers) for _ in range(teachers)]
-        tiers = tuple(tuple(k for k in range(teachers) if ranks[k] == r) for r in sorted(set(ranks), reverse=True))
+        num_teachers = 2 + trial % 5
+        ranks = [int(draw() * num_teachers) for _ in range(num_teachers)]
+        tiers = tuple(tuple(k for k in range(num_teachers) if ranks[k] == r) for r in sorted(set(ranks), reverse=True))
         order = Order(tiers) if trial % 3 else None
-        margin = draw() if order is not None and trial % 3 == 2 else 0.0
-        limits = ConformingSet(teachers, order=order, margin=margin).element().exp()
+        order_margin = draw() if order is not None and trial % 3 == 2 else 0.0
+        limits = ConformingSet(num_teachers, order=order, order_margin=order_margin).element().exp()
         floor, cap = draw() * float(limits.min()), float(limits.max()) + draw() * (1 - float(limits.max()))
         spread = 10 ** (3 * draw() - 2)
-        log_w = log_normalize((spread * torch.randn(teachers, generator=generator, dtype=torch.float64)).clamp(-40, 40))
-        yield log_w, ConformingSet(teachers, floor, cap, order, margin)
+        log_w = log_normalize(
+            (spread * torch.randn(num_teachers, generator=generator, dtype=torch.float64)).clamp(-40, 40)
+        )
+        yield log_w, ConformingSet(num_teachers, floor, cap, order, order_margin)
 
 
-def _certified() -> Row:
+def _certified() -> TheoremRow:
     gaps = [excess_bound(log_w, conforming_set) for log_w, conforming_set in cases(100)]
-    return Row(
+    return TheoremRow(
         "It is optimal: KL(Π(w)‖w) exceeds the minimum by rounding alone",
         "CHECKED",
         "optimality gap by an exact linear program, 100 random sets and weights, K = 2…6",
@@ -109,7 +113,7 @@ def _certified() -> Row:
     )
 
 
-def _non_expansive() -> Row:
+def _non_expansive() -> TheoremRow:
     generator = torch.Generator().manual_seed(1)
     worst = -math.inf
     for log_w, conforming_set in cases(40, seed=1):
@@ -119,7 +123,7 @@ def _non_expansive() -> Row:
         v = log_normalize(u + step * torch.randn(shape, generator=generator, dtype=torch.float64))
         moved = hilbert(conforming_projection(u, conforming_set), conforming_projection(v, conforming_set))
         worst = max(worst, float((moved - hilbert(u, v)).max()))
-    return Row(
+    return TheoremRow(
         "d_H(Π(u), Π(v)) ≤ d_H(u, v)",
         "CHECKED",
         f"{40 * _TRIALS:,} pairs in 40 random sets; the proof is on paper",
@@ -129,13 +133,13 @@ def _non_expansive() -> Row:
     )
 
 
-def _attained() -> Row:
+def _attained() -> TheoremRow:
     conforming_set = ConformingSet(3, 0.1, 0.6, Order(((0,), (1,), (2,))), 0.1)
     u, v = (torch.tensor(w, dtype=torch.float64).log() for w in ((0.5, 0.3, 0.2), (0.45, 0.4, 0.15)))
     before = float(hilbert(u, v))
     after = float(hilbert(conforming_projection(u, conforming_set), conforming_projection(v, conforming_set)))
     inside = bool(conforming_set.contains(u) and conforming_set.contains(v))
-    return Row(
+    return TheoremRow(
         "… with equality",
         "ATTAINED",
         "two elements of C(0.1, 0.6, 0>1>2, 0.1)",
@@ -145,7 +149,7 @@ def _attained() -> Row:
     )
 
 
-def _identity() -> Row:
+def _identity() -> TheoremRow:
     """Π(Π(w)) = Π(w), and elements of C stay where they are."""
     worst, inside = 0.0, True
     for log_w, conforming_set in cases(200, seed=2):
@@ -154,7 +158,7 @@ def _identity() -> Row:
         between = log_normalize(torch.logaddexp(y, conforming_set.element()))  # C is convex
         for element in (y, between):
             worst = max(worst, float(hilbert(conforming_projection(element, conforming_set), element)))
-    return Row(
+    return TheoremRow(
         "Π maps into C, is idempotent, and is the identity on C",
         "CHECKED",
         "200 random sets, their projections and the points half way to another element",
@@ -169,13 +173,13 @@ def clip_and_renormalize(log_w: Tensor, floor: float, cap: float) -> Tensor:
     return log_normalize(log_w.exp().clamp(floor, cap).log())
 
 
-def _impostor() -> Row:
+def _impostor() -> TheoremRow:
     log_w = torch.tensor([0.98, 0.01, 0.01], dtype=torch.float64).log()
     conforming_set, axiom = ConformingSet(3, 0.1, 0.5), BoundedInfluence(0.1, 0.5)
     clipped, projected = clip_and_renormalize(log_w, 0.1, 0.5), conforming_projection(log_w, conforming_set)
     breach, top = float(axiom.residual(clipped)), float(clipped.exp().max())
     right = projected.exp().tolist()
-    return Row(
+    return TheoremRow(
         "Clipping to [a, b] and renormalizing keeps W-B",
         "REFUTED",
         "(.98, .01, .01), a = 0.1, b = 0.5",

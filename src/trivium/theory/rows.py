@@ -18,7 +18,7 @@ MEANING: Final[Mapping[Word, str]] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TheoremRow:
     """One claim and what came out.
 
     Attributes:
@@ -63,7 +63,7 @@ class Report:
 
     theorem: str
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[TheoremRow, ...]
     argument: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from trivium.errors import InputError
-from trivium.theory.rows import Row
+from trivium.theory.rows import TheoremRow
 
 #: Numbers of teachers for which statements over all weights are put to the solver.
 TEACHERS = (2, 3, 4, 5, 6)
@@ -76,16 +76,16 @@ def exact(value: float) -> Any:
     return solver().Q(numerator, denominator)
 
 
-def proved(claim: str, cases: Sequence[int], state: Callable[[int], Statement], how: str = "SMT") -> Row:
+def proved(claim: str, cases: Sequence[int], state: Callable[[int], Statement], how: str = "SMT") -> TheoremRow:
     """A row for a claim that is stated for each number of teachers in ``cases``; none for a claim about one pair."""
-    done = {teachers: implies(*state(teachers)) for teachers in cases}
-    numbers = {f"K={teachers}": float(valid) for teachers, valid in done.items()}
-    open_cases = [str(teachers) for teachers, valid in done.items() if not valid]
+    done = {num_teachers: implies(*state(num_teachers)) for num_teachers in cases}
+    numbers = {f"K={num_teachers}": float(valid) for num_teachers, valid in done.items()}
+    open_cases = [str(num_teachers) for num_teachers, valid in done.items() if not valid]
     seen = "negation unsat" if not open_cases else f"not proved for K = {', '.join(open_cases)}"
-    return Row(claim, "PROVED", f"{how}, K = {cases[0]}…{cases[-1]}", seen, not open_cases, numbers)
+    return TheoremRow(claim, "PROVED", f"{how}, K = {cases[0]}…{cases[-1]}", seen, not open_cases, numbers)
 
 
-def proved_once(claim: str, statement: Statement, how: str) -> Row:
+def proved_once(claim: str, statement: Statement, how: str) -> TheoremRow:
     """A row for a claim that does not depend on the number of teachers, such as one about a pair of them."""
     valid = implies(*statement)
-    return Row(claim, "PROVED", how, "negation unsat" if valid else "not proved", valid, {"valid": float(valid)})
+    return TheoremRow(claim, "PROVED", how, "negation unsat" if valid else "not proved", valid, {"valid": float(valid)})

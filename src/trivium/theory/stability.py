@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trivium.simplex.geometry import hilbert, log_normalize, total_variation, tv_of_hilbert
-from trivium.theory.rows import Report, Row
+from trivium.theory.rows import Report, TheoremRow
 from trivium.theory.smt import TEACHERS, Statement, proved, proved_once, solver
 
 _ARGUMENT = (
@@ -46,14 +46,14 @@ def _triangle() -> Statement:
     return premises, (u_j * x_k) * (v_j * y_k) <= (r * x_j * u_k) * (s * y_j * v_k)
 
 
-def _odds(teachers: int) -> Statement:
+def _odds(num_teachers: int) -> Statement:
     """For each split into a first part A of 1…K−1 teachers; any other A of that size is a renaming."""
     z3 = solver()
-    u, v, r2 = z3.RealVector("u", teachers), z3.RealVector("v", teachers), z3.Real("r2")
+    u, v, r2 = z3.RealVector("u", num_teachers), z3.RealVector("v", num_teachers), z3.Real("r2")
     premises: list[Any] = [z3.Sum(u) == 1, z3.Sum(v) == 1, r2 >= 1, *(x > 0 for x in (*u, *v))]
     conclusions = []
-    for size in range(1, teachers):
-        inside, outside = range(size), range(size, teachers)
+    for size in range(1, num_teachers):
+        inside, outside = range(size), range(size, num_teachers)
         pairs = [(j, k) for j in inside for k in outside]
         whole = z3.Sum([u[j] * v[k] for j, k in pairs]) <= z3.Sum([r2 * v[j] * u[k] for j, k in pairs])
         conclusions.append(z3.Implies(z3.And([u[j] * v[k] <= r2 * v[j] * u[k] for j, k in pairs]), whole))
@@ -66,13 +66,13 @@ def _tanh() -> Statement:
     return premises, (p - q) * (r + 1) <= r - 1
 
 
-def _adds_attained() -> Row:
+def _adds_attained() -> TheoremRow:
     """Two scales softmax(x, −x), each L = 2 in |x|: the product moves by their sum."""
     step = torch.tensor([0.25, -0.25], dtype=torch.float64)
     here, there = torch.zeros(2, dtype=torch.float64), step
     one = float(hilbert(log_normalize(here), log_normalize(there)))
     both = float(hilbert(log_normalize(2 * here), log_normalize(2 * there)))
-    return Row(
+    return TheoremRow(
         "… with equality",
         "ATTAINED",
         "softmax(x, −x) ⊕ softmax(x, −x), x from 0 to ¼",
@@ -82,13 +82,13 @@ def _adds_attained() -> Row:
     )
 
 
-def _tanh_attained() -> Row:
+def _tanh_attained() -> TheoremRow:
     distances = [0.1, 1.0, 4.0, 12.0]
     ratios = []
     for distance in distances:
         u = log_normalize(torch.tensor([distance / 4, -distance / 4], dtype=torch.float64))
         ratios.append(float(total_variation(u, u.flip(0))) / tv_of_hilbert(float(hilbert(u, u.flip(0)))))
-    return Row(
+    return TheoremRow(
         "… with equality",
         "ATTAINED",
         "(σ(d/2), σ(−d/2)) against its mirror image, d = 0.1, 1, 4, 12",
@@ -98,17 +98,17 @@ def _tanh_attained() -> Row:
     )
 
 
-def _tanh_sampled() -> Row:
+def _tanh_sampled() -> TheoremRow:
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for teachers in (2, 3, 5, 8):
+    for num_teachers in (2, 3, 5, 8):
         spread = 10 ** (4 * torch.rand(_TRIALS, 1, generator=generator, dtype=torch.float64) - 3)
         u, v = (
-            log_normalize(spread * torch.randn(_TRIALS, teachers, generator=generator, dtype=torch.float64))
+            log_normalize(spread * torch.randn(_TRIALS, num_teachers, generator=generator, dtype=torch.float64))
             for _ in range(2)
         )
         worst = max(worst, float((total_variation(u, v) / tv_of_hilbert(hilbert(u, v))).max()))
-    return Row(
+    return TheoremRow(
         "… and random pairs never exceed it",
         "CHECKED",
         f"{4 * _TRIALS:,} pairs, K = 2, 3, 5, 8, scores of spread 0.001 to 10",

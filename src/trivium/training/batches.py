@@ -11,10 +11,14 @@ from torch import Tensor
 
 from trivium.data.rows import IGNORE
 from trivium.errors import InputError, nearest, require
+from trivium.former import keyed
 from trivium.scheme import Scheme
 from trivium.teachers.handing import tensor_of
 from trivium.training.collect import Batch
 from trivium.weighting.features import BUILT_IN, NEEDS_LABEL, NEEDS_PREFIX
+
+#: Former marks of a batch: what they are called now.
+FORMER_MARKS = {"serving": "teacher_mask"}
 
 
 def require_batch(batch: Any) -> None:
@@ -74,9 +78,9 @@ class BatchReader:
     @property
     def columns(self) -> dict[str, int]:
         """The columns that the scheme's rules read, with the numbers a row of each."""
-        teachers = len(self.scheme.teachers)
+        num_teachers = len(self.scheme.teacher_names)
         ranges = self.scheme.ranges
-        own = {name: interval.width(teachers) for name, interval in ranges.items() if name not in BUILT_IN}
+        own = {name: interval.width(num_teachers) for name, interval in ranges.items() if name not in BUILT_IN}
         return {**own, "critical": 1} if "critical" in ranges else own
 
     @property
@@ -111,7 +115,7 @@ class BatchReader:
             domain=self.index(batch, "domain", rows).to(logits.device),
             task=self.index(batch, "task", rows).to(logits.device),
             columns={name: self._column(batch, name, rows, width, logits) for name, width in self.columns.items()},
-            serving=self._serving(batch, rows, logits.device),
+            teacher_mask=self._teacher_mask(batch, rows, logits.device),
         )
 
     def _labels(self, batch: Mapping[str, Any], found: Tensor | None, logits: Tensor) -> Tensor:
@@ -144,7 +148,7 @@ class BatchReader:
         found, names = batch.get(name), self.tasks if name == "task" else self.domains
         if found is None:
             needed = name in self.scheme.ranges and len(names) != 1
-            given = f"Add {name!r}: one index a row, or names with Distiller({name}s=[...])."
+            given = f"Add {name!r}: one index a row (collators drop names), or names with Distiller({name}s=[...])."
             require(not needed, f"a batch must hold each row's {name}, which the scheme reads", sorted(batch), given)
             return torch.zeros(rows, dtype=torch.long)
         values = [found] * rows if isinstance(found, str | int) else found
@@ -175,13 +179,16 @@ class BatchReader:
         require(list(column.shape) == shape, f"column {name!r} must be shaped {shape}", list(column.shape), "[B, K].")
         return column
 
-    def _serving(self, batch: Mapping[str, Any], rows: int, device: torch.device) -> Tensor | None:
-        if batch.get("serving") is None:
+    def _teacher_mask(self, batch: Mapping[str, Any], rows: int, device: torch.device) -> Tensor | None:
+        found = keyed(
+            {name: batch[name] for name in ("teacher_mask", "serving") if name in batch}, FORMER_MARKS, "a batch"
+        )
+        if found.get("teacher_mask") is None:
             return None
-        serving = tensor_of(batch["serving"], "'serving'").to(device)
-        shape = (rows, len(self.scheme.teachers))
-        fits = serving.dtype == torch.bool and serving.shape == shape
-        said = f"{serving.dtype} {list(serving.shape)}"
-        require(fits, f"'serving' must say which teacher serves which row, bool {list(shape)}", said, "[B, K].")
-        require(bool(serving.any(-1).all()), "every row must have a teacher that serves it", "a row without", "")
-        return serving
+        teacher_mask = tensor_of(found["teacher_mask"], "'teacher_mask'").to(device)
+        shape = (rows, len(self.scheme.teacher_names))
+        fits = teacher_mask.dtype == torch.bool and teacher_mask.shape == shape
+        said = f"{teacher_mask.dtype} {list(teacher_mask.shape)}"
+        require(fits, f"'teacher_mask' must say which teacher serves which row, bool {list(shape)}", said, "[B, K].")
+        require(bool(teacher_mask.any(-1).all()), "every row must have a teacher that serves it", "a row without", "")
+        return teacher_mask

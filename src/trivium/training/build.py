@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from trivium.errors import InputError, TriviumError, nearest, require
+from trivium.former import former_names, keyed
 from trivium.scheme import Scheme, compose
 from trivium.scheme.scheme import Term
 from trivium.training.names import bias_of, every_teacher, require_each_domain, teachers_of
 from trivium.training.recipe import Recipe, RuleSection
 from trivium.training.tasks import task_of
-from trivium.weighting import RULES, Learned, Rule
+from trivium.weighting import RULES, LearnableRule, Rule
 from trivium.weighting.features import Scale
 from trivium.weighting.loading import load_rule
 
@@ -41,9 +42,9 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
         floor=section.floor,
         cap=section.cap,
         order=section.order,
-        margin=section.margin,
+        order_margin=section.order_margin,
         critical_order=recipe.safety.trust if recipe.safety else None,
-        critical_margin=recipe.safety.margin if recipe.safety and recipe.safety.trust else 0.0,
+        critical_margin=recipe.safety.order_margin if recipe.safety and recipe.safety.trust else 0.0,
     )
     task_of(recipe, base).admit(scheme)
     return scheme
@@ -78,7 +79,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
     if entry.rule not in RULES:
         raise InputError("a rule must be built in, or FILE.py:NAME", repr(entry.rule), nearest(entry.rule, RULES))
     rule = RULES[entry.rule]
-    options = dict(entry.options)
+    options = keyed(entry.options, former_names(rule), f"rule {entry.rule!r}")
     types = {field.name: str(field.type) for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
     fields = set(types)
     if "scale" in fields:
@@ -88,8 +89,8 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
         options["teacher_of"] = teachers_of(options.pop("map"), recipe)
     if "bias" in fields and isinstance(options.get("bias"), Mapping):
         options["bias"] = bias_of(options["bias"], recipe)
-    if issubclass(rule, Learned):
-        sizes = {"teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
+    if issubclass(rule, LearnableRule):
+        sizes = {"num_teachers": lambda: len(recipe.teachers), **task_of(recipe, base).sizes(recipe, base)}
         for name, sized in sizes.items():
             if name not in fields:
                 continue

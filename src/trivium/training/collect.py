@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium.errors import AxiomViolation, InputError, RuleError, calling
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.weighting.context.posterior import prefix_log_prob
@@ -19,6 +20,7 @@ from trivium.weighting.meta import joined_logits
 from trivium.weighting.statistics import sequence_loss, token_statistics
 
 
+@renamed(serving="teacher_mask")
 @dataclass(frozen=True)
 class Batch:
     """B rows of T positions.
@@ -28,7 +30,7 @@ class Batch:
         teacher_logits: K tensors [B, T, V].
         domain, task: [B], indices.
         columns: user features, each [B, K].
-        serving: bool [B, K], which teachers serve a row's task; None where all do.
+        teacher_mask: bool [B, K], which teachers serve a row's task; None where all do.
     """
 
     labels: Tensor
@@ -36,7 +38,7 @@ class Batch:
     domain: Tensor
     task: Tensor
     columns: Mapping[str, Tensor]
-    serving: Tensor | None = None
+    teacher_mask: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -48,9 +50,9 @@ class Batch:
         Raises:
             AxiomViolation: a row on which none of those has weight.
         """
-        if self.serving is None:
+        if self.teacher_mask is None:
             return log_weights
-        found = restrict(log_weights, self.serving.unsqueeze(1))
+        found = restrict(log_weights, self.teacher_mask.unsqueeze(1))
         if bool(found.isnan().any()):
             raise AxiomViolation(
                 "the teachers that serve a row must have weight (W-P)",
@@ -102,10 +104,10 @@ def collect_features(
         features["logits"] = joined_logits(batch.teacher_logits, _needed(student_logits))
     for name in wanted - set(BUILT_IN):
         features[name] = batch.columns[name].unsqueeze(1)
-    if batch.serving is not None:
-        _stand_in(features, scheme, batch.serving)
+    if batch.teacher_mask is not None:
+        _stand_in(features, scheme, batch.teacher_mask)
     if not features:
-        features["teachers"] = validation_loss.new_zeros(len(scheme.teachers))
+        features["teachers"] = validation_loss.new_zeros(len(scheme.teacher_names))
     return features
 
 
@@ -130,7 +132,7 @@ def batch_gram(scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> T
         student_logits.detach().flatten(0, 1),
         [logits.flatten(0, 1) for logits in batch.teacher_logits],
         _counting(batch),
-        teacher_names=scheme.teachers,
+        teacher_names=scheme.teacher_names,
     ).view(1, 1, -1)
 
 
@@ -140,42 +142,43 @@ def _needed(student_logits: Tensor | None) -> Tensor:
     return student_logits
 
 
-def _stand_in(features: dict[str, Tensor], scheme: Scheme, serving: Tensor) -> None:
+def _stand_in(features: dict[str, Tensor], scheme: Scheme, teacher_mask: Tensor) -> None:
     """Give every absent teacher the features of its stand-in."""
-    own = stand_ins(serving).unsqueeze(1)
+    own = stand_ins(teacher_mask).unsqueeze(1)
     for name, value in features.items():
-        interval, teachers = scheme.ranges.get(name), len(scheme.teachers)
+        interval, num_teachers = scheme.ranges.get(name), len(scheme.teacher_names)
         if interval is None or interval.shared or interval.numbers:
             continue
         index = own
         if interval.pairwise:
-            index = (own.unsqueeze(-1) * teachers + own.unsqueeze(-2)).flatten(-2)
-        wide = value.expand(len(serving), -1, -1)  # what is one for the batch differs by row from here
+            index = (own.unsqueeze(-1) * num_teachers + own.unsqueeze(-2)).flatten(-2)
+        wide = value.expand(len(teacher_mask), -1, -1)  # what is one for the batch differs by row from here
         features[name] = wide.gather(-1, index.expand(*wide.shape[:-1], -1))
 
 
 def _counting(batch: Batch) -> Tensor:
     """Which positions count [B·T], or for which teachers [B·T, K] where some do not serve a row."""
-    if batch.serving is None:
+    if batch.teacher_mask is None:
         return batch.mask.flatten()
-    return (batch.mask.unsqueeze(-1) & batch.serving.unsqueeze(1)).flatten(0, 1)
+    return (batch.mask.unsqueeze(-1) & batch.teacher_mask.unsqueeze(1)).flatten(0, 1)
 
 
 def _statistics(names: set[str], scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> dict[str, Tensor]:
     """Features of distributions, each [B, T, K]. Where teachers do not serve a row, those that do are looked at alone,
     disagreement included, and an absent one gets the features of its stand-in."""
-    if batch.serving is None:
-        return _of(names, scheme.teachers, batch.teacher_logits, batch.labels, student_logits)
+    if batch.teacher_mask is None:
+        return _of(names, scheme.teacher_names, batch.teacher_logits, batch.labels, student_logits)
     found = {
-        name: torch.zeros((*batch.labels.shape, len(scheme.teachers)), device=batch.labels.device) for name in names
+        name: torch.zeros((*batch.labels.shape, len(scheme.teacher_names)), device=batch.labels.device)
+        for name in names
     }
-    patterns, which = batch.serving.unique(dim=0, return_inverse=True)
+    patterns, which = batch.teacher_mask.unique(dim=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         rows, present = (which == number).nonzero().squeeze(-1), pattern.nonzero().squeeze(-1)
         place = torch.searchsorted(present, stand_ins(pattern.unsqueeze(0)).squeeze(0))
         part = _of(
             names,
-            [scheme.teachers[k] for k in present.tolist()],
+            [scheme.teacher_names[k] for k in present.tolist()],
             [batch.teacher_logits[k][rows] for k in present.tolist()],
             batch.labels[rows],
             None if student_logits is None else student_logits[rows],
@@ -187,7 +190,7 @@ def _statistics(names: set[str], scheme: Scheme, batch: Batch, student_logits: T
 
 def _of(
     names: set[str],
-    teachers: Sequence[str],
+    teacher_names: Sequence[str],
     teacher_logits: Sequence[Tensor],
     labels: Tensor,
     student_logits: Tensor | None,
@@ -197,6 +200,6 @@ def _of(
         [logits.flatten(0, 1) for logits in teacher_logits],
         student_logits=None if student_logits is None else student_logits.detach().flatten(0, 1),
         labels=labels.flatten(),
-        teacher_names=teachers,
+        teacher_names=teacher_names,
     )
     return {name: value.view(*labels.shape, -1) for name, value in flat.items()}

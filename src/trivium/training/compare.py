@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.data.table import Table
 from trivium.errors import require
+from trivium.former import renamed
 
 DRAWS, LEVEL = 4000, 0.95
 #: Documents of a domain below which a bootstrap of them says little.
@@ -40,21 +41,22 @@ class Replicates:
         }
 
 
-def bootstrap(nats: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed: int = 0) -> Replicates:
+@renamed(nats="nll")
+def bootstrap(nll: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed: int = 0) -> Replicates:
     """Resample documents within each domain, and seeds where there are several, the same for all runs.
 
     Args:
-        nats: held-out nats a row for each run, [N], or [seeds, N] with seed s the same in every run.
+        nll: held-out nats a row for each run, [N], or [seeds, N] with seed s the same in every run.
         rows: the N rows; those of one document are drawn together.
 
     The mean over domains of Σ nats / (Σ bytes · ln 2) is the statistic; of examples, each of which is a document, the
-    mean nats an example, or the accuracy where ``nats`` are zeros and ones. Cost O(draws · documents · runs · seeds),
+    mean nats an example, or the accuracy where ``nll`` are zeros and ones. Cost O(draws · documents · runs · seeds),
     memory O(draws · runs · seeds) beside 48 MiB.
 
     Raises:
         InputError: runs with different numbers of seeds, or of rows.
     """
-    stacked = {name: value.reshape(-1, value.shape[-1]) for name, value in nats.items()}
+    stacked = {name: value.reshape(-1, value.shape[-1]) for name, value in nll.items()}
     shapes = {tuple(value.shape) for value in stacked.values()}
     require(len(shapes) == 1, "compared runs must share seeds and rows", sorted(shapes), "Evaluate them alike.")
     seeds, count = shapes.pop()
@@ -83,8 +85,9 @@ def bootstrap(nats: Mapping[str, Tensor], rows: Table, draws: int = DRAWS, seed:
     return Replicates(values, {name: sum(m.values()) / len(m) for name, m in by_domain.items()}, by_domain)
 
 
+@renamed(nats="nll")
 def comparison(
-    nats: Mapping[str, Mapping[str, Tensor]],
+    nll: Mapping[str, Mapping[str, Tensor]],
     rows: Table,
     labels: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
@@ -93,13 +96,13 @@ def comparison(
     """The content of ``comparison.json``.
 
     Args:
-        nats: by what is measured (``"student"``, ``"mixture"``), then by run.
+        nll: by what is measured (``"student"``, ``"mixture"``), then by run.
         labels: what tables call each run.
         pairs: (a, b) for the differences a − b.
     """
     table, differences = [], []
     key = "bits_per_byte" if rows.unit == "bits per byte" else "nats"
-    for what, runs in nats.items():
+    for what, runs in nll.items():
         replicates = bootstrap(runs, rows)
         for name in runs:
             table.append(

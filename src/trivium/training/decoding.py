@@ -13,6 +13,7 @@ from transformers import LogitsProcessor
 from trivium.errors import InputError, require
 from trivium.jsontext import read_json, write_json
 from trivium.safety import Boundaries, UnsafeTokens
+from trivium.simplex.typed import typed
 from trivium.teachers.huggingface import load_tokenizer
 from trivium.training.safety_section import SafetySection
 
@@ -56,6 +57,7 @@ def save_guard(section: SafetySection, folder: Path) -> None:
     write_json(folder / GUARD_FILE, {**section.unsafe.model_dump(exclude={"classes"}), "regex": section.critical.regex})
 
 
+@typed()
 def load_guard(folder: str | Path) -> UnsafeLogits:
     """The guard of a student that a run with a safety section left in ``folder``.
 

@@ -18,7 +18,7 @@ from trivium.teachers.panel import Answering, Asked, Panel, answers_for_examples
 from trivium.teachers.vocabulary import HasVocabulary, vocabulary_size
 from trivium.training.batches import BatchReader, predicted, require_batch
 from trivium.training.collect import Batch, collect_features, weigh
-from trivium.training.evaluate import nats
+from trivium.training.evaluate import nll
 from trivium.training.guard import Guard, Safety
 from trivium.training.learning import Teaching
 from trivium.training.memory import Entries, Recall
@@ -38,8 +38,8 @@ class Distiller(Typed):
 
     A batch is a mapping, as loaders and tokenizers make it. Of it are read ``labels`` (−100 predicts nothing; shifted
     here, in :func:`trivium.training.batches.predicted`, as transformers shifts them, unless they come as
-    ``shift_labels``), ``domain`` and ``task`` (indices [B], or names), ``serving`` (bool [B, K]: who serves a row) and
-    the columns [B, K] that rules read. Logits are [B, T, V], or [B, C] of examples, whose labels are [B].
+    ``shift_labels``), ``domain`` and ``task`` (indices [B], or names), ``teacher_mask`` (bool [B, K]: who serves a row)
+    and the columns [B, K] that rules read. Logits are [B, T, V], or [B, C] of examples, whose labels are [B].
 
     Teachers answer in evaluation mode, without gradients, in the caller's autocast and on their own device. Features,
     weights and loss are computed as certified, in float32 (float64 where the student is) with autocast off.
@@ -93,7 +93,7 @@ class Distiller(Typed):
         if teachers is None or isinstance(teachers, Mapping):
             place = None if device is None else place_of(device)
             self.source: Answering = Panel(
-                scheme.teachers, teachers, [*self.reader.columns], place, tokenizer, admission=admission
+                scheme.teacher_names, teachers, [*self.reader.columns], place, tokenizer, admission=admission
             )
         else:
             require(isinstance(teachers, Answering), "teachers must be a mapping", type(teachers).__name__, "By name.")
@@ -105,7 +105,7 @@ class Distiller(Typed):
         self.teaching = Teaching(scheme, recall)
         self.guard = None if safety is None else Guard(safety, self.loss)
         self.apart = self.source.apart if isinstance(self.source, Panel) else frozenset(self.reader.columns)
-        self.validation_loss = losses_of(validation_loss, len(scheme.teachers))
+        self.validation_loss = losses_of(validation_loss, len(scheme.teacher_names))
         self.batches, self._untaught, self._met, self._columns = 0, 0, False, 0
         self._examples: bool | None = None  # whether the last logits were [B, C]
         self._refuse_student()
@@ -157,7 +157,7 @@ class Distiller(Typed):
         require_finite(step, content, self.batches + 1)
         if training:
             self.batches += 1
-            self.shares.add(step, content.mask, content.serving, normalizer)
+            self.shares.add(step, content.mask, content.teacher_mask, normalizer)
             self.teaching.see(batch, len(logits))
             self._warn_untaught()
         return step
@@ -192,8 +192,8 @@ class Distiller(Typed):
             logits, content = self._read(batch, given)
             with torch.autocast(content.labels.device.type, enabled=False):
                 features = collect_features(self.scheme, content, logits, self._losses_for(content, batch))
-                weights = weigh(self.scheme, features).expand(*content.labels.shape, len(self.scheme.teachers))
-                weights = self._aside.watch(weights, content.mask, content.serving).flatten(0, 1)
+                weights = weigh(self.scheme, features).expand(*content.labels.shape, len(self.scheme.teacher_names))
+                weights = self._aside.watch(weights, content.mask, content.teacher_mask).flatten(0, 1)
                 log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in content.teacher_logits]
                 pooled = make_pool(self.loss.pool, self.loss.exponent).pool(log_p, weights)
         return pooled.view(*content.labels.shape, -1)
@@ -212,7 +212,7 @@ class Distiller(Typed):
         tokens: dict[int, int] = {}
         for batch in batches:
             _, content = self._read(batch)
-            scored = torch.stack([nats(z.float().log_softmax(-1), content.labels) for z in content.teacher_logits], 1)
+            scored = torch.stack([nll(z.float().log_softmax(-1), content.labels) for z in content.teacher_logits], 1)
             for task in content.task.unique().tolist():
                 chosen = content.task == task
                 sums[task] = sums.get(task, 0.0) + scored[chosen].sum(0).cpu()
@@ -249,7 +249,7 @@ class Distiller(Typed):
             output = torch.func.functional_call(student, dict(parameters), (), given)
             return _three(logits_of(output, "the student")[..., : self._columns])
 
-        self.teaching.lesson(
+        self.teaching.training_state(
             student,
             learning_rate,
             logits,
@@ -297,6 +297,7 @@ class Distiller(Typed):
             "shares": self.shares.state(),
             "validation_loss": self.validation_loss,
             "batches": self.batches,
+            "teachers": list(self.scheme.teacher_names),
             **({} if self.guard is None else {"safety": self.guard.state()}),
         }
 
@@ -311,15 +312,10 @@ class Distiller(Typed):
         )
         lacking = sorted({"teaching", "monitor", "shares", "validation_loss", "batches"} - set(state))
         require(not lacking, "a state must be a distiller's", f"one without {lacking}", "Give its state_dict().")
-        widths = {len(weights) for weights in state["shares"]["weights"].values()}
-        if (losses := state["validation_loss"]) is not None:
-            widths.add(losses.shape[-1])
-        count = len(self.scheme.teachers)
-        require(
-            widths <= {count}, f"a state must be of {count} teachers", sorted(widths), "Restore one of this scheme."
-        )
+        names, fix = list(self.scheme.teacher_names), "Restore one of this scheme."
+        told = state.get("teachers", names)  # earlier states name none
+        require(told == names, f"a state must be of the teachers {names}", told, fix)
         taught = len(state["teaching"]["rules"])
-        fix = "Restore one of this scheme."
         require(taught == len(self.teaching.rules), "a state must be of the rules that learn here", taught, fix)
         self.teaching.restore(state["teaching"])
         if isinstance(self.monitor, Monitor):
@@ -369,7 +365,7 @@ class Distiller(Typed):
         """The teachers' validation losses on the batch's device; zeros where no rule reads them."""
         device = content.labels.device
         if "validation_loss" not in self.scheme.ranges and self.validation_loss is None:
-            return torch.zeros(1, len(self.scheme.teachers), device=device)
+            return torch.zeros(1, len(self.scheme.teacher_names), device=device)
         if self.validation_loss is None:
             raise InputError(
                 "a rule that reads the teachers' validation losses needs them",

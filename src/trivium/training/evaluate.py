@@ -11,6 +11,7 @@ from torch import Tensor
 from trivium.aggregation import make_pool
 from trivium.data.table import Table
 from trivium.errors import calling
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.teachers.live import LogitSource
 from trivium.training.collect import Batch, collect_features, weigh
@@ -20,19 +21,19 @@ from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
-def nats(log_p: Tensor, labels: Tensor) -> Tensor:
+def nll(log_p: Tensor, labels: Tensor) -> Tensor:
     """−Σ_t log p(label_t), [B]."""
     return -_picked(log_p, labels)
 
 
 def nats_and_correct(log_p: Tensor, labels: Tensor) -> Tensor:
     """Of rows of one position: −log p(label), and 1 where the label is the likeliest class, else 0; [B, 2]."""
-    return torch.stack([nats(log_p, labels), (log_p.argmax(-1) == labels).squeeze(-1).double()], -1)
+    return torch.stack([nll(log_p, labels), (log_p.argmax(-1) == labels).squeeze(-1).double()], -1)
 
 
 def nats_and_answer(log_p: Tensor, labels: Tensor) -> Tensor:
     """Of rows of one position: −log p(label), and the likeliest class; [B, 2]."""
-    return torch.stack([nats(log_p, labels), log_p.argmax(-1).squeeze(-1).double()], -1)
+    return torch.stack([nll(log_p, labels), log_p.argmax(-1).squeeze(-1).double()], -1)
 
 
 def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.device | str = "cpu") -> Batch:
@@ -43,7 +44,7 @@ def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.devi
         domain=rows.domain[index].to(device),
         task=rows.task[index].to(device),
         columns={name: values[index].to(device) for name, values in rows.columns.items()},
-        serving=None if rows.serving is None else rows.serving[index].to(device),
+        teacher_mask=None if rows.teacher_mask is None else rows.teacher_mask[index].to(device),
     )
 
 
@@ -69,7 +70,7 @@ def student_logits(model: Any, rows: Table, index: Tensor, device: torch.device 
 
 
 @torch.no_grad()
-def student_nats(model: Any, rows: Table, score: Score = nats) -> Tensor:
+def student_nll(model: Any, rows: Table, score: Score = nll) -> Tensor:
     """−Σ_t log p_student(label_t) for each row (or another score), [N, ...], float64. Leaves the model's mode and the
     random state alone."""
     was_training, device = model.training, next(model.parameters()).device
@@ -84,7 +85,7 @@ def student_nats(model: Any, rows: Table, score: Score = nats) -> Tensor:
 
 
 @torch.no_grad()
-def teacher_nats(source: LogitSource, rows: Table, score: Score = nats) -> Tensor:
+def teacher_nll(source: LogitSource, rows: Table, score: Score = nll) -> Tensor:
     """−Σ_t log p_k(label_t) for each row and teacher (or another score), [N, K, ...], float64; NaN where a teacher does
     not serve the row's task."""
     found = []
@@ -92,11 +93,11 @@ def teacher_nats(source: LogitSource, rows: Table, score: Score = nats) -> Tenso
         labels = rows.labels[index]
         found.append(torch.stack([score(z.cpu().float().log_softmax(-1), labels) for z in source.logits(index)], 1))
     scores = torch.cat(found)
-    return scores if rows.serving is None else torch.where(_like(rows.serving, scores), scores, torch.nan)
+    return scores if rows.teacher_mask is None else torch.where(_like(rows.teacher_mask, scores), scores, torch.nan)
 
 
-def _like(serving: Tensor, scores: Tensor) -> Tensor:
-    return serving.view(*serving.shape, *(1,) * (scores.ndim - 2))
+def _like(teacher_mask: Tensor, scores: Tensor) -> Tensor:
+    return teacher_mask.view(*teacher_mask.shape, *(1,) * (scores.ndim - 2))
 
 
 def validation_losses(found: Tensor, rows: Table) -> Tensor:
@@ -104,7 +105,7 @@ def validation_losses(found: Tensor, rows: Table) -> Tensor:
     does not serve the task.
 
     Args:
-        found: nats of each row and teacher, [N, K], as of :func:`teacher_nats`.
+        found: nats of each row and teacher, [N, K], as of :func:`teacher_nll`.
     """
     tokens = rows.mask.sum(-1)
     of_task = [rows.task == task for task in range(len(rows.tasks))]
@@ -125,7 +126,7 @@ def mixture_nats(
     pool: str = "linear",
     student: Any = None,
     exponent: float | None = None,
-    score: Score = nats,
+    score: Score = nll,
 ) -> Tensor:
     """−Σ_t log q(label_t) of the pooled teachers for each row (or another score), [N, ...], float64: the target as a
     predictor.
@@ -144,18 +145,19 @@ def mixture_nats(
             logits = student_logits(student, rows, index, next(student.parameters()).device).cpu()
         features = collect_features(scheme, batch, logits, validation_loss)
         b, t = batch.labels.shape
-        weights = batch.restricted(weigh(scheme, features).expand(b, t, len(scheme.teachers))).flatten(0, 1)
+        weights = batch.restricted(weigh(scheme, features).expand(b, t, len(scheme.teacher_names))).flatten(0, 1)
         log_p = [z.flatten(0, 1).float().log_softmax(-1) for z in batch.teacher_logits]
         found.append(score(pooling.pool(log_p, weights).view(b, t, -1), batch.labels))
     return torch.cat(found)
 
 
-def bits_per_byte(nats: Tensor, rows: Table) -> dict[str, float]:
+@renamed(nats="nll")
+def bits_per_byte(nll: Tensor, rows: Table) -> dict[str, float]:
     """Σ nats / (Σ bytes · ln 2) in each domain; of examples, whose unit is one example, the mean a domain."""
     values = {}
     for number, domain in enumerate(rows.domains):
         chosen = rows.domain == number
-        values[domain] = float(nats[chosen].sum() / (rows.size[chosen].sum() * rows.nats_a_unit))
+        values[domain] = float(nll[chosen].sum() / (rows.size[chosen].sum() * rows.nats_a_unit))
     return values
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from trivium.errors import require
 from trivium.fitting import Family, Fitted, Headroom, Observations, headroom, weighed
 from trivium.fitting import fit as fit_observations
+from trivium.former import renamed
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
 from trivium.simplex.typed import typed
@@ -21,7 +22,7 @@ from trivium.training.build import build_scheme
 from trivium.training.distiller import Distiller
 from trivium.training.observing import Observer, family_of, numbered, observe, others_of
 from trivium.training.recipe import Recipe, RuleSection, SchemeSection
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.weighting import FittedScores
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES
 
@@ -51,9 +52,10 @@ class FittedRecipe:
         return self.fitted.to_data() | more | {"scheme": self.recipe.scheme.model_dump(mode="json")}
 
 
+@renamed(workshop="prepared_run")
 def fit_recipe(
     recipe: Recipe,
-    workshop: Workshop,
+    prepared_run: PreparedRun,
     *,
     budget: float | None = None,
     features: Sequence[str] | None = None,
@@ -72,11 +74,11 @@ def fit_recipe(
     Raises:
         InputError: a feature that is not at hand; a single document.
     """
-    scheme = build_scheme(recipe, workshop.base)
+    scheme = build_scheme(recipe, prepared_run.base)
     limit = budget if budget is not None else budget_of(recipe)
-    family = family_of(scheme, limit, workshop.tables.validation.labels.shape[-1] > 1, features)
+    family = family_of(scheme, limit, prepared_run.tables.validation.labels.shape[-1] > 1, features)
     others, notes = _compared(scheme)
-    data, judged, split = _observed(workshop, family, others)
+    data, judged, split = _observed(prepared_run, family, others)
     found = fit_observations(family, data, judged, limit=limit, penalty=penalty, others=others_of(judged), seed=seed)
     if recipe.loss.pool != "linear":
         notes.append(f"the fit is of the linear pool; this recipe's is {recipe.loss.pool}")
@@ -86,17 +88,18 @@ def fit_recipe(
     return FittedRecipe(fitted, found, headroom(judged, named), split, tuple(notes))
 
 
-def headroom_of(recipe: Recipe, workshop: Workshop) -> tuple[Headroom, str]:
+@renamed(workshop="prepared_run")
+def headroom_of(recipe: Recipe, prepared_run: PreparedRun) -> tuple[Headroom, str]:
     """(bounds for the recipe's teachers on its test rows, or validation rows where it has none; the split).
 
     Beside the bounds stand the recipe's own scheme and each of its scales alone.
     """
-    scheme = build_scheme(recipe, workshop.base)
+    scheme = build_scheme(recipe, prepared_run.base)
     family = Family((), (), True)
     others, _ = _compared(scheme)
-    split = "test" if workshop.tables.test is not None else "validation"
-    rows, source = workshop.held_out
-    names, losses = recipe.teacher_names, workshop.validation_loss
+    split = "test" if prepared_run.tables.test is not None else "validation"
+    rows, source = prepared_run.held_out
+    names, losses = recipe.teacher_names, prepared_run.validation_loss
     data, differing = observe(rows, source, names, family, others, losses, differ=True)
     return headroom(data, others_of(data), differing), split
 
@@ -220,7 +223,7 @@ def _of_batches(
         require(len(mine) == rows, "a batch must give every row its document", f"{len(mine)} for {rows}", "Or none.")
         names += mine
     document = numbered(names)
-    observer = Observer(distiller.scheme.teachers, domains, tasks, family, others, losses)
+    observer = Observer(distiller.scheme.teacher_names, domains, tasks, family, others, losses)
     start = 0
     for content in contents:
         observer.add(content, document[start : start + len(content.labels)])
@@ -229,10 +232,10 @@ def _of_batches(
 
 
 def _observed(
-    workshop: Workshop, family: Family, others: Mapping[str, Scheme]
+    prepared_run: PreparedRun, family: Family, others: Mapping[str, Scheme]
 ) -> tuple[Observations, Observations, str]:
-    names = [teacher.name for teacher in workshop.teachers]
-    losses, tables, sources = workshop.validation_loss, workshop.tables, workshop.sources
+    names = [teacher.name for teacher in prepared_run.teachers]
+    losses, tables, sources = prepared_run.validation_loss, prepared_run.tables, prepared_run.sources
     data, _ = observe(tables.validation, sources["validation"], names, family, others, losses)
     if tables.test is not None:
         return data, observe(tables.test, sources["test"], names, family, others, losses)[0], "test"
@@ -250,7 +253,7 @@ def _compared(scheme: Scheme) -> tuple[dict[str, Scheme], list[str]]:
     else:
         found["the recipe's scheme"] = scheme
     for scale, operator in scheme.scales.items():
-        alone = Scheme(scheme.teachers, {scale: operator}, operator, None)
+        alone = Scheme(scheme.teacher_names, {scale: operator}, operator, None)
         readable = not set(alone.ranges) & (NEEDS_LABEL | NEEDS_STUDENT)
         if readable and len(scheme.scales) > 1 and not _learns(alone):
             found[f"its {scale} scale"] = alone

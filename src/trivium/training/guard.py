@@ -13,6 +13,7 @@ from torch import Tensor
 from trivium.aggregation import make_pool
 from trivium.errors import InputError, require
 from trivium.safety import UnsafeSet, safe_projection
+from trivium.simplex.typed import Typed
 from trivium.teachers.handing import tensor_of
 from trivium.training.collect import Batch
 from trivium.training.recipe import LossSection
@@ -25,7 +26,7 @@ _LEAST_AIM = 0.05
 
 
 @dataclass(frozen=True)
-class Safety:
+class Safety(Typed):
     """What a student must not do on critical inputs, for a :class:`~trivium.training.distiller.Distiller`.
 
     A batch then holds ``critical``, [B] or [B, T], 0 or 1, and for forbidden strings its ``input_ids``.

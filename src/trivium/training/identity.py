@@ -107,25 +107,25 @@ def rule_answers(scheme: Scheme, recipe: Recipe, base: Path) -> dict[str, str]:
 
 def _answers(scheme: Scheme) -> dict[str, str]:
     rules = [leaf for leaf in leaves(scheme) if isinstance(leaf, UserRule)]
-    return {f"{number}. {rule.name}": _answer(rule, len(scheme.teachers)) for number, rule in enumerate(rules, 1)}
+    return {f"{number}. {rule.name}": _answer(rule, len(scheme.teacher_names)) for number, rule in enumerate(rules, 1)}
 
 
 @torch.no_grad()
-def _answer(rule: UserRule, teachers: int) -> str:
+def _answer(rule: UserRule, num_teachers: int) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        features = {name: _drawn(interval, teachers) for name, interval in rule.ranges.items()}
+        features = {name: _drawn(interval, num_teachers) for name, interval in rule.ranges.items()}
         try:
             return of_tensor(rule.log_weights(features))
         except Exception as error:  # what a rule makes of a point is its own affair; here it only has to be the same
             return type(error).__name__
 
 
-def _drawn(interval: Range, teachers: int) -> Tensor:
+def _drawn(interval: Range, num_teachers: int) -> Tensor:
     """[probes, 1, width] points of a feature's range."""
-    width = interval.width(teachers)
+    width = interval.width(num_teachers)
     if interval.pairwise:  # a Gram matrix of unit vectors
-        vectors = torch.nn.functional.normalize(torch.randn(_PROBES, 1, teachers, teachers), dim=-1)
+        vectors = torch.nn.functional.normalize(torch.randn(_PROBES, 1, num_teachers, num_teachers), dim=-1)
         return (vectors @ vectors.transpose(-1, -2)).flatten(-2)
     drawn = interval.low + (interval.high - interval.low) * torch.rand(_PROBES, 1, width)
     return torch.zeros_like(drawn) if interval.integer else drawn

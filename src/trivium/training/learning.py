@@ -12,7 +12,7 @@ from trivium.errors import calling, require
 from trivium.scheme import Scheme
 from trivium.scheme.tree import leaves
 from trivium.training.memory import Entries, Memory, Recall, gathered, padded_labels
-from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.learnable import LearnableRule, TrainingState
 
 
 class Teaching:
@@ -23,7 +23,7 @@ class Teaching:
     """
 
     def __init__(self, scheme: Scheme, recall: Recall | None = None) -> None:
-        self.rules = [rule for rule in leaves(scheme) if isinstance(rule, Learned)]
+        self.rules = [rule for rule in leaves(scheme) if isinstance(rule, LearnableRule)]
         for rule in self.rules:  # they may have learned in a run before, whose rows nobody here knows
             rule.release()
         self.recall: Recall = recall or Memory()
@@ -46,7 +46,7 @@ class Teaching:
             # Of an accumulated step the last batch is the lesson's.
             self.recall.forget({*self.last.tolist(), *(number for rule in self.rules for number in rule.kept())})
 
-    def lesson(
+    def training_state(
         self,
         model: torch.nn.Module,
         learning_rate: float,
@@ -84,7 +84,7 @@ class Teaching:
                 gathered([(places, {"z": z[k]}) for places, z in found], lambda part: part["z"]) for k in range(count)
             ]
 
-        given = Lesson(
+        given = TrainingState(
             step=self.steps,
             rows=self.last,
             learning_rate=learning_rate,

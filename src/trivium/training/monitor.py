@@ -28,7 +28,7 @@ _PAST = {"repair": "repaired", "record": "recorded"}
 
 
 @dataclass(frozen=True)
-class Bounds:
+class MonitoredBounds:
     """What is watched besides W-N and W-P: a conforming set, already known to be non-empty (T1); and one on critical
     inputs."""
 
@@ -36,17 +36,17 @@ class Bounds:
     trusted: ConformingSet | None = None
 
     @classmethod
-    def of(cls, scheme: Scheme, section: MonitorSection) -> Bounds:
+    def of(cls, scheme: Scheme, section: MonitorSection) -> MonitoredBounds:
         """The recipe's own bounds where it states them, else what the scheme's projection promises."""
-        promised = scheme.conforming or ConformingSet(len(scheme.teachers))
-        order = Order.parse(section.order, scheme.teachers) if section.order is not None else promised.order
+        promised = scheme.conforming or ConformingSet(len(scheme.teacher_names))
+        order = Order.parse(section.order, scheme.teacher_names) if section.order is not None else promised.order
         return cls(
             ConformingSet(
-                len(scheme.teachers),
+                len(scheme.teacher_names),
                 promised.floor if section.floor is None else section.floor,
                 promised.cap if section.cap is None else section.cap,
                 order,
-                promised.margin if order is not None else 0.0,
+                promised.order_margin if order is not None else 0.0,
             ),
             scheme.trusted,
         )
@@ -65,42 +65,42 @@ class Monitor:
     Cost: a few passes over B·T·K numbers, none over the vocabulary; as many for each set of serving teachers.
     """
 
-    def __init__(self, bounds: Bounds, on_violation: Action, pareto: OnPareto = "record") -> None:
+    def __init__(self, bounds: MonitoredBounds, on_violation: Action, pareto: OnPareto = "record") -> None:
         c = bounds.conforming
         self.conforming, self.on_violation, self.pareto = c, on_violation, pareto
         self.axioms: dict[str, Axiom] = {"W-N": Normalization(), "W-P": Positivity()}
         if c.floor > 0.0 or c.cap < 1.0:
             self.axioms["W-B"] = BoundedInfluence(c.floor, c.cap)
         if c.order is not None:
-            self.axioms["W-S"] = OrdinalSafety(c.order, c.margin)
+            self.axioms["W-S"] = OrdinalSafety(c.order, c.order_margin)
         self.worst: dict[str, float] = {}
         self.violations: list[dict[str, Any]] = []
         self.parts: dict[tuple[int, ...], Monitor] = {}
-        self.critical = None if bounds.trusted is None else Monitor(Bounds(bounds.trusted), on_violation)
+        self.critical = None if bounds.trusted is None else Monitor(MonitoredBounds(bounds.trusted), on_violation)
 
     @torch.no_grad()
-    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
+    def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
         """The weights to use, [B, T, K]: those given, or repaired ones.
 
         Args:
             log_weights: [B, T, K].
             mask: [B, T], the positions that count; others are not judged.
-            serving: bool [B, K], the teachers that serve each row; others get −inf. None: all serve.
+            teacher_mask: bool [B, K], the teachers that serve each row; others get −inf. None: all serve.
 
         Raises:
             AxiomViolation: under ``raise``, and for NaN, or no weight at all on the teachers that serve, always.
         """
-        if serving is None:
+        if teacher_mask is None:
             return self._watch(log_weights, mask, self.axioms)
         # That the rules' weights sum to one is asked before they are restricted, which would hide it.
         self._watch(log_weights, mask, {"W-N": self.axioms["W-N"]})
-        restricted = restrict(log_weights, serving.unsqueeze(1))
+        restricted = restrict(log_weights, teacher_mask.unsqueeze(1))
         if bool(restricted[mask].isnan().any()):
             raise AxiomViolation(
                 "the teachers that serve a row must have weight (W-P)", "none on all of them", "Certify the scheme."
             )
         found = torch.full_like(log_weights, -torch.inf)
-        patterns, which = serving.unique(dim=0, return_inverse=True)
+        patterns, which = teacher_mask.unique(dim=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             rows, present = (which == number).nonzero().squeeze(-1), pattern.nonzero().squeeze(-1)
             part = self._among(tuple(present.tolist()))
@@ -113,11 +113,11 @@ class Monitor:
         return found
 
     @torch.no_grad()
-    def watch_critical(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor:
+    def watch_critical(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
         """The same for the order that holds on critical inputs; ``mask`` [B, T] is where these are predicted."""
         if self.critical is None:
             return log_weights
-        found = self.critical.watch(log_weights, mask, serving)
+        found = self.critical.watch(log_weights, mask, teacher_mask)
         for axiom, worst in self.critical.take_worst().items():
             self.worst[axiom] = max(self.worst.get(axiom, -math.inf), worst)
         self.violations += self.critical.take_violations()
@@ -125,9 +125,9 @@ class Monitor:
 
     def _among(self, teachers: tuple[int, ...]) -> Monitor:
         if teachers not in self.parts:
-            everybody = len(teachers) == self.conforming.teachers
+            everybody = len(teachers) == self.conforming.num_teachers
             bounds = self.conforming if everybody else self.conforming.among(teachers)
-            self.parts[teachers] = Monitor(Bounds(bounds), self.on_violation)
+            self.parts[teachers] = Monitor(MonitoredBounds(bounds), self.on_violation)
         return self.parts[teachers]
 
     def _watch(self, log_weights: Tensor, mask: Tensor, axioms: Mapping[str, Axiom]) -> Tensor:
@@ -166,12 +166,12 @@ class Monitor:
         chosen = log_weights[mask]
         if self.pareto == "off" or chosen.numel() == 0:
             return
-        axiom, teachers = ParetoCompatibility(), chosen.shape[-1]
-        inner = gram.reshape(teachers, teachers)
+        axiom, num_teachers = ParetoCompatibility(), chosen.shape[-1]
+        inner = gram.reshape(num_teachers, num_teachers)
         weights = chosen.double().exp().mean(0).to(gram.dtype)
         residual = float(axiom.residual_of_gram(weights, inner))
         self.worst[axiom.id] = max(self.worst.get(axiom.id, -math.inf), residual)
-        if residual <= axiom.tolerance_of_gram(gram.dtype, teachers, float(inner.diagonal().max())):
+        if residual <= axiom.tolerance_of_gram(gram.dtype, num_teachers, float(inner.diagonal().max())):
             return
         if self.pareto == "raise":
             raise AxiomViolation(

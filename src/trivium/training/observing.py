@@ -40,7 +40,7 @@ def family_of(
         for name, box in scheme.ranges.items()
         if name not in BUILT_IN and not (box.shared or box.pairwise or box.integer or box.numbers)
     }
-    token = TOKEN if len(scheme.teachers) > 1 else TOKEN[:3]
+    token = TOKEN if len(scheme.teacher_names) > 1 else TOKEN[:3]
     context = (*(CONTEXT if prefix else ()), *own)
     known = (*token, *context)
     for name in features or ():
@@ -61,14 +61,14 @@ def family_of(
         min(start, budget),
         0.0 if goal is None else goal.floor,
         1.0 if goal is None else goal.cap,
-        None if goal is None or goal.order is None else _written(goal.order, scheme.teachers),
-        0.0 if goal is None else goal.margin,
+        None if goal is None or goal.order is None else _written(goal.order, scheme.teacher_names),
+        0.0 if goal is None else goal.order_margin,
         {name: bounds for name, bounds in own.items() if features is None or name in features},
     )
 
 
-def _written(order: Order, teachers: Sequence[str]) -> str:
-    return " > ".join(" = ".join(teachers[k] for k in tier) for tier in order.tiers)
+def _written(order: Order, teacher_names: Sequence[str]) -> str:
+    return " > ".join(" = ".join(teacher_names[k] for k in tier) for tier in order.tiers)
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Observer:
         counting: adds up how the teachers differ; None where that is not asked.
     """
 
-    teachers: Sequence[str]
+    teacher_names: Sequence[str]
     domains: Sequence[str]
     tasks: Sequence[str]
     family: Family
@@ -101,13 +101,13 @@ class Observer:
         columns = {name: (box.low, box.high) for name, box in boxes.items() if name not in BUILT_IN}
         own = FittedScores(dict.fromkeys(boxes, 1.0), (), columns) if boxes else Static()
         whole = Product((own, *(scheme.root for scheme in self.others.values())))
-        self._reading = Scheme(tuple(self.teachers), {}, whole, None)
+        self._reading = Scheme(tuple(self.teacher_names), {}, whole, None)
 
     @torch.no_grad()
     def add(self, batch: Batch, document: Tensor) -> None:
         """One batch, and the number of each row's document, [B]; unique over all domains."""
         features = collect_features(self._reading, batch, None, self.validation_loss)
-        shape = (*batch.labels.shape, len(self.teachers))
+        shape = (*batch.labels.shape, len(self.teacher_names))
         mask, logs = batch.mask.cpu(), [z.float().log_softmax(-1) for z in batch.teacher_logits]
         chosen = batch.labels.clamp_min(0).unsqueeze(-1)
         label = torch.stack([values.gather(-1, chosen).squeeze(-1) for values in logs], -1)
@@ -121,20 +121,22 @@ class Observer:
             self._keep(name, value.expand(shape).cpu()[mask].double())
         for name, rows in (("document", document), ("domain", batch.domain), ("task", batch.task)):
             self._keep(name, rows.cpu().view(-1, 1).expand(mask.shape)[mask])
-        if batch.serving is not None:
-            self._keep("serving", batch.serving.cpu().unsqueeze(1).expand(shape)[mask])
+        if batch.teacher_mask is not None:
+            self._keep("teacher_mask", batch.teacher_mask.cpu().unsqueeze(1).expand(shape)[mask])
         if self.counting is not None:
             self._count(self.counting, logs, batch, mask)
 
     def _count(self, counting: Counting, logs: Sequence[Tensor], batch: Batch, mask: Tensor) -> None:
         domain = batch.domain.cpu().view(-1, 1).expand(mask.shape)
-        serving = batch.serving
-        patterns = [None] if serving is None else list(serving.cpu().unique(dim=0))
+        teacher_mask = batch.teacher_mask
+        patterns = [None] if teacher_mask is None else list(teacher_mask.cpu().unique(dim=0))
         for pattern in patterns:
             rows = (
-                mask if pattern is None or serving is None else mask & (serving.cpu() == pattern).all(-1, keepdim=True)
+                mask
+                if pattern is None or teacher_mask is None
+                else mask & (teacher_mask.cpu() == pattern).all(-1, keepdim=True)
             )
-            present = list(range(len(self.teachers))) if pattern is None else pattern.nonzero().flatten().tolist()
+            present = list(range(len(self.teacher_names))) if pattern is None else pattern.nonzero().flatten().tolist()
             counting.add([logs[k].cpu()[rows] for k in present], domain[rows], present)
 
     def _keep(self, name: str, value: Tensor) -> None:
@@ -154,17 +156,17 @@ class Observer:
             joined["document"],
             joined["domain"],
             joined["task"],
-            tuple(self.teachers),
+            tuple(self.teacher_names),
             tuple(self.domains),
             tuple(self.tasks),
-            joined.get("serving"),
+            joined.get("teacher_mask"),
         )
 
 
 def observe(
     rows: Table,
     source: LogitSource,
-    teachers: Sequence[str],
+    teacher_names: Sequence[str],
     family: Family,
     others: Mapping[str, Scheme],
     validation_loss: Tensor,
@@ -178,8 +180,8 @@ def observe(
     counting = None
     if differ:
         vocabulary = source.logits(torch.tensor([0]))[0].shape[-1]
-        counting = Counting(teachers, rows.domains, int(rows.mask.sum()), vocabulary)
-    observer = Observer(teachers, rows.domains, rows.tasks, family, others, validation_loss, counting)
+        counting = Counting(teacher_names, rows.domains, int(rows.mask.sum()), vocabulary)
+    observer = Observer(teacher_names, rows.domains, rows.tasks, family, others, validation_loss, counting)
     named: dict[tuple[int, str], int] = {}
     keys = zip(rows.domain.tolist(), rows.document, strict=True)
     document = torch.tensor([named.setdefault(key, len(named)) for key in keys])

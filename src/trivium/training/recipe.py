@@ -15,10 +15,11 @@ from pydantic_core import PydanticCustomError
 from trivium.aggregation import make_pool
 from trivium.aggregation.softening import FixedSoftener, make_softener
 from trivium.errors import InputError, require
+from trivium.former import keyed
 from trivium.scheme import WRAPPERS
 from trivium.scheme.composition import Key
 from trivium.training.safety_section import SafetySection
-from trivium.training.section import Section, explain
+from trivium.training.section import RecipePart, explain
 from trivium.weighting.base import Operator
 from trivium.weighting.features import SCALES
 
@@ -35,9 +36,11 @@ Schedule = Literal[
 KEYED: tuple[Any, ...] = tuple(kind for kind in WRAPPERS if kind.key is not None)
 #: Keys that every digest holds, used or not, as it did before wrappers declared theirs.
 _ALWAYS = ("strength", "squash", "budget", "mix")
+#: Former keys of each part: what they are called now.
+FORMER: Mapping[str, Mapping[str, str]] = {"scheme": {"margin": "order_margin"}}
 
 
-class StudentSection(Section):
+class StudentSection(RecipePart):
     """Who learns."""
 
     model: str | None = Field(
@@ -49,7 +52,7 @@ class StudentSection(Section):
     tokenizer: str | None = Field(default=None, description="folder of the tokenizer; null takes the one in `model`")
 
 
-class TeacherSection(Section):
+class TeacherSection(RecipePart):
     """One teacher."""
 
     name: str = Field(description="what tables, orders and maps call it")
@@ -63,7 +66,7 @@ class TeacherSection(Section):
     )
 
 
-class DomainSection(Section):
+class DomainSection(RecipePart):
     """One part of the data."""
 
     name: str = Field(description="what reports call this part of the data")
@@ -73,7 +76,7 @@ class DomainSection(Section):
     test: str | None = Field(default=None, description="likewise; the final numbers come from it")
 
 
-class DataSection(Section):
+class DataSection(RecipePart):
     """The text, or the labelled examples, of all splits."""
 
     kind: str = Field(
@@ -111,7 +114,7 @@ def _field(key: Key) -> Any:
     return float if key.default is not None else float | None, Field(key.default, description=key.description, **limits)
 
 
-class _Named(Section):
+class _Named(RecipePart):
     rule: str = Field(description="a built-in name, or FILE.py:NAME for your own")
 
 
@@ -134,7 +137,7 @@ class RuleSection(_Keyed):
         return rule
 
 
-class SchemeSection(Section):
+class SchemeSection(RecipePart):
     """How teachers are weighted; see :func:`trivium.scheme.compose`."""
 
     token: list[RuleSection] = Field(default_factory=list, description="rules that see a position")
@@ -146,10 +149,15 @@ class SchemeSection(Section):
     floor: float = Field(default=0.0, ge=0, description="least weight of a teacher, at most 1/K")
     cap: float = Field(default=1.0, gt=0, description="largest weight of a teacher, at least 1/K")
     order: str | None = Field(default=None, description="safety order of teachers, e.g. 'a > b = c', safest first")
-    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
+    order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of the order")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former(cls, content: Any) -> Any:
+        return keyed(content, FORMER["scheme"], "scheme in a recipe") if isinstance(content, Mapping) else content
 
 
-class LossSection(Section):
+class LossSection(RecipePart):
     """From target to student."""
 
     pool: Literal["linear", "log", "power"] = Field(
@@ -190,7 +198,7 @@ class LossSection(Section):
         return make_softener(self.softening, self.softness, self.prior)
 
 
-class TrainSection(Section):
+class TrainSection(RecipePart):
     """The optimizer and its schedule."""
 
     steps: int = Field(default=300, ge=1, description="optimizer steps")
@@ -214,7 +222,7 @@ class TrainSection(Section):
     )
 
 
-class CacheSection(Section):
+class CacheSection(RecipePart):
     """Where teachers' logits are kept."""
 
     enabled: bool = Field(default=True, description="compute the teachers' logits once; false runs them every step")
@@ -222,7 +230,7 @@ class CacheSection(Section):
     limit_gb: float = Field(default=16.0, gt=0, description="refuse a cache larger than this")
 
 
-class MonitorSection(Section):
+class MonitorSection(RecipePart):
     """Which axioms are watched and what a violation does."""
 
     on_violation: Literal["raise", "repair", "record"] = Field(
@@ -242,7 +250,7 @@ class MonitorSection(Section):
         return "off" if value is False else value
 
 
-class Recipe(Section):
+class Recipe(RecipePart):
     """All of a run."""
 
     name: str = Field(default="run", description="a name for tables")
@@ -272,7 +280,7 @@ class Recipe(Section):
             )
         if self.safety.trust is not None and self.scheme.order is not None:
             raise PydanticCustomError("safety", "safety.trust and scheme.order must not both be given")
-        if self.safety.trust is None and self.safety.margin > 0:
+        if self.safety.trust is None and self.safety.order_margin > 0:
             raise PydanticCustomError("safety", "safety.margin needs safety.trust")
         return self
 
@@ -287,6 +295,8 @@ class Recipe(Section):
         added.
         """
         content = self.model_dump()
+        for old, new in FORMER["scheme"].items():  # an identity outlives the names of keys
+            content["scheme"][old] = content["scheme"].pop(new)
         if self.safety is None:
             del content["safety"]
         for entry in (entry for scale in SCALES for entry in content["scheme"][scale]):

@@ -18,15 +18,15 @@ from trivium.teachers.live import LogitSource
 from trivium.teachers.panel import Bank
 from trivium.training.checkpoints import mark_complete
 from trivium.training.distiller import Distiller
-from trivium.training.evaluate import bits_per_byte, student_nats
+from trivium.training.evaluate import bits_per_byte, student_nll
 from trivium.training.guard import Safety
 from trivium.training.memory import TableRecall
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.processes import in_bfloat16, is_main, on_cpu, require_precision, require_rows
 from trivium.training.recipe import Recipe
 from trivium.training.safety import Plan, measured
 from trivium.training.tasks import Task
-from trivium.training.trace import Trace
+from trivium.training.trace import TraceWriter
 from trivium.training.trainer import DistillationTrainer
 
 
@@ -56,7 +56,7 @@ class RowNumbers(Dataset[int]):
             **{name: values[index] for name, values in rows.columns.items()},
             **rows.arguments(index),
         }
-        return found if rows.serving is None else found | {"serving": rows.serving[index]}
+        return found if rows.teacher_mask is None else found | {"teacher_mask": rows.teacher_mask[index]}
 
 
 def recorded_trainer(
@@ -75,7 +75,9 @@ def recorded_trainer(
         scheme,
         Bank(source),
         loss=recipe.loss,
-        on_violation=Monitor(Bounds.of(scheme, recipe.monitor), recipe.monitor.on_violation, recipe.monitor.pareto),
+        on_violation=Monitor(
+            MonitoredBounds.of(scheme, recipe.monitor), recipe.monitor.on_violation, recipe.monitor.pareto
+        ),
         validation_loss=validation_loss,
         shift=False,
         recall=TableRecall(data.batch),
@@ -145,7 +147,7 @@ class Recorder(TrainerCallback):
         trainer: DistillationTrainer,
         task: Task,
         recipe: Recipe,
-        trace: Trace,
+        trace: TraceWriter,
         validation: Table,
         progress: Callable[[int, int, float], None],
         watch: Callable[[int, float], None],
@@ -172,7 +174,7 @@ class Recorder(TrainerCallback):
         if not is_main():
             return
         rows = self.validation
-        scores = student_nats(self.trainer.model, rows, self.task.score)
+        scores = student_nll(self.trainer.model, rows, self.task.score)
         found = {
             name: bits_per_byte(column, rows)
             for name, column in zip(self.task.measures, scores.unbind(-1), strict=True)

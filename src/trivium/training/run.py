@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from trivium.data.table import Table
 from trivium.errors import TriviumError, require
+from trivium.former import renamed
 from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.teachers.admission import Say
@@ -25,9 +26,9 @@ from trivium.training.build import build_scheme, cap_note
 from trivium.training.checkpoints import alone, claim, latest_complete, require_same, step_of
 from trivium.training.critical import marked_tables
 from trivium.training.data_table import data_table
-from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nats, teacher_nats
+from trivium.training.evaluate import at_once, is_predictor, mixture_nats, student_nll, teacher_nll
 from trivium.training.identity import run_identity
-from trivium.training.monitor import Bounds
+from trivium.training.monitor import MonitoredBounds
 from trivium.training.processes import (
     is_main,
     main_first,
@@ -48,7 +49,7 @@ from trivium.training.safety import (
     utility,
 )
 from trivium.training.tasks import Materials, Tables, Task, task_of
-from trivium.training.trace import Trace
+from trivium.training.trace import TraceWriter
 
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -69,7 +70,7 @@ def unwatched(step: int, value: float) -> None:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class PreparedRun:
     """What runs on the same teachers and data share: computed once, read by all of them.
 
     ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
@@ -114,7 +115,7 @@ def prepare(
     progress: Progress = silent,
     cached: Collection[str] = SPLITS,
     resumed: Path | None = None,
-) -> Workshop:
+) -> PreparedRun:
     """Read data and teachers, check that they fit, and compute the teachers' logits (or arrange to).
 
     Args:
@@ -131,7 +132,7 @@ def prepare(
     require_precision(recipe.train.precision)
     _check_tracker(recipe.train.tracker)
     scheme = build_scheme(recipe, base)
-    Bounds.of(scheme, recipe.monitor)  # T1 before anything is computed
+    MonitoredBounds.of(scheme, recipe.monitor)  # T1 before anything is computed
 
     def say(line: str) -> None:
         progress(line, 1, 1)
@@ -184,7 +185,7 @@ def prepare(
         for line in lines:
             say(line)
     begun = [(recipe, scheme, made)] if trains else []
-    return Workshop(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun, plan)
+    return PreparedRun(task, base, made.tokenizer, teachers, tables, sources, losses, data, begun, plan)
 
 
 def _check_tracker(tracker: str) -> None:
@@ -200,9 +201,10 @@ def _reporter(progress: Progress, split: str) -> Callable[[str, int, int], None]
     return lambda teacher, done, total: progress(f"teacher {teacher} reads the {split} data", done, total)
 
 
+@renamed(workshop="prepared_run")
 def distill(
     recipe: Recipe,
-    workshop: Workshop,
+    prepared_run: PreparedRun,
     folder: Path,
     *,
     resume: bool = False,
@@ -228,11 +230,11 @@ def distill(
     for noisy in ("transformers", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with alone(folder) if is_main() else nullcontext():
-        return _distilled(recipe, workshop, folder, resume, progress, watch)
+        return _distilled(recipe, prepared_run, folder, resume, progress, watch)
 
 
 def _distilled(
-    recipe: Recipe, workshop: Workshop, folder: Path, resume: bool, progress: Progress, watch: Watch
+    recipe: Recipe, prepared_run: PreparedRun, folder: Path, resume: bool, progress: Progress, watch: Watch
 ) -> dict[str, Tensor]:
     # Late, so that a recipe can be read and certified without the Trainer.
     from transformers.trainer_callback import PrinterCallback
@@ -240,24 +242,33 @@ def _distilled(
     from trivium.training.decoding import save_guard
     from trivium.training.recorded import Recorder, recorded_trainer, save_rules
 
-    scheme, student = workshop.begin(recipe, lambda line: progress(line, 1, 1))
-    if (capped := cap_note(recipe, scheme, workshop.base)) is not None:
+    scheme, student = prepared_run.begin(recipe, lambda line: progress(line, 1, 1))
+    if (capped := cap_note(recipe, scheme, prepared_run.base)) is not None:
         progress(capped, 1, 1)
     with main_first():
         if is_main():
-            identity = run_identity(recipe, workshop.base, workshop.teachers, workshop.tables, student, scheme)
+            identity = run_identity(
+                recipe, prepared_run.base, prepared_run.teachers, prepared_run.tables, student, scheme
+            )
             if (moved := claim(folder, recipe, identity, resume)) is not None:
                 progress(moved, 1, 1)
         checkpoint = latest_complete(folder) if resume else None
-    trace = Trace(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
-    rows, source = workshop.tables.train, workshop.sources["train"]
-    plan = workshop.safety
+    trace = TraceWriter(folder / "metrics.jsonl", step_of(checkpoint) if checkpoint else None, join=not is_main())
+    rows, source = prepared_run.tables.train, prepared_run.sources["train"]
+    plan = prepared_run.safety
     own = None if plan is None else plan.safety
-    trainer = recorded_trainer(recipe, scheme, student, rows, source, workshop.validation_loss, folder, own)
+    trainer = recorded_trainer(recipe, scheme, student, rows, source, prepared_run.validation_loss, folder, own)
     label = f"distilling {recipe.name}"
-    validation = workshop.tables.validation
+    validation = prepared_run.tables.validation
     recorder = Recorder(
-        trainer, workshop.task, recipe, trace, validation, lambda n, total, loss: progress(label, n, total), watch, plan
+        trainer,
+        prepared_run.task,
+        recipe,
+        trace,
+        validation,
+        lambda n, total, loss: progress(label, n, total),
+        watch,
+        plan,
     )
     trainer.remove_callback(PrinterCallback)  # progress is shown once, by the caller
     trainer.add_callback(recorder)
@@ -268,35 +279,37 @@ def _distilled(
     if taken < recipe.train.steps:  # the Trainer ends without a word where its data give no batch
         raise TriviumError(f"a run must take its {recipe.train.steps} steps", taken, "Look at its data and trackers.")
     student = trainer.accelerator.unwrap_model(trainer.model)
-    nats = _final_nats(recipe, scheme, workshop, student)
+    nll = _final_nll(recipe, scheme, prepared_run, student)
     if is_main():
         student.save_pretrained(folder / "student")
         save_rules(trainer.distiller, folder)
-        if workshop.tokenizer is not None:
-            workshop.tokenizer.save_pretrained(folder / "student")
+        if prepared_run.tokenizer is not None:
+            prepared_run.tokenizer.save_pretrained(folder / "student")
             if plan is not None:
                 save_guard(plan.section, folder / "student")
-        for name, content in workshop.task.results(nats, workshop.held_out[0], scheme.teachers).items():
+        for name, content in prepared_run.task.results(nll, prepared_run.held_out[0], scheme.teacher_names).items():
             write_json(folder / name, content)
         if plan is not None:
-            held_out = workshop.held_out
-            found = measured(plan, *held_out, scheme, workshop.validation_loss, student)
-            write_json(folder / SAFETY_FILE, audited(plan, found, "test", scheme.teachers, utility(held_out[0], nats)))
-        write_json(folder / "data.json", workshop.data)
-        write_json(folder / "nats.json", {name: values.tolist() for name, values in nats.items()}, indent=None)
+            held_out = prepared_run.held_out
+            found = measured(plan, *held_out, scheme, prepared_run.validation_loss, student)
+            write_json(
+                folder / SAFETY_FILE, audited(plan, found, "test", scheme.teacher_names, utility(held_out[0], nll))
+            )
+        write_json(folder / "data.json", prepared_run.data)
+        write_json(folder / "nats.json", {name: values.tolist() for name, values in nll.items()}, indent=None)
     wait()
-    return nats
+    return nll
 
 
-def _final_nats(recipe: Recipe, scheme: Scheme, workshop: Workshop, student: Any) -> dict[str, Tensor]:
-    (rows, source), score = workshop.held_out, workshop.task.score
-    found = {"student": student_nats(student, rows, score).cpu(), "teachers": teacher_nats(source, rows, score)}
+def _final_nll(recipe: Recipe, scheme: Scheme, prepared_run: PreparedRun, student: Any) -> dict[str, Tensor]:
+    (rows, source), score = prepared_run.held_out, prepared_run.task.score
+    found = {"student": student_nll(student, rows, score).cpu(), "teachers": teacher_nll(source, rows, score)}
     if is_predictor(scheme):
-        loss, known = recipe.loss, workshop.validation_loss
+        loss, known = recipe.loss, prepared_run.validation_loss
         evaluated = student.eval()
         found["mixture"] = mixture_nats(scheme, source, rows, known, loss.pool, evaluated, loss.exponent, score)
     return {
         f"{name}{suffix}": values[..., number]
-        for number, suffix in enumerate(workshop.task.measures.values())
+        for number, suffix in enumerate(prepared_run.task.measures.values())
         for name, values in found.items()
     }

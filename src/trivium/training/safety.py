@@ -127,8 +127,8 @@ def checked_before(plan: Plan, rows: Table, source: LogitSource, scheme: Scheme)
         InfeasibleError: weights that cannot keep the limit where nothing else is asked to.
         InputError: trust that the measured masses contradict, where that is to be refused.
     """
-    section, names = plan.section, scheme.teachers
-    if rows.serving is not None and not bool(rows.serving.all()):
+    section, names = plan.section, scheme.teacher_names
+    if rows.teacher_mask is not None and not bool(rows.teacher_mask.all()):
         line = "safety: no bounds before training, as some teachers do not serve all tasks"
         return dataclasses.replace(plan, before={"split": "validation", "note": line}), [line]
     u, document = teacher_masses(plan, rows, source)
@@ -204,19 +204,19 @@ def measured_order(masses: Mapping[str, Interval]) -> str:
     return " > ".join(" = ".join(tier) for tier in tiers)
 
 
-def utility(rows: Table, nats: Mapping[str, Tensor]) -> dict[str, Any]:
+def utility(rows: Table, nll: Mapping[str, Tensor]) -> dict[str, Any]:
     """Held-out losses of the student, and of the weighted teachers where these are known, on critical rows and on all
     others, in the rows' unit."""
     critical, found = rows.columns["critical"].squeeze(-1) > 0.5, dict[str, Any](unit=rows.unit)
     for name, chosen in (("critical", critical), ("all others", ~critical)):
         if bool(chosen.any()):
             size = float(rows.size[chosen].sum()) * rows.nats_a_unit
-            found[name] = {who: float(nats[who][chosen].sum()) / size for who in ("student", "mixture") if who in nats}
+            found[name] = {who: float(nll[who][chosen].sum()) / size for who in ("student", "mixture") if who in nll}
     return found
 
 
 def audited(
-    plan: Plan, documents: Sequence[AuditedDocument], split: str, teachers: Sequence[str], cost: Mapping[str, Any]
+    plan: Plan, documents: Sequence[AuditedDocument], split: str, teacher_names: Sequence[str], cost: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of ``safety.json``: what was declared, found before training, and measured on held-out documents."""
     section = plan.section
@@ -224,15 +224,15 @@ def audited(
         "forbidden": list(plan.safety.unsafe.lines()),
         "critical": section.critical.model_dump(exclude_none=True),
         "trust": section.trust,
-        "margin": section.margin,
+        "margin": section.order_margin,
         "enforce": section.enforce,
         "limit": section.limit,
         "level": section.level,
         "split": split,
-        "teachers": list(teachers),
+        "teachers": list(teacher_names),
         "before": dict(plan.before),
         "utility": dict(cost),
-        "after": audit(documents, section.limit, section.level, teachers),
+        "after": audit(documents, section.limit, section.level, teacher_names),
         "documents": [document.to_json() for document in documents],
     }
 
@@ -257,7 +257,7 @@ def measured(
     was_training = student.training if student is not None else False
     if student is not None:
         student.eval()
-    goal = scheme.trusted or scheme.conforming or ConformingSet(len(scheme.teachers))
+    goal = scheme.trusted or scheme.conforming or ConformingSet(len(scheme.teacher_names))
     sums: dict[tuple[int, str], list[Any]] = {}
     for index in indices(rows):
         index = index[rows.columns["critical"][index].squeeze(-1) > 0.5]
@@ -326,8 +326,8 @@ def _positions(
     log_p = [z[mask].float().log_softmax(-1) for z in batch.teacher_logits]
     u = torch.stack([unsafe.mass(log, state) for log in log_p], -1)
     present = None
-    if batch.serving is not None:
-        present = batch.serving.unsqueeze(1).expand(*mask.shape, -1)[mask]
+    if batch.teacher_mask is not None:
+        present = batch.teacher_mask.unsqueeze(1).expand(*mask.shape, -1)[mask]
         u = u.masked_fill(~present, torch.nan)  # what an absent teacher says counts for nothing
     found["teachers"] = u
     found["uniform"], found["largest"], holds = _among(u, goal, present)
@@ -347,7 +347,7 @@ def _positions(
 
 def _weights(scheme: Scheme, batch: Batch, logits: Tensor | None, validation_loss: Tensor) -> Tensor:
     features = collect_features(scheme, batch, logits, validation_loss)
-    return batch.restricted(weigh(scheme, features).expand(*batch.labels.shape, len(scheme.teachers)))
+    return batch.restricted(weigh(scheme, features).expand(*batch.labels.shape, len(scheme.teacher_names)))
 
 
 def _among(u: Tensor, goal: ConformingSet, present: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,10 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from trivium.training.section import Section
+from trivium.training.section import RecipePart
 
 
-class CriticalSection(Section):
+class CriticalSection(RecipePart):
     """Which inputs are critical: those of which everything that is given holds."""
 
     column: str | None = Field(default=None, description="a column of the data: 1 for critical, else 0")
@@ -25,7 +25,7 @@ class CriticalSection(Section):
         return self
 
 
-class UnsafeSection(Section):
+class UnsafeSection(RecipePart):
     """What must not be drawn there."""
 
     tokens: list[int | str] = Field(default_factory=list, description="of text: ids, or strings of one token")
@@ -37,13 +37,13 @@ class UnsafeSection(Section):
     classes: list[str] = Field(default_factory=list, description="of examples: CLASS, or TASK/CLASS")
 
 
-class SafetySection(Section):
+class SafetySection(RecipePart):
     """What the student must not do, and which teachers are trusted where it matters."""
 
     critical: CriticalSection = Field(description="which inputs are critical")
     unsafe: UnsafeSection = Field(description="what must not be drawn there")
     trust: str | None = Field(default=None, description="order of teachers kept there, e.g. 'a > b = c', safest first")
-    margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
+    order_margin: float = Field(default=0.0, ge=0, description="nats between two tiers of trust")
     contradiction: Literal["report", "refuse"] = Field(
         default="report", description="of a trusted teacher that measures less safe than one below it"
     )

@@ -12,16 +12,16 @@ from trivium.jsontext import write_json
 from trivium.scheme import Scheme
 from trivium.training.collect import collect_features, weigh
 from trivium.training.evaluate import batch_of, student_logits
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.weighting.features import NEEDS_STUDENT
 
 _DIGITS = 4
 
 
 @torch.no_grad()
-def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, per_domain: int = 2) -> None:
+def write_sample(scheme: Scheme, prepared_run: PreparedRun, student: Any, path: Path, per_domain: int = 2) -> None:
     """Write ``sample.json``: a few held-out windows of each domain, token by token, with the weights of all scales."""
-    rows, source = workshop.held_out
+    rows, source = prepared_run.held_out
     chosen: list[int] = []
     for number in range(len(rows.domains)):
         chosen += torch.nonzero(rows.domain == number).flatten()[:per_domain].tolist()
@@ -29,8 +29,8 @@ def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, p
     batch = batch_of(rows, index, source)
     needs_student = bool(set(scheme.ranges) & NEEDS_STUDENT)
     logits = student_logits(student, rows, index) if needs_student else None
-    features = collect_features(scheme, batch, logits, workshop.validation_loss)
-    shape = (*batch.labels.shape, len(scheme.teachers))
+    features = collect_features(scheme, batch, logits, prepared_run.validation_loss)
+    shape = (*batch.labels.shape, len(scheme.teacher_names))
     found = [("all", weigh(scheme, features)), *scheme.by_scale(features).items()]
     weights = {scale: value.expand(shape).exp() for scale, value in found}
     documents = []
@@ -40,11 +40,11 @@ def write_sample(scheme: Scheme, workshop: Workshop, student: Any, path: Path, p
             {
                 "domain": rows.domains[int(rows.domain[row])],
                 "name": rows.document[row],
-                "tokens": [workshop.tokenizer.decode([token]) for token in batch.labels[place][kept].tolist()],
+                "tokens": [prepared_run.tokenizer.decode([token]) for token in batch.labels[place][kept].tolist()],
                 "weights": {scale: _rounded(value[place][kept]) for scale, value in weights.items()},
             }
         )
-    content = {"teachers": list(scheme.teachers), "documents": documents}
+    content = {"teachers": list(scheme.teacher_names), "documents": documents}
     write_json(path, content, indent=None)
 
 

@@ -28,7 +28,7 @@ class _SaidInOneLine(_Kind):
             raise InputError(f"{error.title} must have valid settings", problems, fix) from None
 
 
-class Section(BaseModel, metaclass=_SaidInOneLine):
+class RecipePart(BaseModel, metaclass=_SaidInOneLine):
     """A part of the recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

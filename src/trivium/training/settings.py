@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium.errors import InputError, nearest, require
 from trivium.scheme import Scheme
-from trivium.training.monitor import Action, Bounds, Monitor
+from trivium.training.monitor import Action, Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection, parse_loss
 from trivium.training.step import Watcher
 
@@ -30,18 +30,18 @@ def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, W
     if on_violation not in get_args(Action):
         fix = nearest(on_violation, get_args(Action))
         raise InputError("on_violation must be an action or a monitor", repr(on_violation), fix)
-    bounds = Bounds.of(scheme, MonitorSection())
+    bounds = MonitoredBounds.of(scheme, MonitorSection())
     return Monitor(bounds, on_violation), Monitor(bounds, on_violation)
 
 
-def losses_of(losses: Any, teachers: int) -> Tensor | None:
+def losses_of(losses: Any, num_teachers: int) -> Tensor | None:
     """Validation losses [tasks, K]; of one task also [K]; None stays None."""
     if losses is None:
         return None
     found = torch.as_tensor(losses, dtype=torch.float32)
     found = found.unsqueeze(0) if found.ndim == 1 else found
-    fits = found.ndim == 2 and found.shape[-1] == teachers
-    require(fits, f"validation losses must be [tasks, {teachers}]", list(found.shape), "In the scheme's order.")
+    fits = found.ndim == 2 and found.shape[-1] == num_teachers
+    require(fits, f"validation losses must be [tasks, {num_teachers}]", list(found.shape), "In the scheme's order.")
     return found
 
 

@@ -38,14 +38,14 @@ class Shares:
         self,
         step: StepOutput,
         mask: Tensor,
-        serving: Tensor | None = None,
+        teacher_mask: Tensor | None = None,
         normalizer: Tensor | float | None = None,
     ) -> None:
         """Take in one batch.
 
         Args:
             mask: [B, T], which positions count.
-            serving: [B, K], which teachers serve a row; shares and influence are those among them. None: all.
+            teacher_mask: [B, K], which teachers serve a row; shares and influence are those among them. None: all.
             normalizer: the positions that the whole step predicts; None: the batch is a step of its own.
         """
         self.batches += 1
@@ -59,8 +59,8 @@ class Shares:
         for scale, log_weights in [*self.scheme.by_scale(step.features).items(), ("all", step.log_weights)]:
             chosen = log_weights.expand(*mask.shape, -1)[mask]
             largest = influence(chosen)
-            if serving is not None:
-                present = serving.unsqueeze(1).expand(*mask.shape, -1)[mask]
+            if teacher_mask is not None:
+                present = teacher_mask.unsqueeze(1).expand(*mask.shape, -1)[mask]
                 chosen = restrict(chosen, present)
                 largest = chosen.amax(-1) - chosen.masked_fill(~present, torch.inf).amin(-1)
             total = count * chosen.exp().mean(0).double().cpu()
@@ -71,7 +71,7 @@ class Shares:
         """Since the last call, in the shape of a trace line: losses a step, mean shares, largest influence; and of how
         many ``steps`` and ``positions`` they are."""
         steps, positions = self.steps or 1.0, max(self.positions, 1)
-        names = self.scheme.teachers
+        names = self.scheme.teacher_names
         record: dict[str, Any] = {name: value / steps for name, value in self.sums.items()}
         record |= {"steps": self.steps, "positions": self.positions}
         record["share"] = {s: dict(zip(names, (w / positions).tolist(), strict=True)) for s, w in self.weights.items()}

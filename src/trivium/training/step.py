@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.data.rows import IGNORE
 from trivium.errors import TriviumError
+from trivium.former import renamed
 from trivium.losses.streaming import distillation_loss
 from trivium.scheme import Scheme
 from trivium.teachers.huggingface import check_logits
@@ -25,10 +26,11 @@ from trivium.training.recipe import LossSection
 class Watcher(Protocol):
     """Who looks at weights before they are used, as :class:`trivium.training.monitor.Monitor` does."""
 
-    def watch(self, log_weights: Tensor, mask: Tensor, serving: Tensor | None = None) -> Tensor: ...
+    def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor: ...
     def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
 
 
+@renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class StepOutput:
     """What one batch gave. ``loss`` has a gradient, everything else is for the record.
@@ -40,7 +42,7 @@ class StepOutput:
         log_weights: natural logs of the teachers' weights, [B, T, K].
         features: what the rules looked at, each [B, T, K] or broadcastable to it.
         mask: which positions count, [B, T].
-        teachers: their names.
+        teacher_names: their names.
     """
 
     loss: Tensor
@@ -49,14 +51,14 @@ class StepOutput:
     log_weights: Tensor
     features: dict[str, Tensor]
     mask: Tensor
-    teachers: tuple[str, ...]
+    teacher_names: tuple[str, ...]
 
     @cached_property
     def shares(self) -> Mapping[str, float]:
         """Each teacher's mean weight over the positions that count."""
         chosen = self.log_weights[self.mask]
-        means = chosen.double().exp().mean(0) if len(chosen) else self.log_weights.new_zeros(len(self.teachers))
-        return dict(zip(self.teachers, means.tolist(), strict=True))
+        means = chosen.double().exp().mean(0) if len(chosen) else self.log_weights.new_zeros(len(self.teacher_names))
+        return dict(zip(self.teacher_names, means.tolist(), strict=True))
 
 
 def distillation_step(
@@ -88,13 +90,13 @@ def distillation_step(
     features = collect_features(scheme, batch, student_logits, validation_loss)
     # 2. How much each teacher counts at each position, watched and, if the recipe says so, repaired.
     rows, positions, vocabulary = student_logits.shape
-    weights = weigh(scheme, features).expand(rows, positions, len(scheme.teachers))
-    weights = monitor.watch(weights, batch.mask, batch.serving)
+    weights = weigh(scheme, features).expand(rows, positions, len(scheme.teacher_names))
+    weights = monitor.watch(weights, batch.mask, batch.teacher_mask)
     if scheme.trusted is not None and isinstance(monitor, Monitor):
         critical = batch.columns["critical"].expand(rows, positions) > 0.5
-        weights = monitor.watch_critical(weights, batch.mask & critical, batch.serving)
+        weights = monitor.watch_critical(weights, batch.mask & critical, batch.teacher_mask)
     if "gram" in features:
-        gram = features["gram"] if batch.serving is None else batch_gram(scheme, batch, student_logits)
+        gram = features["gram"] if batch.teacher_mask is None else batch_gram(scheme, batch, student_logits)
         monitor.watch_gradients(weights, batch.mask, gram)
     # 3. The pooled target and its divergence from the student, streamed over positions.
     count = batch.mask.sum() if normalizer is None else normalizer
@@ -115,7 +117,7 @@ def distillation_step(
         softening=loss.softener(),
         mask=mask,
         normalizer=count,
-        teacher_names=scheme.teachers,
+        teacher_names=scheme.teacher_names,
     )
     if safe is not None:  # a target of its own, at these positions, is one teacher of weight one
         own, one = safe[1], safe[1].new_zeros(len(safe[0]), 1)
@@ -131,14 +133,14 @@ def distillation_step(
     total = loss.distillation * distilled + loss.label * label
     if guard is not None and marked is not None:
         total = total + guard.penalty(marked, flat, training)
-    return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teachers)
+    return StepOutput(total, distilled.detach(), label.detach(), weights, features, batch.mask, scheme.teacher_names)
 
 
 def require_finite(step: StepOutput, content: Batch, number: int) -> None:
     """Raise where a loss is no number: TeacherError if a teacher's logits are none, else TriviumError."""
     if bool(torch.isfinite(step.loss)):
         return
-    for name, logits in zip(step.teachers, content.teacher_logits, strict=True):
+    for name, logits in zip(step.teacher_names, content.teacher_logits, strict=True):
         check_logits(logits.float(), name)  # the teacher's fault, if it is one
     raise TriviumError(
         "the loss must be finite",

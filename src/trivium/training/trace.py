@@ -10,7 +10,7 @@ from trivium.errors import InputError
 from trivium.jsontext import json_text
 
 
-class Trace:
+class TraceWriter:
     """Appends lines; after a resume, lines beyond the checkpoint are cut so that every step stands once.
 
     Args:

@@ -26,7 +26,7 @@ from trivium.training.shares import combined
 from trivium.training.step import Watcher
 
 #: Entries of a batch that the step reads, whatever the student's forward takes.
-_READ = ("labels", "shift_labels", "domain", "task", "serving")
+_READ = ("labels", "shift_labels", "domain", "task", "teacher_mask", "serving")
 
 
 class DistillationTrainer(Trainer):
@@ -92,6 +92,10 @@ class DistillationTrainer(Trainer):
         lost = [name for name, value in own.items() if distiller is not None and value is not None]
         lost += ["on_violation"] if distiller is not None and on_violation != "raise" else []
         require(not lost, "a ready distiller must come alone", " and ".join(lost), "Give them to the distiller.")
+        made = model is None or isinstance(model, torch.nn.Module)
+        require(
+            made, "the student must be a module", type(model).__name__, "AutoModelForCausalLM.from_pretrained(...)."
+        )
         _refuse_unread(args, compute_loss_func)
         super().__init__(
             model=model,
@@ -155,6 +159,9 @@ class DistillationTrainer(Trainer):
         if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:
             num_items_in_batch = num_items_in_batch.flatten()[0]  # one a device of DataParallel, all the same
         loss = self.distiller(outputs, inputs, num_items_in_batch).loss
+        frozen = model.training and torch.is_grad_enabled() and not loss.requires_grad
+        fix = "Call model.requires_grad_(), or that of the parts that train."
+        require(not frozen, "the student must have parameters that train", "none with requires_grad", fix)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # Gradients are averaged over processes, tokens were summed over them.
             loss = loss * (self.accelerator.num_processes // self.get_tp_size())
@@ -222,7 +229,9 @@ class DistillationTrainer(Trainer):
         found = [Path(resume_from_checkpoint) / self._file(number) for number in (self.args.process_index, 0)]
         path = next((path for path in found if path.is_file()), None)
         if path is not None:
-            self.distiller.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            with calling(f"{path} must be as it was written", "Resume from another checkpoint.", InputError):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            self.distiller.load_state_dict(state)
         elif self.distiller.teaching.rules or self.distiller.guard is not None:
             raise InputError(
                 "a checkpoint must hold what the rules have learned", f"no {found[0]}", "Resume one of this trainer's."

@@ -10,7 +10,7 @@ from trivium.weighting.context.fitted_scores import FittedScores
 from trivium.weighting.context.min_ce import MinCE
 from trivium.weighting.context.mopd import MOPD
 from trivium.weighting.context.posterior import PrefixPosterior
-from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.learnable import LearnableRule, TrainingState
 from trivium.weighting.task.aekd import AEKD
 from trivium.weighting.task.amtss import AMTSS
 from trivium.weighting.task.nash_mtl import NashMTL
@@ -54,8 +54,7 @@ __all__ = [
     "FittedScores",
     "Gap",
     "Hardness",
-    "Learned",
-    "Lesson",
+    "LearnableRule",
     "Margin",
     "MinCE",
     "NashMTL",
@@ -69,6 +68,7 @@ __all__ = [
     "Skill",
     "Static",
     "TorchJD",
+    "TrainingState",
     "UserRule",
     "rule",
 ]

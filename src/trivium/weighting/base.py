@@ -67,11 +67,11 @@ class Rule(Operator):
     def name(self) -> str:
         """What recipes, tables and errors call it."""
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         """Influence, regularity and order gaps that the rule declares for K teachers; None declares nothing."""
         return None
 
-    def pareto(self, teachers: int) -> str:
+    def pareto(self, num_teachers: int) -> str:
         """Why W-C holds at every Gram matrix of K gradients, a line of proof; empty where it is not claimed."""
         return ""
 
@@ -151,12 +151,12 @@ class ScoreRule(Rule):
             score = (score - score.amax(-1, keepdim=True)).clamp_min(-self.budget)
         return torch.log_softmax(score, dim=-1)
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         """β = min(B, Σ_f |slope_f|·(high_f − low_f)) and L_f = 2·|slope_f|: moving every entry of f by at most
         ε moves each score by |slope_f|·ε, hence a difference of two scores by twice that."""
         spread = sum(abs(s) * (self.ranges[f].high - self.ranges[f].low) for f, s in self.slopes().items())
         influence = spread if self.budget is None else min(self.budget, spread)
-        return bounded(teachers, influence, {f: 2 * abs(s) for f, s in self.slopes().items()})
+        return bounded(num_teachers, influence, {f: 2 * abs(s) for f, s in self.slopes().items()})
 
     def _limit(self) -> str:
         return "" if self.budget is None else f" | β ≤ {self.budget:g}"
@@ -186,19 +186,19 @@ class UserRule(RawRule):
         return self.function(*args, **kwargs)
 
     def program(
-        self, teachers: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+        self, num_teachers: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
     ) -> Program | Opaque:
         """The rule at K teachers and features of one dtype as a graph from the features [width] of one row to
         (weights [K] as the function returns them, log max(weights, 0) [K]); clipping to the ranges is part of it.
 
         Captured at the first call and kept. Cost then: some milliseconds, and four small calls of the function.
         """
-        return self._captured(teachers, dict.fromkeys(self.features, dtype), torch.device(device))[0]
+        return self._captured(num_teachers, dict.fromkeys(self.features, dtype), torch.device(device))[0]
 
-    def difference(self, teachers: int, dtype: torch.dtype = torch.float32) -> Difference | None:
+    def difference(self, num_teachers: int, dtype: torch.dtype = torch.float32) -> Difference | None:
         """Where the function as it is written, on a batch, gives other weights than its graph a row; None if nowhere
         in four batches of different size."""
-        return self._captured(teachers, dict.fromkeys(self.features, dtype), torch.device("cpu"))[1]
+        return self._captured(num_teachers, dict.fromkeys(self.features, dtype), torch.device("cpu"))[1]
 
     def weights(self, features: Features) -> Tensor:
         """What the function returns [..., K]: the captured graph at each row, or the function itself where opaque.
@@ -248,10 +248,10 @@ class UserRule(RawRule):
             return self._row(features)
         # What is missing or NaN is said before anything is captured.
         given = {name: features[name] for name in self.admit(features)}
-        teachers = self._teachers(given, features)
+        num_teachers = self._teachers(given, features)
         first = next(iter(given.values()))
         kinds = {name: value.dtype for name, value in given.items()}
-        program, difference = self._captured(teachers, kinds, first.device)
+        program, difference = self._captured(num_teachers, kinds, first.device)
         if isinstance(program, Opaque):
             return self._logged(self.as_written(features))
         if difference is not None:
@@ -266,23 +266,23 @@ class UserRule(RawRule):
         return weights, torch.log(weights.clamp_min(0.0))
 
     def _captured(
-        self, teachers: int, kinds: Mapping[str, torch.dtype], device: torch.device
+        self, num_teachers: int, kinds: Mapping[str, torch.dtype], device: torch.device
     ) -> tuple[Program | Opaque, Difference | None]:
-        key = (teachers, tuple(kinds.values()), device)
+        key = (num_teachers, tuple(kinds.values()), device)
         if key not in self._programs:
             rows = {
-                name: torch.zeros(interval.width(teachers), dtype=kinds[name], device=device)
+                name: torch.zeros(interval.width(num_teachers), dtype=kinds[name], device=device)
                 for name, interval in self.features.items()
             }
-            self._programs[key] = self._capture(teachers, rows)
+            self._programs[key] = self._capture(num_teachers, rows)
         return self._programs[key]
 
     @torch.no_grad()
-    def _capture(self, teachers: int, rows: Mapping[str, Tensor]) -> tuple[Program | Opaque, Difference | None]:
+    def _capture(self, num_teachers: int, rows: Mapping[str, Tensor]) -> tuple[Program | Opaque, Difference | None]:
         first = capture(self._row, rows, self.source)
         if isinstance(first, Opaque):
             return first, None
-        difference = self._compared(first, teachers, rows)
+        difference = self._compared(first, num_teachers, rows)
         # After calls on real numbers: a counter or a global that moves shows itself as another graph.
         second = capture(self._row, rows, self.source)
         if isinstance(second, Opaque):
@@ -293,10 +293,10 @@ class UserRule(RawRule):
             ), None
         return first, difference
 
-    def _compared(self, program: Program, teachers: int, rows: Mapping[str, Tensor]) -> Difference | None:
+    def _compared(self, program: Program, num_teachers: int, rows: Mapping[str, Tensor]) -> Difference | None:
         kind = next(iter(rows.values())).dtype
-        slack = FunctionOfItsRow().tolerance(kind if kind.is_floating_point else torch.float32, max(1, teachers))
-        for number, size in enumerate((teachers + 3, 1, 33, 257)):
+        slack = FunctionOfItsRow().tolerance(kind if kind.is_floating_point else torch.float32, max(1, num_teachers))
+        for number, size in enumerate((num_teachers + 3, 1, 33, 257)):
             batch = {name: _sample(self.features[name], (size, *row.shape), row, number) for name, row in rows.items()}
             try:
                 with plain(next(iter(rows.values())).device):
@@ -306,16 +306,16 @@ class UserRule(RawRule):
             except Exception:  # undefined at some row, or written for one row alone, which is what it runs on
                 continue
             scale = expected.abs().nan_to_num(nan=0.0, posinf=0.0).amax().clamp_min(1.0)
-            gap = torch.where(expected == found, 0.0, (expected - found).abs().double())
-            gap = torch.where(expected.isnan() & found.isnan(), 0.0, gap).nan_to_num(nan=torch.inf)
-            if found.shape == expected.shape and float(gap.max()) <= slack * float(scale):
+            distance = torch.where(expected == found, 0.0, (expected - found).abs().double())
+            distance = torch.where(expected.isnan() & found.isnan(), 0.0, distance).nan_to_num(nan=torch.inf)
+            if found.shape == expected.shape and float(distance.max()) <= slack * float(scale):
                 continue
-            row = int(gap.amax(dim=-1).argmax())
+            row = int(distance.amax(dim=-1).argmax())
             wide = capture(
                 self._row, {name: value[:2].new_zeros(value.shape) for name, value in batch.items()}, self.source
             )
             line = parting_line(program, wide, batch) if isinstance(wide, Program) else None
-            return Difference(batch, row, float(gap.max()), line)
+            return Difference(batch, row, float(distance.max()), line)
         return None
 
     def _teachers(self, given: Features, features: Features) -> int:
@@ -350,14 +350,14 @@ def require_real(weights: Tensor, like: Tensor, name: str) -> None:
         raise RuleError(f"rule {name!r} must return real numbers on {like.device}", received, "Return a real tensor.")
 
 
-def program_of(operator: Operator, teachers: int, dtype: torch.dtype = torch.float32) -> Program | Opaque:
+def program_of(operator: Operator, num_teachers: int, dtype: torch.dtype = torch.float32) -> Program | Opaque:
     """Any operator at K teachers as a graph of one row, with the outputs (weights [K], log-weights [K]).
 
     A :class:`UserRule` gives the graph that it runs as. What looks across its batch, learns, or branches on values (a
     solver) is opaque.
     """
     if isinstance(operator, UserRule):
-        return operator.program(teachers, dtype)
+        return operator.program(num_teachers, dtype)
 
     def evaluate(features: Features) -> tuple[Tensor, Tensor]:
         if isinstance(operator, RawRule):
@@ -366,8 +366,8 @@ def program_of(operator: Operator, teachers: int, dtype: torch.dtype = torch.flo
         log_weights = operator.log_weights(features)
         return log_weights.exp(), log_weights
 
-    rows = {name: torch.zeros(i.width(teachers), dtype=dtype) for name, i in operator.ranges.items()}
-    return capture(evaluate, {**rows, "teachers": torch.zeros(teachers, dtype=dtype)})
+    rows = {name: torch.zeros(i.width(num_teachers), dtype=dtype) for name, i in operator.ranges.items()}
+    return capture(evaluate, {**rows, "teachers": torch.zeros(num_teachers, dtype=dtype)})
 
 
 @typed(leave=("scale", "features"))

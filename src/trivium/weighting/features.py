@@ -57,11 +57,11 @@ class Range(NamedTuple):
     pairwise: bool = False
     numbers: int = 0
 
-    def width(self, teachers: int) -> int:
+    def width(self, num_teachers: int) -> int:
         """The last axis of the feature for K teachers."""
         if self.numbers:
             return self.numbers
-        return 1 if self.shared else teachers**2 if self.pairwise else teachers
+        return 1 if self.shared else num_teachers**2 if self.pairwise else num_teachers
 
 
 #: Evidence of the last tokens, by name: the decay a token.

@@ -56,13 +56,13 @@ def gradient_gram(
     require(len(shape) == 2, "logits must be [rows, vocabulary]", list(shape), "Flatten: logits.flatten(0, -2).")
     for k, logits in enumerate(teacher_logits):
         require(logits.shape == shape, f"logits of teacher {k} must be shaped {list(shape)}", list(logits.shape))
-    teachers = len(teacher_logits)
-    fits = mask.shape in (shape[:1], (shape[0], teachers))
-    require(fits, f"the mask must be shaped [{shape[0]}] or [{shape[0]}, {teachers}]", list(mask.shape))
-    counts = mask if mask.ndim == 2 else mask.unsqueeze(-1).expand(-1, teachers)
+    num_teachers = len(teacher_logits)
+    fits = mask.shape in (shape[:1], (shape[0], num_teachers))
+    require(fits, f"the mask must be shaped [{shape[0]}] or [{shape[0]}, {num_teachers}]", list(mask.shape))
+    counts = mask if mask.ndim == 2 else mask.unsqueeze(-1).expand(-1, num_teachers)
     places = counts.any(dim=-1).nonzero().flatten()
     vocabulary = shape[1]
-    total = student_logits.new_zeros((teachers, vocabulary), dtype=torch.float64)
+    total = student_logits.new_zeros((num_teachers, vocabulary), dtype=torch.float64)
     for rows in places.split(max(1, _WORKSPACE_BYTES // (12 * max(1, vocabulary)))):
         student = torch.softmax(student_logits[rows].float(), dim=-1)
         for k, logits in enumerate(teacher_logits):

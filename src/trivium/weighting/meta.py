@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.weighting.learned import Lesson, Parameters
+from trivium.weighting.learnable import Parameters, TrainingState
 
 _LOWEST = -50.0
 
@@ -28,10 +28,13 @@ class HardSamples:
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
-    def see(self, lesson: Lesson) -> None:
+    def see(self, training_state: TrainingState) -> None:
         """Take in a batch: a row seen again gets its new loss; the rows with the least losses leave."""
-        losses = cross_entropy(lesson.student_logits(lesson.parameters, lesson.rows), lesson.labels(lesson.rows))
-        self.loss.update(zip(lesson.rows.tolist(), losses.tolist(), strict=True))
+        losses = cross_entropy(
+            training_state.student_logits(training_state.parameters, training_state.rows),
+            training_state.labels(training_state.rows),
+        )
+        self.loss.update(zip(training_state.rows.tolist(), losses.tolist(), strict=True))
         if len(self.loss) > self.slots:
             kept = sorted(self.loss.items(), key=lambda item: (-item[1], item[0]))[: self.slots]
             self.loss = dict(sorted(kept))
@@ -78,7 +81,7 @@ def matching_loss(log_w: Tensor, teacher_logits: Sequence[Tensor], student_logit
 
 
 def bilevel_gradient(
-    weigh: Callable[[Tensor], Tensor], meta: Sequence[Tensor], lesson: Lesson, hard: Tensor
+    weigh: Callable[[Tensor], Tensor], meta: Sequence[Tensor], training_state: TrainingState, hard: Tensor
 ) -> list[Tensor]:
     """d/dφ of the cross-entropy on rows ``hard`` after three steps of the student from where it is now.
 
@@ -92,19 +95,21 @@ def bilevel_gradient(
 
     Cost: three forward and backward passes of the student, differentiated once more.
     """
-    rows = lesson.rows
-    labels, teachers = lesson.labels(rows), lesson.teacher_logits(rows)
+    rows = training_state.rows
+    labels, teachers = training_state.labels(rows), training_state.teacher_logits(rows)
     mask = labels >= 0
-    parameters: Parameters = {n: v.detach().clone().requires_grad_() for n, v in lesson.parameters.items()}
+    parameters: Parameters = {n: v.detach().clone().requires_grad_() for n, v in training_state.parameters.items()}
     # Kernels of attention that are fused cannot be differentiated twice.
     with torch.enable_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         for _ in range(2):
-            logits = lesson.student_logits(parameters, rows)
+            logits = training_state.student_logits(parameters, rows)
             log_w = weigh(joined_logits(teachers, logits.detach()))
-            parameters = _stepped(matching_loss(log_w, teachers, logits, mask), parameters, lesson.learning_rate)
-        loss = cross_entropy(lesson.student_logits(parameters, rows), labels).mean()
-        parameters = _stepped(loss, parameters, lesson.learning_rate)
-        outer = cross_entropy(lesson.student_logits(parameters, hard), lesson.labels(hard)).mean()
+            parameters = _stepped(
+                matching_loss(log_w, teachers, logits, mask), parameters, training_state.learning_rate
+            )
+        loss = cross_entropy(training_state.student_logits(parameters, rows), labels).mean()
+        parameters = _stepped(loss, parameters, training_state.learning_rate)
+        outer = cross_entropy(training_state.student_logits(parameters, hard), training_state.labels(hard)).mean()
         return list(torch.autograd.grad(outer, meta))
 
 

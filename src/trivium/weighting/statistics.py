@@ -62,13 +62,13 @@ def token_statistics(
     """
     _check(names, teacher_logits, student_logits, labels)
     rows, vocabulary = teacher_logits[0].shape
-    teachers = len(teacher_logits)
-    found = {name: teacher_logits[0].new_empty((rows, teachers), dtype=torch.float32) for name in names}
+    num_teachers = len(teacher_logits)
+    found = {name: teacher_logits[0].new_empty((rows, num_teachers), dtype=torch.float32) for name in names}
     if not names:
         return found
-    held = teachers if "disagreement" in found else 1
+    held = num_teachers if "disagreement" in found else 1
     size = max(1, _WORKSPACE_BYTES // (4 * max(vocabulary, 1) * (held + 3)))
-    call = _Call(found, labels, [f"teacher {name}" for name in teacher_names or map(str, range(teachers))])
+    call = _Call(found, labels, [f"teacher {name}" for name in teacher_names or map(str, range(num_teachers))])
     buffers = [teacher_logits[0].new_empty((min(size, rows), vocabulary), dtype=torch.float32) for _ in range(held + 2)]
     for start in range(0, rows, size):
         block = slice(start, min(start + size, rows))
@@ -155,15 +155,15 @@ class _Call:
 
 def _disagreement(distributions: Sequence[Tensor], scratch: Tensor, mean: Tensor) -> Tensor:
     """TV(p_k, mean of the others) = ½·K/(K − 1)·Σ_i abs(p_k(i) − p̄(i)) with p̄ the mean of all, [n, K]."""
-    teachers = len(distributions)
-    if teachers == 1:
+    num_teachers = len(distributions)
+    if num_teachers == 1:
         return mean.new_zeros((len(mean), 1))
     mean.copy_(distributions[0])
     for p in distributions[1:]:
         mean.add_(p)
-    mean.div_(teachers)
+    mean.div_(num_teachers)
     distances = [torch.sub(p, mean, out=scratch).abs_().sum(dim=-1) for p in distributions]
-    return torch.stack(distances, dim=-1).mul_(0.5 * teachers / (teachers - 1)).clamp_max_(1.0)
+    return torch.stack(distances, dim=-1).mul_(0.5 * num_teachers / (num_teachers - 1)).clamp_max_(1.0)
 
 
 def _second_largest(p: Tensor) -> Tensor:

@@ -187,8 +187,8 @@ def test_a_modulus_that_is_too_small_is_found(operator, axiom, cell, share):
     smaller = type(axiom)(lambda *arguments: share * axiom.modulus(*arguments))
     for seed in range(60):
         torch.manual_seed(seed)
-        teachers, vocabulary, scale = 1 + seed % 4, 1 + seed % 7, (0.0, 0.1, 1.0, 10.0, 100.0)[seed % 5]
-        arguments, change, seen = pool_case(operator, smaller, cell.domain, 40, teachers, vocabulary, scale)
+        num_teachers, vocabulary, scale = 1 + seed % 4, 1 + seed % 7, (0.0, 0.1, 1.0, 10.0, 100.0)[seed % 5]
+        arguments, change, seen = pool_case(operator, smaller, cell.domain, 40, num_teachers, vocabulary, scale)
         residual = smaller.residual(operator.pool, *arguments, **change)
         if not smaller.holds(residual, vocabulary, scale=16 + 4 * seen).all():
             return

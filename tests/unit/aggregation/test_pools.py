@@ -22,14 +22,16 @@ LOOPS = {
 
 def draw(seed: int, sizes: tuple[int, int, int], scale: float, hole: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
     """K tensors of log-probabilities [N, V], with shared −inf entries and ties, and log-weights [N, K] with a zero."""
-    rows, teachers, vocabulary = sizes
+    rows, num_teachers, vocabulary = sizes
     torch.manual_seed(seed)
-    logits = [(torch.randn(rows, vocabulary, dtype=torch.float64) * scale).round(decimals=1) for _ in range(teachers)]
-    scores = torch.randn(rows, teachers, dtype=torch.float64) * 3
+    logits = [
+        (torch.randn(rows, vocabulary, dtype=torch.float64) * scale).round(decimals=1) for _ in range(num_teachers)
+    ]
+    scores = torch.randn(rows, num_teachers, dtype=torch.float64) * 3
     if hole and vocabulary > 1:
         for entry in logits:
             entry[:, 1::2] = -math.inf
-    if hole and teachers > 1:
+    if hole and num_teachers > 1:
         logits[1][:] = -math.inf  # no voice, and no mass where the others have theirs
         logits[1][:, -1] = 0.0
         scores[:, 1] = -math.inf

@@ -58,7 +58,7 @@ def test_positivity_sees_past_underflow() -> None:
 
 
 def test_a_weight_of_zero_is_always_outweighed() -> None:
-    axiom = OrdinalSafety(Order(((0,), (1,), (2,))), margin=1.0)
+    axiom = OrdinalSafety(Order(((0,), (1,), (2,))), order_margin=1.0)
     log_w = torch.tensor([[0.0, -math.inf, -math.inf], [-math.inf, 0.0, -math.inf]])
     assert axiom.residual(log_w).tolist() == [-math.inf, math.inf]
 
@@ -81,7 +81,7 @@ def test_mixed_dtypes_get_the_coarser_tolerance() -> None:
 def test_a_residual_is_compared_in_float64() -> None:
     residual = torch.tensor([5e-2, 0.2], dtype=torch.bfloat16)
     assert Normalization().tolerance(torch.bfloat16, 3) == pytest.approx(7.5 * 2**-7)
-    assert Normalization().holds(residual, teachers=3).tolist() == [True, False]
+    assert Normalization().holds(residual, num_teachers=3).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

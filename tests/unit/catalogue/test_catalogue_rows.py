@@ -13,7 +13,7 @@ from trivium.catalogue.check import reproduces, stale
 from trivium.catalogue.table import cell_of, read
 from trivium.certification.calculus import derive
 from trivium.certification.decisions import decide
-from trivium.certification.question import VERDICTS
+from trivium.certification.specification import VERDICTS
 from trivium.scheme.tree import leaves
 from trivium.weighting import RULES, Margin
 
@@ -45,7 +45,7 @@ def test_every_rule_of_the_library_has_a_row() -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)
 def test_every_cell_is_filled(entry: Entry) -> None:
     row = RECORD[entry.key]
-    assert set(row["cells"]) == set(entry.question.axioms)
+    assert set(row["cells"]) == set(entry.specification.axioms)
     for axiom in row["cells"]:
         cell = cell_of(row, axiom)
         assert cell.verdict in VERDICTS
@@ -61,7 +61,7 @@ def test_every_recorded_witness_breaks_its_axiom(entry: Entry, axiom: str) -> No
 
 @pytest.mark.parametrize(("entry", "axiom"), PROVED, ids=named)
 def test_every_proof_is_derived_again(entry: Entry, axiom: str) -> None:
-    assert decide(derive(entry.operator, entry.question.teachers), entry.question)[axiom].proved
+    assert decide(derive(entry.operator, entry.specification.num_teachers), entry.specification)[axiom].proved
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trivium.certification import Finding, Question, certify, claims, recheck
+from trivium.certification import Result, Specification, certify, claims, recheck
 from trivium.certification.assemble import judge
 from trivium.certification.calculus import derive
 from trivium.errors import InputError, RuleError
-from trivium.scheme import Conform, compose
+from trivium.scheme import Project, compose
 from trivium.scheme.words import least, most
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.constants import Constants, bounded
@@ -20,42 +20,42 @@ from trivium.weighting import DomainMap, Entropy, Margin, PrefixPosterior, Rule,
 from trivium.weighting.features import Range
 
 
-def found(question: Question, **verdicts: str) -> dict[str, Finding]:
-    asked = {axiom: Finding(axiom, "NOT FALSIFIED", -1.0, search="stub") for axiom in question.axioms}
+def found(specification: Specification, **verdicts: str) -> dict[str, Result]:
+    asked = {axiom: Result(axiom, "NOT FALSIFIED", -1.0, search="stub") for axiom in specification.axioms}
     given = {axiom.replace("_", "-"): verdict for axiom, verdict in verdicts.items()}
-    return {**asked, **{a: Finding(a, v, 1.0, search="stub") for a, v in given.items()}}  # type: ignore[arg-type]
+    return {**asked, **{a: Result(a, v, 1.0, search="stub") for a, v in given.items()}}  # type: ignore[arg-type]
 
 
-def words(findings: tuple[Finding, ...]) -> dict[str, str]:
-    return {finding.axiom: finding.verdict for finding in findings}
+def words(results: tuple[Result, ...]) -> dict[str, str]:
+    return {result.axiom: result.verdict for result in results}
 
 
 def test_proved_where_the_calculus_proves_and_the_search_agrees() -> None:
-    question = Question(3, floor=0.1)
-    assert set(words(judge(derive(Margin(), 3), question, found(question))).values()) == {"PROVED"}
+    specification = Specification(3, floor=0.1)
+    assert set(words(judge(derive(Margin(), 3), specification, found(specification))).values()) == {"PROVED"}
 
 
 def test_a_breach_that_was_seen_outweighs_a_proof() -> None:
-    question = Question(3, floor=0.1)
-    findings = judge(derive(Margin(), 3), question, found(question, W_B="VIOLATED"))
-    assert words(findings)["W-B"] == "VIOLATED"
-    assert "declared constants" in findings[-1].derivation[-1]
-    assert words(findings)["W-N"] == "PROVED"
+    specification = Specification(3, floor=0.1)
+    results = judge(derive(Margin(), 3), specification, found(specification, W_B="VIOLATED"))
+    assert words(results)["W-B"] == "VIOLATED"
+    assert "declared constants" in results[-1].derivation[-1]
+    assert words(results)["W-N"] == "PROVED"
 
 
 def test_a_broken_constant_is_a_finding_and_takes_every_proof_back() -> None:
-    question = Question(3, floor=0.1)
-    broken = {"constants.gap": Finding("constants.gap", "VIOLATED", 1.0)}
-    findings = words(judge(derive(Margin(), 3), question, {**found(question), **broken}))
-    assert findings["constants.gap"] == "VIOLATED"
-    assert "PROVED" not in findings.values()
+    specification = Specification(3, floor=0.1)
+    broken = {"constants.log_ratio": Result("constants.log_ratio", "VIOLATED", 1.0)}
+    results = words(judge(derive(Margin(), 3), specification, {**found(specification), **broken}))
+    assert results["constants.log_ratio"] == "VIOLATED"
+    assert "PROVED" not in results.values()
 
 
 def test_a_loose_bound_leaves_the_word_to_the_search_and_says_what_was_derived() -> None:
-    question = Question(3, floor=0.2)
-    finding = judge(derive(Margin(), 3), question, found(question))[-1]
-    assert finding.verdict == "NOT FALSIFIED"
-    assert "derived floor 0.1553 < 0.2" in finding.derivation[0]
+    specification = Specification(3, floor=0.2)
+    result = judge(derive(Margin(), 3), specification, found(specification))[-1]
+    assert result.verdict == "NOT FALSIFIED"
+    assert "derived floor 0.1553 < 0.2" in result.derivation[0]
 
 
 def test_the_condition_under_which_a_projection_holds_is_written_down() -> None:
@@ -63,10 +63,10 @@ def test_the_condition_under_which_a_projection_holds_is_written_down() -> None:
     def mine(entropy: Tensor) -> Tensor:
         return entropy + 1
 
-    question = Question(2, floor=0.1)
-    finding = judge(derive(Conform(mine, ConformingSet(2, 0.1)), 2), question, found(question))[-1]
-    assert finding.verdict == "PROVED"
-    assert "wherever mine(entropy) returns numbers" in finding.where
+    specification = Specification(2, floor=0.1)
+    result = judge(derive(Project(mine, ConformingSet(2, 0.1)), 2), specification, found(specification))[-1]
+    assert result.verdict == "PROVED"
+    assert "wherever mine(entropy) returns numbers" in result.where
 
 
 class Boastful(Rule):
@@ -80,15 +80,15 @@ class Boastful(Rule):
     def formula(self) -> str:
         return "boastful"
 
-    def constants(self, teachers: int) -> Constants:
-        return bounded(teachers, 1.0, {"entropy": 6.0})
+    def constants(self, num_teachers: int) -> Constants:
+        return bounded(num_teachers, 1.0, {"entropy": 6.0})
 
 
 def test_false_declared_constants_are_found_and_nothing_is_proved_from_them() -> None:
-    certificate = certify(Boastful(), Question(3, influence=1.0), seconds=0.3)
-    assert "PROVED" not in words(certificate.findings).values()
-    assert words(certificate.findings)["W-B"] == "VIOLATED"
-    assert {axiom for axiom in words(certificate.findings) if axiom.startswith("constants.")}
+    certificate = certify(Boastful(), Specification(3, influence=1.0), seconds=0.3)
+    assert "PROVED" not in words(certificate.results).values()
+    assert words(certificate.results)["W-B"] == "VIOLATED"
+    assert {axiom for axiom in words(certificate.results) if axiom.startswith("constants.")}
     assert recheck(certificate, Boastful(), seconds=0.3) == []
 
 
@@ -99,8 +99,8 @@ def test_false_declared_constants_are_found_and_nothing_is_proved_from_them() ->
 )
 def test_built_in_rules_are_proved_to_keep_what_they_claim(operator: Rule) -> None:
     certificate = certify(operator, claims(operator, 3), seconds=0.2)
-    assert set(words(certificate.findings).values()) == {"PROVED"}
-    assert {"W-B", "W-R"} <= set(certificate.question.axioms)
+    assert set(words(certificate.results).values()) == {"PROVED"}
+    assert {"W-B", "W-R"} <= set(certificate.specification.axioms)
 
 
 def test_a_whole_scheme_is_proved_to_keep_what_it_claims() -> None:
@@ -114,10 +114,10 @@ def test_a_whole_scheme_is_proved_to_keep_what_it_claims() -> None:
         cap=0.95,
         order="python>prose=cpp",
     )
-    certificate = certify(scheme, claims(scheme, 3, scheme.teachers), seconds=0.3)
-    assert words(certificate.findings) == dict.fromkeys(["W-F", "W-N", "W-P", "W-B", "W-R", "W-S"], "PROVED")
+    certificate = certify(scheme, claims(scheme, 3, scheme.teacher_names), seconds=0.3)
+    assert words(certificate.results) == dict.fromkeys(["W-F", "W-N", "W-P", "W-B", "W-R", "W-S"], "PROVED")
     assert certificate.kind == "scheme"
-    assert certificate.question.floor == 0.02
+    assert certificate.specification.floor == 0.02
     assert any("T3: influence adds: 1 + 1 + 4 = 6 nats" in line for line in certificate.derivation)
     assert recheck(certificate, scheme) == []
 
@@ -127,9 +127,9 @@ def test_a_rule_that_declares_nothing_claims_nothing() -> None:
     def mine(margin: Tensor) -> Tensor:
         return torch.softmax(margin, dim=-1)
 
-    for teachers in (1, 2):
-        assert claims(mine, teachers).axioms == ("W-F", "W-N", "W-P")
-    assert claims(Conform(mine, ConformingSet(2, 0.1)), 2).axioms == ("W-F", "W-N", "W-P", "W-B")
+    for num_teachers in (1, 2):
+        assert claims(mine, num_teachers).axioms == ("W-F", "W-N", "W-P")
+    assert claims(Project(mine, ConformingSet(2, 0.1)), 2).axioms == ("W-F", "W-N", "W-P", "W-B")
 
 
 def test_a_rule_that_raises_is_named_with_its_reason() -> None:
@@ -139,21 +139,21 @@ def test_a_rule_that_raises_is_named_with_its_reason() -> None:
         return torch.stack([first, second], -1)
 
     with pytest.raises(RuleError, match=r"two_only.*3 teachers.*too many values") as caught:
-        certify(two_only, Question(3), seconds=0.1)
+        certify(two_only, Specification(3), seconds=0.1)
     assert "\n" not in str(caught.value)
 
 
 def test_checking_again_notices_another_operator_and_a_stronger_word() -> None:
-    certificate = certify(Margin(), Question(3, floor=0.1), seconds=0.1)
+    certificate = certify(Margin(), Specification(3, floor=0.1), seconds=0.1)
     assert any("formula" in reason for reason in recheck(certificate, Margin(strength=2.0)))
 
     @rule(scale="token", features={"margin": (0.0, 1.0)})
     def mine(margin: Tensor) -> Tensor:
         return torch.softmax(margin, dim=-1)
 
-    searched = certify(mine, Question(3), seconds=0.1)
+    searched = certify(mine, Specification(3), seconds=0.1)
     forged = searched.model_copy(
-        update={"findings": tuple(Finding(f.axiom, "PROVED", f.residual) for f in searched.findings)}
+        update={"results": tuple(Result(f.axiom, "PROVED", f.residual) for f in searched.results)}
     )
     reasons = recheck(forged, mine)
     assert sum("says PROVED, checked again it is VERIFIED" in reason for reason in reasons) == 2
@@ -170,11 +170,11 @@ def test_checking_again_notices_a_witness_that_breaks_nothing_and_a_missing_one(
         return torch.softmax(margin, dim=-1)
 
     fine.name = "short"
-    certificate = certify(short, Question(2), seconds=0.1)
+    certificate = certify(short, Specification(2), seconds=0.1)
     assert recheck(certificate, short) == []
     assert any("the program of short(margin) is not as captured now" in r for r in recheck(certificate, fine))
     assert any("breaks nothing" in reason for reason in recheck(certificate, fine))
-    bare = certificate.model_copy(update={"findings": (Finding("W-N", "VIOLATED", 0.1), *certificate.findings[1:])})
+    bare = certificate.model_copy(update={"results": (Result("W-N", "VIOLATED", 0.1), *certificate.results[1:])})
     assert any("without a witness" in reason for reason in recheck(bare, short))
 
 
@@ -185,4 +185,4 @@ def test_a_denormal_number_is_still_printed() -> None:
 
 def test_a_question_and_bounds_beside_it_are_refused() -> None:
     with pytest.raises(InputError, match="ready made"):
-        certify(Margin(), Question(2), floor=0.2)
+        certify(Margin(), Specification(2), floor=0.2)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from every_wrapper import KEYED, around, values
-from trivium.certification import Question, as_markdown, certify
+from trivium.certification import Specification, as_markdown, certify
 from trivium.certification.calculus import derive, node
 from trivium.errors import InfeasibleError, InputError
-from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash, compose
+from trivium.scheme import ClampInfluence, FloorMix, MixUniform, PerEntry, Power, Product, Project, Squash, compose
 from trivium.scheme.composition import Wrapper
 from trivium.scheme.derivation import Derived
 from trivium.scheme.tree import nodes
@@ -55,11 +55,11 @@ def anything(entropy: Tensor) -> Tensor:
     return torch.where(entropy > 6.0, torch.zeros_like(entropy), entropy + 0.5)
 
 
-def leaves(teachers: int) -> st.SearchStrategy[Operator]:
+def leaves(num_teachers: int) -> st.SearchStrategy[Operator]:
     strengths = st.sampled_from([0.0, 0.3, 1.0, 2.5])
     budgets = st.sampled_from([None, 0.0, 0.7, 3.0])
-    weights = st.lists(st.sampled_from([0.1, 1.0, 1.0, 7.0]), min_size=teachers, max_size=teachers).map(tuple)
-    maps = st.lists(st.integers(-1, teachers - 1), min_size=1, max_size=3).map(tuple)
+    weights = st.lists(st.sampled_from([0.1, 1.0, 1.0, 7.0]), min_size=num_teachers, max_size=num_teachers).map(tuple)
+    maps = st.lists(st.integers(-1, num_teachers - 1), min_size=1, max_size=3).map(tuple)
     return st.one_of(
         *(st.builds(kind, strengths, budgets) for kind in (Entropy, Margin, Disagreement, Skill)),
         st.builds(Gap, strengths, st.sampled_from(["near", "far"]), budgets),
@@ -83,7 +83,7 @@ def leaves(teachers: int) -> st.SearchStrategy[Operator]:
     )
 
 
-def orders(teachers: int) -> st.SearchStrategy[Order]:
+def orders(num_teachers: int) -> st.SearchStrategy[Order]:
     def tiers(permutation: list[int], cuts: list[bool]) -> Order:
         groups = [[permutation[0]]]
         for teacher, cut in zip(permutation[1:], cuts, strict=False):
@@ -93,47 +93,47 @@ def orders(teachers: int) -> st.SearchStrategy[Order]:
                 groups[-1].append(teacher)
         return Order(tuple(tuple(group) for group in groups))
 
-    cuts = st.lists(st.booleans(), min_size=teachers, max_size=teachers)
-    return st.builds(tiers, st.permutations(list(range(teachers))), cuts)
+    cuts = st.lists(st.booleans(), min_size=num_teachers, max_size=num_teachers)
+    return st.builds(tiers, st.permutations(list(range(num_teachers))), cuts)
 
 
 @st.composite
-def projections(draw: st.DrawFn, part: Operator, teachers: int) -> Operator:
-    floor = draw(st.sampled_from([0.0, 0.01, 0.5 / teachers, 1.0 / teachers]))
-    cap = draw(st.sampled_from([1.0, 0.97, 1.2 / teachers]))
-    order = draw(st.one_of(st.none(), orders(teachers)))
+def projections(draw: st.DrawFn, part: Operator, num_teachers: int) -> Operator:
+    floor = draw(st.sampled_from([0.0, 0.01, 0.5 / num_teachers, 1.0 / num_teachers]))
+    cap = draw(st.sampled_from([1.0, 0.97, 1.2 / num_teachers]))
+    order = draw(st.one_of(st.none(), orders(num_teachers)))
     margin = draw(st.sampled_from([0.0, 0.1])) if order is not None else 0.0
     try:
-        return Conform(part, ConformingSet(teachers, floor, min(1.0, cap), order, margin))
+        return Project(part, ConformingSet(num_teachers, floor, min(1.0, cap), order, margin))
     except InfeasibleError:
         return part
 
 
 @st.composite
-def expressions(draw: st.DrawFn, teachers: int, depth: int = 3) -> Operator:
+def expressions(draw: st.DrawFn, num_teachers: int, depth: int = 3) -> Operator:
     if depth == 0 or draw(st.integers(0, 3)) == 0:
-        return draw(leaves(teachers))
+        return draw(leaves(num_teachers))
     others = [pair for pair in KEYED if pair[0] is not FloorMix]  # whose values end at 1/K
     kind = draw(st.sampled_from(["product", "product", "project", "floor", "per entry", *others]))
-    part = draw(expressions(teachers, depth - 1))
+    part = draw(expressions(num_teachers, depth - 1))
     if isinstance(kind, tuple):
         return around(kind[0], part, draw(st.sampled_from(values(kind[1]))))
     if kind == "project":
-        return draw(projections(part, teachers))
+        return draw(projections(part, num_teachers))
     if kind == "floor":
-        return FloorMix(part, draw(st.sampled_from([0.0, 0.01, 0.9 / teachers, 1.0 / teachers])))
+        return FloorMix(part, draw(st.sampled_from([0.0, 0.01, 0.9 / num_teachers, 1.0 / num_teachers])))
     if kind == "per entry":
         return PerEntry(part)
-    return Product((part, *draw(st.lists(expressions(teachers, depth - 1), min_size=1, max_size=2))))
+    return Product((part, *draw(st.lists(expressions(num_teachers, depth - 1), min_size=1, max_size=2))))
 
 
 def sample(
-    ranges: Mapping[str, Range], teachers: int, rows: int, shrink: float
+    ranges: Mapping[str, Range], num_teachers: int, rows: int, shrink: float
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Pairs of points: anywhere, at corners, with ties; the second near the first where ``shrink`` is small."""
     first, second = {}, {}
     for name, interval in ranges.items():
-        width = interval.width(teachers)
+        width = interval.width(num_teachers)
         scale = interval.high - interval.low
         unit = torch.rand(rows, width, dtype=torch.float64)
         unit[::3] = unit[::3].round()
@@ -144,53 +144,53 @@ def sample(
         first[name], second[name] = (interval.low + scale * x for x in (unit, moved))
         if interval.integer:
             first[name], second[name] = first[name].round(), second[name].round()
-    like = torch.zeros(rows, teachers, dtype=torch.float64)
+    like = torch.zeros(rows, num_teachers, dtype=torch.float64)
     return {**first, "teachers": like}, {**second, "teachers": like}
 
 
-def excess(operator: Operator, constants: Constants, teachers: int, shrink: float) -> float:
+def excess(operator: Operator, constants: Constants, num_teachers: int, shrink: float) -> float:
     """By how much sampled behaviour exceeds the constants, relative to 1 + the bound; ≤ 0 for a sound bound."""
-    u, v = sample(operator.ranges, teachers, 60, shrink)
-    log_w, log_v = (operator.log_weights(point).expand(60, teachers) for point in (u, v))
+    u, v = sample(operator.ranges, num_teachers, 60, shrink)
+    log_w, log_v = (operator.log_weights(point).expand(60, num_teachers) for point in (u, v))
     usable = (log_w.isfinite().all(-1)) & (log_v.isfinite().all(-1))
     if not usable.any():
         return -math.inf
     log_w, log_v = log_w[usable], log_v[usable]
     ratio = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
-    beyond = [(constants.gap - ratio).max() / (1 + ratio.abs().max())]
+    beyond = [(constants.log_ratio - ratio).max() / (1 + ratio.abs().max())]
     normalized = (log_w - log_w.logsumexp(-1, keepdim=True)).exp()
     beyond += [constants.floor - normalized.min(), normalized.max() - constants.cap]
     moved = log_w - log_v
     distance = moved.amax(-1) - moved.amin(-1)
     allowed = torch.zeros_like(distance)
-    for name, constant in constants.regularity.items():
+    for name, constant in constants.lipschitz.items():
         step = (u[name] - v[name])[usable].abs().amax(-1)
         allowed = allowed + torch.where(step > 0, constant * step, torch.zeros_like(step))
     beyond.append(((distance - allowed) / (1 + log_w.abs().amax(-1))).max())
     return max(float(amount) for amount in beyond)
 
 
-@given(data=st.data(), teachers=st.integers(1, 5), shrink=st.sampled_from([1.0, 0.1, 1e-3, 1e-6]))
+@given(data=st.data(), num_teachers=st.integers(1, 5), shrink=st.sampled_from([1.0, 0.1, 1e-3, 1e-6]))
 def test_sampled_behaviour_never_exceeds_the_derived_constants(
-    data: st.DataObject, teachers: int, shrink: float
+    data: st.DataObject, num_teachers: int, shrink: float
 ) -> None:
-    operator = data.draw(expressions(teachers))
-    derived = derive(operator, teachers)
+    operator = data.draw(expressions(num_teachers))
+    derived = derive(operator, num_teachers)
     try:
-        beyond = excess(operator, derived.constants, teachers, shrink)
+        beyond = excess(operator, derived.constants, num_teachers, shrink)
     except ValueError:  # a projection of a row without a positive weight: refused, so nothing is returned
         assert derived.unknown
         return
     assert beyond <= 1e-9
 
 
-@given(data=st.data(), teachers=st.integers(1, 4))
-def test_what_is_called_normalized_sums_to_one(data: st.DataObject, teachers: int) -> None:
-    operator = data.draw(expressions(teachers))
-    derived = derive(operator, teachers)
+@given(data=st.data(), num_teachers=st.integers(1, 4))
+def test_what_is_called_normalized_sums_to_one(data: st.DataObject, num_teachers: int) -> None:
+    operator = data.draw(expressions(num_teachers))
+    derived = derive(operator, num_teachers)
     if not derived.normalized or derived.unknown:
         return
-    log_w = operator.log_weights(sample(operator.ranges, teachers, 60, 1.0)[0])
+    log_w = operator.log_weights(sample(operator.ranges, num_teachers, 60, 1.0)[0])
     assert (log_w.exp().sum(-1) - 1).abs().max() <= 1e-9
 
 
@@ -199,8 +199,8 @@ def test_what_is_called_normalized_sums_to_one(data: st.DataObject, teachers: in
     [
         bounded(3, 11.0, {"entropy": 2.0}),
         bounded(3, 12.0, {"entropy": 1.9}),
-        Constants(bounded(3, 12.0, {}).gap, {"entropy": 2.0}, known_floor=0.01),
-        Constants(bounded(3, 12.0, {}).gap, {"entropy": 2.0}, known_cap=0.9),
+        Constants(bounded(3, 12.0, {}).log_ratio, {"entropy": 2.0}, known_floor=0.01),
+        Constants(bounded(3, 12.0, {}).log_ratio, {"entropy": 2.0}, known_cap=0.9),
     ],
 )
 def test_the_attack_notices_constants_that_are_slightly_too_good(claimed: Constants) -> None:
@@ -224,8 +224,8 @@ def test_influence_adds_and_is_attained() -> None:
 def test_regularity_adds_and_is_attained() -> None:
     operator = Product((Margin(), Disagreement(2.0)))
     constants = derive(operator, 2).constants
-    assert constants.regularity == {"margin": 2.0, "disagreement": 4.0}
-    assert constants.lipschitz == pytest.approx(6.0)
+    assert constants.lipschitz == {"margin": 2.0, "disagreement": 4.0}
+    assert constants.total_lipschitz == pytest.approx(6.0)
     there = {"margin": torch.tensor([1.0, 0.0]), "disagreement": torch.tensor([0.0, 1.0])}
     back = {"margin": torch.tensor([0.0, 1.0]), "disagreement": torch.tensor([1.0, 0.0])}
     moved = operator.log_weights(there) - operator.log_weights(back)
@@ -236,23 +236,23 @@ def test_one_scale_keeps_the_order_exactly_while_its_margin_covers_the_others() 
     order = Order(((0,), (1,)))
     for others, holds in ((math.log(3.0), True), (math.log(3.0) + 1e-6, False)):
         operator = Product((Static((3.0, 1.0)), Margin(strength=others)))
-        assert (derive(operator, 2).constants.margin(order) >= -1e-12) is holds
+        assert (derive(operator, 2).constants.order_margin(order) >= -1e-12) is holds
 
 
 def test_a_projection_guarantees_its_set_whatever_its_part_does() -> None:
     order = Order(((2,), (0, 1)))
-    derived = derive(Conform(anything, ConformingSet(3, 0.05, 0.8, order, 0.1)), 3)
+    derived = derive(Project(anything, ConformingSet(3, 0.05, 0.8, order, 0.1)), 3)
     assert derived.constants.floor == 0.05
     assert derived.constants.cap == 0.8
-    assert derived.constants.margin(order) == pytest.approx(0.1)
-    assert derived.constants.lipschitz == math.inf
+    assert derived.constants.order_margin(order) == pytest.approx(0.1)
+    assert derived.constants.total_lipschitz == math.inf
     assert derived.normalized
     assert derived.pure, "its graph shows that it is a function of its row, which a projection leaves alone"
     assert derived.unknown == ("anything(entropy)",)
 
 
 def test_a_budget_holds_whatever_the_part_does() -> None:
-    derived = derive(Limit(anything, 1.5), 4)
+    derived = derive(ClampInfluence(anything, 1.5), 4)
     assert derived.constants.influence == 1.5
     assert derived.positive
 
@@ -267,7 +267,7 @@ def test_what_may_divide_zero_by_zero_is_not_called_normalized(wrap: object) -> 
 
 
 def test_a_subclass_that_computes_weights_in_its_own_way_inherits_no_proof() -> None:
-    class Sneaky(Limit):
+    class Sneaky(ClampInfluence):
         def log_weights(self, features: Mapping[str, Tensor]) -> Tensor:
             return self.part.log_weights(features)
 
@@ -303,9 +303,9 @@ def test_of_a_composition_that_is_not_the_librarys_only_the_constants_are_taken_
         derived.lines()[-1]
         == "[2] doubled [1]: β ≤ 1 nats, 0.1553 ≤ w ≤ 0.5762, L ≤ 2 in entropy (declared by Doubled)"
     )
-    assert Doubled(Entropy()) in nodes(Limit(Doubled(Entropy()), 1.0))
-    found = certify(Doubled(Entropy(budget=1.0)), Question(3, lipschitz=2.0), seconds=0.5).findings
-    assert {finding.axiom for finding in found if finding.verdict == "VIOLATED"} >= {"W-R", "constants.influence"}
+    assert Doubled(Entropy()) in nodes(ClampInfluence(Doubled(Entropy()), 1.0))
+    found = certify(Doubled(Entropy(budget=1.0)), Specification(3, lipschitz=2.0), seconds=0.5).results
+    assert {result.axiom for result in found if result.verdict == "VIOLATED"} >= {"W-R", "constants.influence"}
 
 
 def test_declared_constants_of_a_users_rule_are_used_but_its_form_is_not_trusted() -> None:
@@ -318,8 +318,8 @@ def test_declared_constants_of_a_users_rule_are_used_but_its_form_is_not_trusted
         def formula(self) -> str:
             return "half{1}"
 
-        def constants(self, teachers: int) -> Constants:
-            return uniform(teachers)
+        def constants(self, num_teachers: int) -> Constants:
+            return uniform(num_teachers)
 
     derived = derive(Half(), 3)
     assert derived.constants.influence == 0.0
@@ -363,7 +363,7 @@ def test_a_new_kind_of_node_registers_its_own_step() -> None:
 
     assert not derive(Reverse(Entropy()), 3).informative
     node.register(Reverse, lambda operator, teachers: derive(operator.part, teachers))
-    assert derive(Limit(Reverse(Entropy()), 1.0), 3).constants.influence == 1.0
+    assert derive(ClampInfluence(Reverse(Entropy()), 1.0), 3).constants.influence == 1.0
 
 
 def test_a_derivation_cites_steps_by_number() -> None:
@@ -386,44 +386,44 @@ def test_a_derivation_cites_steps_by_number() -> None:
         assert sum(line.strip().startswith(theorem) for line in lines) >= number
 
 
-@example(teachers=16)
-@given(teachers=st.integers(1, 16))
-def test_every_number_of_teachers_has_a_derivation(teachers: int) -> None:
-    derived = derive(Limit(Product((Entropy(), Margin(), Static())), 4.0), teachers)
+@example(num_teachers=16)
+@given(num_teachers=st.integers(1, 16))
+def test_every_number_of_teachers_has_a_derivation(num_teachers: int) -> None:
+    derived = derive(ClampInfluence(Product((Entropy(), Margin(), Static())), 4.0), num_teachers)
     assert derived.positive
-    assert derived.constants.influence == (4.0 if teachers > 1 else 0.0)
+    assert derived.constants.influence == (4.0 if num_teachers > 1 else 0.0)
 
 
 @pytest.mark.parametrize(
     "inner",
-    [Power(anything, 0.0), Product((anything, anything)), Mix(Power(anything, 0.0), 1.0)],
+    [Power(anything, 0.0), Product((anything, anything)), MixUniform(Power(anything, 0.0), 1.0)],
     ids=["zero to the power zero", "two that may be zero", "mixed afterwards"],
 )
 def test_no_wrapper_makes_a_distribution_of_what_is_no_number(inner: Operator) -> None:
-    assert not derive(Limit(inner, 1.0), 3).normalized
-    assert not derive(Squash(Conform(inner, ConformingSet(3, 0.1)), 1.0), 3).normalized
+    assert not derive(ClampInfluence(inner, 1.0), 3).normalized
+    assert not derive(Squash(Project(inner, ConformingSet(3, 0.1)), 1.0), 3).normalized
 
 
 def test_a_mixture_gives_a_floor_and_contracts() -> None:
-    derived = derive(Mix(Margin(), 0.3), 3)
+    derived = derive(MixUniform(Margin(), 0.3), 3)
     assert derived.constants.floor == pytest.approx(0.7 / (1 + 2 * math.e) + 0.1)
-    assert derived.constants.lipschitz == pytest.approx(2 * 2.1 / 2.7)
+    assert derived.constants.total_lipschitz == pytest.approx(2 * 2.1 / 2.7)
     assert any("Birkhoff" in line for line in derived.lines())
-    assert derive(Mix(anything, 0.3), 3).constants.floor == pytest.approx(0.1)
+    assert derive(MixUniform(anything, 0.3), 3).constants.floor == pytest.approx(0.1)
 
 
 def test_weights_by_vocabulary_entry_are_marked() -> None:
-    operator = Limit(PerEntry(FloorMix(Margin(), 0.1)), 4.0)
+    operator = ClampInfluence(PerEntry(FloorMix(Margin(), 0.1)), 4.0)
     lines = derive(operator, 3).lines()
     assert any("T10" in line and "[K·a, K·b]" in line and "S1" in line for line in lines)
-    certificate = certify(operator, Question(3), seconds=0.1)
+    certificate = certify(operator, Specification(3), seconds=0.1)
     assert certificate.per_entry
     assert "T10" in as_markdown(certificate)
-    assert not certify(Margin(), Question(3), seconds=0.1).per_entry
+    assert not certify(Margin(), Specification(3), seconds=0.1).per_entry
 
 
 def test_a_rule_in_wrappers_stands_at_its_scale() -> None:
-    scheme = compose(["a", "b"], token=[(Mix(Squash(Entropy(), 2.0), 0.1), 0.5), Margin()])
+    scheme = compose(["a", "b"], token=[(MixUniform(Squash(Entropy(), 2.0), 0.1), 0.5), Margin()])
     assert scheme.formula() == "w = (mix(squash(softmax(−1·entropy) | β < 2) | 0.1 uniform))^0.5 ⊗ softmax(1·margin)"
     with pytest.raises(InputError, match="must be a task rule"):
-        compose(["a", "b"], task=[Mix(Entropy(), 0.1)])
+        compose(["a", "b"], task=[MixUniform(Entropy(), 0.1)])

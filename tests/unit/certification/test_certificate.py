@@ -13,11 +13,11 @@ from torch import Tensor
 from every_rule import ONE_OF_EACH, rule_of
 from trivium.certification import as_markdown, certify, load, schema
 from trivium.certification.certificate import Certificate, digest_of, parse
-from trivium.certification.question import Question
 from trivium.certification.recheck import edited
 from trivium.certification.source import BuiltInSource, FileSource, ObjectSource, source_of
+from trivium.certification.specification import Specification
 from trivium.errors import InputError
-from trivium.scheme import Limit, compose
+from trivium.scheme import ClampInfluence, compose
 from trivium.scheme.files import rule_files
 from trivium.simplex.order import Order
 from trivium.weighting import RULES, DomainMap, Entropy, Margin, Static, rule
@@ -30,13 +30,13 @@ def short(entropy: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def proved() -> Certificate:
-    question = Question(3, floor=0.1, lipschitz=2.0, order=Order(((0, 1, 2),)))
-    return certify(Margin(), question, seconds=0.2)
+    specification = Specification(3, floor=0.1, lipschitz=2.0, order=Order(((0, 1, 2),)))
+    return certify(Margin(), specification, seconds=0.2)
 
 
 @pytest.fixture(scope="module")
 def violated() -> Certificate:
-    return certify(short, Question(2), seconds=0.2)
+    return certify(short, Specification(2), seconds=0.2)
 
 
 def test_a_file_gives_back_the_certificate(proved: Certificate, violated: Certificate, tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_a_file_gives_back_the_certificate(proved: Certificate, violated: Certif
 
 
 def test_what_is_unknown_survives_as_infinity(tmp_path: Path) -> None:
-    certificate = certify(Limit(short, 1.0), Question(2), seconds=0.1)
+    certificate = certify(ClampInfluence(short, 1.0), Specification(2), seconds=0.1)
     assert certificate.constants is not None
-    assert certificate.constants.lipschitz == float("inf")
+    assert certificate.constants.total_lipschitz == float("inf")
     certificate.write(tmp_path / "c.json")
     assert load(tmp_path / "c.json") == certificate
     json.loads((tmp_path / "c.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
@@ -95,7 +95,7 @@ def test_the_digest_does_not_depend_on_the_order_of_fields(proved: Certificate) 
         ({"schema": "trivium.certificate/9"}, "trivium.certificate/9"),
         ({"kind": "wish"}, "kind"),
         ({"surprise": 1}, "surprise"),
-        ({"findings": [{"axiom": "W-N", "verdict": "CERTAIN", "residual": 0}]}, "verdict"),
+        ({"results": [{"axiom": "W-N", "verdict": "CERTAIN", "residual": 0}]}, "verdict"),
         ({"source": {"kind": "file", "path": "x"}}, "source"),
         ({"versions": None}, "versions"),
     ],
@@ -135,13 +135,13 @@ def test_the_page_holds_every_word_and_bound(proved: Certificate, violated: Cert
 def test_printed_it_is_a_line_a_finding(violated: Certificate) -> None:
     formula, *lines = str(violated).splitlines()
     assert formula == violated.formula
-    assert [line.split(":")[0] for line in lines] == [f"{f.axiom} {f.verdict}" for f in violated.findings]
+    assert [line.split(":")[0] for line in lines] == [f"{f.axiom} {f.verdict}" for f in violated.results]
     (broken,) = violated.violated
     assert f"{broken.axiom} VIOLATED: {broken.witness.note}" in lines  # type: ignore[union-attr]
 
 
 def test_a_formula_with_a_bar_does_not_break_the_table() -> None:
-    page = as_markdown(certify(Limit(short, 1.0), Question(2), seconds=0.1))
+    page = as_markdown(certify(ClampInfluence(short, 1.0), Specification(2), seconds=0.1))
     assert "`limit(short(entropy) | β ≤ 1)`" in page
 
 
@@ -149,7 +149,7 @@ def test_the_source_of_an_operator_is_what_the_object_tells() -> None:
     assert source_of(Entropy()) == BuiltInSource(name="entropy", options={})
     assert source_of(DomainMap((1, 0), 2.0)).model_dump()["options"] == {"teacher_of": (1, 0), "budget": 2.0}
     assert isinstance(source_of(short), FileSource)
-    assert source_of(Limit(Entropy(), 1.0)) == ObjectSource(type="Limit")
+    assert source_of(ClampInfluence(Entropy(), 1.0)) == ObjectSource(type="ClampInfluence")
     assert set(RULES) == {source_of(rule_of(operator)).model_dump()["name"] for operator in ONE_OF_EACH.values()}
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trivium.certification.calculus import derive
 from trivium.certification.decisions import Decision, decide
-from trivium.certification.question import Question
-from trivium.scheme import Conform, Limit, Product
+from trivium.certification.specification import Specification
+from trivium.scheme import ClampInfluence, Product, Project
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 from trivium.weighting import Entropy, Margin, Operator, PrefixPosterior, Static, rule
@@ -25,10 +25,12 @@ def mine(entropy: Tensor) -> Tensor:
 
 
 def decisions(operator: Operator, **asked: object) -> dict[str, Decision]:
-    return decide(derive(operator, 3), Question(3, **asked))  # type: ignore[arg-type]
+    return decide(derive(operator, 3), Specification(3, **asked))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("operator", [Entropy(), Limit(Product((Entropy(), Margin())), 2.0), Static((1.0, 2.0, 3.0))])
+@pytest.mark.parametrize(
+    "operator", [Entropy(), ClampInfluence(Product((Entropy(), Margin())), 2.0), Static((1.0, 2.0, 3.0))]
+)
 def test_built_ins_are_functions_normalized_and_positive(operator: Operator) -> None:
     assert all(decision.proved for decision in decisions(operator).values())
 
@@ -48,12 +50,12 @@ def test_nothing_is_proved_of_an_opaque_rule() -> None:
     found = decisions(branching, **ASKED)
     assert not any(decision.proved for decision in found.values())
     assert "opaque: it branches on values" in found["W-F"].lines[0]
-    projected = decisions(Conform(branching, ConformingSet(3, 0.05, 0.9, ORDER, 0.0)), **{**ASKED, "floor": 0.05})
+    projected = decisions(Project(branching, ConformingSet(3, 0.05, 0.9, ORDER, 0.0)), **{**ASKED, "floor": 0.05})
     assert {axiom for axiom, decision in projected.items() if decision.proved} == {"W-N", "W-P", "W-B", "W-S"}
 
 
 def test_a_projection_proves_all_but_regularity_of_a_captured_part() -> None:
-    projected = Conform(mine, ConformingSet(3, 0.05, 0.9, ORDER, 0.0))
+    projected = Project(mine, ConformingSet(3, 0.05, 0.9, ORDER, 0.0))
     found = decisions(projected, floor=0.05, cap=0.9, lipschitz=5.0, order=ORDER)
     assert {axiom for axiom, decision in found.items() if decision.proved} == {"W-F", "W-N", "W-P", "W-B", "W-S"}
 
@@ -80,8 +82,8 @@ def test_bounds_are_proved_of_all_that_is_asked_or_not_at_all() -> None:
 
 def test_the_order_of_fixed_weights_is_proved_with_its_margin() -> None:
     weights = Static((math.exp(2.0), math.e, 1.0))
-    assert decisions(weights, order=ORDER, margin=0.999)["W-S"].proved
-    assert not decisions(weights, order=ORDER, margin=1.001)["W-S"].proved
+    assert decisions(weights, order=ORDER, order_margin=0.999)["W-S"].proved
+    assert not decisions(weights, order=ORDER, order_margin=1.001)["W-S"].proved
     assert not decisions(Static((1.0, 2.0, 3.0)), order=ORDER)["W-S"].proved
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trivium.certification import Question, certify
+from trivium.certification import Specification, certify
 from trivium.certification.assemble import claims
 from trivium.training.build import build_scheme
 from trivium.training.recipe import load_recipe
@@ -22,6 +22,6 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
 def test_an_example_is_certified(path: Path) -> None:
     scheme = build_scheme(load_recipe(path), path.parent)
-    question: Question = claims(scheme, len(scheme.teachers), scheme.teachers)
-    found = certify(scheme, question, seconds=0.5).findings
-    assert {f.axiom: f.verdict for f in found} == dict.fromkeys(question.axioms, "PROVED")
+    specification: Specification = claims(scheme, len(scheme.teacher_names), scheme.teacher_names)
+    found = certify(scheme, specification, seconds=0.5).results
+    assert {f.axiom: f.verdict for f in found} == dict.fromkeys(specification.axioms, "PROVED")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trivium.certification.falsify import clock, falsify
 from trivium.certification.falsify.clock import Clock, TimeUp
-from trivium.certification.question import Finding, Question
+from trivium.certification.specification import Result, Specification
 from trivium.weighting import TorchJD
 from trivium.weighting.base import UserRule, rule
 
@@ -42,7 +42,7 @@ class Machine:
         monkeypatch.setattr(clock, "queued", lambda: self.cpu * (self.load - 1.0))
 
 
-def searched(monkeypatch: pytest.MonkeyPatch, load: float, microseconds: float) -> dict[str, Finding]:
+def searched(monkeypatch: pytest.MonkeyPatch, load: float, microseconds: float) -> dict[str, Result]:
     """A search of an opaque rule that costs so much CPU time a row, on a machine of this load."""
     machine = Machine(load)
     machine.install(monkeypatch)
@@ -52,7 +52,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, load: float, microseconds: float) 
         entropy.numpy()
         return torch.softmax(-entropy, dim=-1)
 
-    return falsify(made(costly), Question(2, lipschitz=2.0), seconds=0.5)
+    return falsify(made(costly), Specification(2, lipschitz=2.0), seconds=0.5)
 
 
 @pytest.mark.parametrize(("microseconds", "told"), [(1.0, "lines"), (20.0, "a slow rule"), (2000.0, "cut short")])
@@ -61,7 +61,7 @@ def test_a_search_on_a_busy_machine_is_the_search_on_an_idle_one(
 ) -> None:
     idle, busy = (searched(monkeypatch, load, microseconds) for load in (1.0, 4.0))
     assert busy == idle
-    assert all(told in finding.search for finding in idle.values())
+    assert all(told in result.search for result in idle.values())
 
 
 def test_of_what_is_opaque_waiting_counts_and_waiting_for_a_core_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,10 @@ def test_a_captured_rule_keeps_twice_its_seconds(seconds: float) -> None:
             w = w / w.sum(-1, keepdim=True)
         return w
 
-    operator, asked = rule(scale="token", features=dict.fromkeys(names, (0.0, 12.0)))(many), Question(4, lipschitz=2.0)
+    operator, asked = (
+        rule(scale="token", features=dict.fromkeys(names, (0.0, 12.0)))(many),
+        Specification(4, lipschitz=2.0),
+    )
     falsify(operator, asked, seconds=0.1)  # which captures it
     start = time.thread_time()
     found = falsify(operator, asked, seconds=seconds)
@@ -118,19 +121,19 @@ def test_a_rule_that_sleeps_is_called_no_more_when_its_time_is_up() -> None:
         return torch.softmax(-entropy, dim=-1)
 
     start = Clock(waits=True)
-    found = falsify(made(sleeping), Question(3, lipschitz=2.0), seconds=1.0)
+    found = falsify(made(sleeping), Specification(3, lipschitz=2.0), seconds=1.0)
     assert start.seconds() < 1.0 + 3 * 0.5 + GRACE  # the first call is a capture that fails, the second shows the cost
     assert 1 <= calls[0] <= 4
-    for finding in found.values():
-        assert "stopped early at the time limit" in finding.search
-        assert "lines" in finding.search.split("limit: ")[1]
+    for result in found.values():
+        assert "stopped early at the time limit" in result.search
+        assert "lines" in result.search.split("limit: ")[1]
 
 
 @pytest.mark.deep
 def test_a_solver_keeps_its_seconds() -> None:
     """10.5 s for two gradients and 3 minutes for three, at 0.2, once."""
     start = Clock(waits=True)
-    found = falsify(TorchJD("cagrad"), Question(3), seconds=0.2)
+    found = falsify(TorchJD("cagrad"), Specification(3), seconds=0.2)
     assert start.seconds() < 3.0  # the import of the solver included
     assert "cut short or left out" in found["W-N"].search
 
@@ -141,7 +144,7 @@ def test_a_slow_rule_has_its_breach_confirmed_in_time() -> None:
         entropy.numpy()
         return 0.9 * torch.softmax(-entropy, dim=-1)
 
-    found = falsify(made(slow), Question(3), seconds=2.0)["W-N"]
+    found = falsify(made(slow), Specification(3), seconds=2.0)["W-N"]
     assert found.verdict == "VIOLATED"
     assert found.witness is not None
     assert found.witness.residual == pytest.approx(0.1)

@@ -15,8 +15,8 @@ from tiers import first
 from trivium.certification.falsify import falsify, replay
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.probe import Probe
-from trivium.certification.question import Finding, Question, Witness
-from trivium.scheme import Limit
+from trivium.certification.specification import Result, Specification, Witness
+from trivium.scheme import ClampInfluence
 from trivium.simplex.constants import bounded
 from trivium.weighting import Features, UserRule, rule
 from trivium.weighting.base import RawRule
@@ -30,10 +30,10 @@ def made(function: Callable[..., Tensor], features: Mapping[str, tuple[float, ..
     return rule(scale="token", features=features)(function)
 
 
-def replays(make: Callable[[], UserRule], finding: Finding) -> Witness:
-    assert finding.verdict == "VIOLATED"
-    assert finding.witness is not None
-    witness = Witness.from_json(finding.witness.to_json())
+def replays(make: Callable[[], UserRule], result: Result) -> Witness:
+    assert result.verdict == "VIOLATED"
+    assert result.witness is not None
+    witness = Witness.from_json(result.witness.to_json())
     assert witness.breaks(replay(make(), witness))
     return witness
 
@@ -43,16 +43,16 @@ def batch_mean() -> UserRule:
 
 
 def test_what_means_something_else_on_a_batch_is_a_witness_of_it() -> None:
-    witness = replays(batch_mean, falsify(batch_mean(), Question(3), seconds=FAST)["W-F"])
+    witness = replays(batch_mean, falsify(batch_mean(), Specification(3), seconds=FAST)["W-F"])
     assert "line " in witness.note
     assert "as written, on a batch of" in witness.note
     assert len(witness.features["entropy"]) <= 8  # of up to 257 on which it was met
 
 
 def test_a_scheme_around_it_shows_it_too() -> None:
-    found = falsify(Limit(batch_mean(), 2.0), Question(3, influence=2.0), seconds=FAST)
+    found = falsify(ClampInfluence(batch_mean(), 2.0), Specification(3, influence=2.0), seconds=FAST)
     assert found["W-F"].witness is not None
-    assert replay(Limit(batch_mean(), 2.0), found["W-F"].witness) > 1e-3
+    assert replay(ClampInfluence(batch_mean(), 2.0), found["W-F"].witness) > 1e-3
     assert found["W-B"].verdict == "NOT FALSIFIED"
 
 
@@ -63,8 +63,8 @@ def test_of_a_graph_there_is_nothing_to_search_but_that() -> None:
         calls[0] += 1
         return torch.softmax(-entropy, dim=-1)
 
-    finding = falsify(made(counted), Question(3), seconds=FAST)["W-F"]
-    assert (finding.verdict, finding.where, finding.residual) == ("NOT FALSIFIED", "a graph of one row", 0.0)
+    result = falsify(made(counted), Specification(3), seconds=FAST)["W-F"]
+    assert (result.verdict, result.where, result.residual) == ("NOT FALSIFIED", "a graph of one row", 0.0)
     assert calls[0] < 60  # captures, comparisons with them and other numbers of teachers, but no search
 
 
@@ -91,13 +91,13 @@ SINGLE: dict[str, tuple[str, Callable[[], UserRule]]] = {
 
 @pytest.mark.parametrize(("axiom", "make"), first(SINGLE.values(), 2), ids=SINGLE)
 def test_what_breaks_in_float32_alone_is_found_there(axiom: str, make: Callable[[], UserRule]) -> None:
-    found = falsify(make(), Question(3, lipschitz=2.0), seconds=1.0)
+    found = falsify(make(), Specification(3, lipschitz=2.0), seconds=1.0)
     assert replays(make, found[axiom]).dtype == "float32"
     assert found["W-N"].verdict == "NOT FALSIFIED"
 
 
 def test_the_search_names_the_dtypes_of_each_axiom() -> None:
-    found = falsify(made(lambda entropy: torch.softmax(-entropy, -1)), Question(2, lipschitz=2.0), seconds=0.2)
+    found = falsify(made(lambda entropy: torch.softmax(-entropy, -1)), Specification(2, lipschitz=2.0), seconds=0.2)
     assert "float64, float32, bfloat16" in found["W-N"].search
     assert "float64, float32;" in found["W-R"].search
 
@@ -110,10 +110,10 @@ def test_every_cell_of_a_table_is_called_and_no_other(size: int) -> None:
     def cell(domain: Tensor) -> Tensor:
         return table[domain.squeeze(-1).long()]
 
-    found = falsify(made(cell, box), Question(3), seconds=FAST)
+    found = falsify(made(cell, box), Specification(3), seconds=FAST)
     assert {axiom: f.witness for axiom, f in found.items() if f.verdict != "NOT FALSIFIED"} == {}
     last = made(lambda domain: torch.where(domain < size - 1, cell(domain), 0.5), box)
-    assert falsify(last, Question(3), seconds=FAST)["W-N"].verdict == "VIOLATED"
+    assert falsify(last, Specification(3), seconds=FAST)["W-N"].verdict == "VIOLATED"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -133,7 +133,7 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_no_real_number_is_refused_by_name(name: str) -> None:
-    found = falsify(made(ODD[name]), Question(3), seconds=FAST)["W-N"]
+    found = falsify(made(ODD[name]), Specification(3), seconds=FAST)["W-N"]
     assert found.verdict == "VIOLATED"
     assert found.witness is not None
     assert "real numbers" in found.witness.note
@@ -141,7 +141,7 @@ def test_what_is_no_real_number_is_refused_by_name(name: str) -> None:
 
 
 def test_whole_weights_are_numbers() -> None:
-    found = falsify(made(lambda x: (x.cumsum(-1) < -1).long() + 1, {"x": (0.0, 1.0)}), Question(1), seconds=FAST)
+    found = falsify(made(lambda x: (x.cumsum(-1) < -1).long() + 1, {"x": (0.0, 1.0)}), Specification(1), seconds=FAST)
     assert found["W-N"].verdict == "NOT FALSIFIED"
 
 
@@ -168,7 +168,7 @@ class Averaging(RawRule):
 
 def test_a_class_of_ones_own_is_searched_as_it_runs() -> None:
     assert not Probe(Averaging(), Box.of(Averaging(), 3)).captured(torch.float64)
-    found = falsify(Averaging(), Question(3), seconds=1.0)["W-F"]
+    found = falsify(Averaging(), Specification(3), seconds=1.0)["W-F"]
     assert found.witness is not None
     assert replay(Averaging(), found.witness) > 1e-3
 
@@ -188,7 +188,7 @@ def weigh(entropy):
     try:
         operator, calls = made(module.weigh), 0
         for _ in range(2):
-            falsify(operator, Question(3, lipschitz=2.0), seconds=0.2)
+            falsify(operator, Specification(3, lipschitz=2.0), seconds=0.2)
             assert module.calls == len(module.seen) >= calls  # what was called was counted, and nothing was taken back
             calls = module.calls
         assert calls > 0
@@ -213,6 +213,6 @@ def test_rounding_of_products_of_scores_is_no_breach(seed: int) -> None:
     # Each x0 … x3 moves log w_j − log w_k by at most 2·s a unit.
     declared = bounded(3, sum(12.0 * s for s in strength.values()), {name: 2 * s for name, s in strength.items()})
     operator = made(product, dict.fromkeys(names, (0.0, 12.0)))
-    found = falsify(operator, Question(3, lipschitz=2 * sum(strength.values())), seconds=1.0, constants=declared)
-    for axiom in ("W-R", "constants.regularity"):
+    found = falsify(operator, Specification(3, lipschitz=2 * sum(strength.values())), seconds=1.0, constants=declared)
+    for axiom in ("W-R", "constants.lipschitz"):
         assert found[axiom].verdict == "NOT FALSIFIED", found[axiom].witness

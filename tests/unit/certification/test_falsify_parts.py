@@ -15,14 +15,14 @@ from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import TimeUp
 from trivium.certification.falsify.function import Changes, Coupling, drop
 from trivium.certification.falsify.guide import Guide
+from trivium.certification.falsify.lipschitz import Allowance, Pairs, noise, steepness, stretch, zoom
 from trivium.certification.falsify.objectives import Worst, objectives
 from trivium.certification.falsify.points import Points
 from trivium.certification.falsify.probe import Probe, one_line, quiet
-from trivium.certification.falsify.regularity import Allowance, Pairs, noise, steepness, stretch, zoom
 from trivium.certification.falsify.scan import lines, scan
 from trivium.certification.falsify.shrink import keeps, shrink
 from trivium.certification.falsify.sites import Sites, form, numbers
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.weighting.base import UserRule, rule
 from trivium.weighting.program import Program
 
@@ -137,8 +137,8 @@ def test_quiet_leaves_the_random_state_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def sites_of(operator: UserRule, teachers: int = 3) -> tuple[Sites, Points]:
-    box = Box.of(operator, teachers)
+def sites_of(operator: UserRule, num_teachers: int = 3) -> tuple[Sites, Points]:
+    box = Box.of(operator, num_teachers)
     probe = Probe(operator, box)
     program = probe.program(F64)
     assert isinstance(program, Program)
@@ -310,7 +310,7 @@ def test_lines_pass_through_their_base_and_scans_point_at_a_jump() -> None:
 
 
 def test_worst_keeps_the_highest_beyond_rounding() -> None:
-    worst = Worst(objectives(Question(2, floor=0.4)))
+    worst = Worst(objectives(Specification(2, floor=0.4)))
     points = torch.tensor([[0.0], [1.0], [2.0]], dtype=F64)
     weights = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.6, 0.6]], dtype=F64)
     worst.observe(points, weights, weights.log(), F64, F64)
@@ -322,13 +322,15 @@ def test_worst_keeps_the_highest_beyond_rounding() -> None:
 
 def test_not_a_number_is_a_matter_of_normalization_alone() -> None:
     weights = torch.tensor([[math.nan, 1.0]], dtype=F64)
-    values = {o.axiom: float(o.value(weights, weights, weights)[0]) for o in objectives(Question(2, floor=0.1))}
+    values = {o.axiom: float(o.value(weights, weights, weights)[0]) for o in objectives(Specification(2, floor=0.1))}
     assert values == {"W-N": math.inf, "W-P": -math.inf, "W-B": -math.inf}
 
 
 def test_negative_weights_that_sum_to_one_break_positivity_alone() -> None:
     weights = torch.tensor([[1.5, -0.5]], dtype=F64)
-    values = {o.axiom: float(o.value(weights, weights, weights.clamp(min=0).log())[0]) for o in objectives(Question(2))}
+    values = {
+        o.axiom: float(o.value(weights, weights, weights.clamp(min=0).log())[0]) for o in objectives(Specification(2))
+    }
     assert values == {"W-N": 0.0, "W-P": 0.5}
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tiers import first
 from trivium.certification.falsify import falsify, replay
-from trivium.certification.question import Question, Witness
+from trivium.certification.specification import Specification, Witness
 from trivium.errors import InputError
-from trivium.scheme.limit import Limit
+from trivium.scheme.clamp_influence import ClampInfluence
 from trivium.scheme.product import Product
 from trivium.scheme.scheme import compose
 from trivium.simplex.constants import bounded
@@ -47,16 +47,16 @@ def stored(witness: Witness | None) -> Witness:
 
 
 def test_a_finding_for_each_axiom_asked_and_no_other() -> None:
-    asked = Question(2, floor=1e-6, lipschitz=2.0, order=Order(((0, 1),)))
+    asked = Specification(2, floor=1e-6, lipschitz=2.0, order=Order(((0, 1),)))
     found = falsify(plain, asked, seconds=FAST)
     assert tuple(found) == ("W-F", "W-N", "W-P", "W-B", "W-R", "W-S")
-    assert {finding.verdict for finding in found.values()} == {"NOT FALSIFIED"}
-    for finding in found.values():
+    assert {result.verdict for result in found.values()} == {"NOT FALSIFIED"}
+    for result in found.values():
         # An order of one tier has no pairs, so nothing could be computed for it.
-        assert (finding.residual is None) == (finding.axiom == "W-S")
-        assert finding.residual is None or finding.residual <= finding.tolerance
-        assert "rows in" in finding.search
-        assert "seed 0" in finding.search
+        assert (result.residual is None) == (result.axiom == "W-S")
+        assert result.residual is None or result.residual <= result.tolerance
+        assert "rows in" in result.search
+        assert "seed 0" in result.search
 
 
 @pytest.mark.deep
@@ -64,7 +64,7 @@ def test_same_seed_same_findings_and_no_trace_in_the_random_state() -> None:
     torch.manual_seed(11)
     random.seed(11)
     before, python = torch.get_rng_state(), random.getstate()
-    asked = Question(3, lipschitz=2.0)
+    asked = Specification(3, lipschitz=2.0)
     one, two = (falsify(stepped, asked, seconds=FAST, seed=4) for _ in range(2))
     assert one == two
     assert torch.equal(before, torch.get_rng_state())
@@ -72,17 +72,17 @@ def test_same_seed_same_findings_and_no_trace_in_the_random_state() -> None:
 
 
 def test_witness_of_a_jump_is_simple_and_replays_to_the_bit() -> None:
-    finding = falsify(stepped, Question(2, lipschitz=2.0), seconds=FAST)["W-R"]
-    assert finding.verdict == "VIOLATED"
-    assert finding.residual == pytest.approx(1.0, abs=1e-6)  # one teacher up, the other down
-    witness = stored(finding.witness)
+    result = falsify(stepped, Specification(2, lipschitz=2.0), seconds=FAST)["W-R"]
+    assert result.verdict == "VIOLATED"
+    assert result.residual == pytest.approx(1.0, abs=1e-6)  # one teacher up, the other down
+    witness = stored(result.witness)
     assert replay(stepped, witness) == witness.residual > 0
     assert max(len(repr(x)) for x in witness.features["entropy"][0]) <= 6
     assert "are allowed" in witness.note
 
 
 def test_witness_no_longer_breaks_a_repaired_rule() -> None:
-    witness = falsify(stepped, Question(2, lipschitz=2.0), seconds=FAST)["W-R"].witness
+    witness = falsify(stepped, Specification(2, lipschitz=2.0), seconds=FAST)["W-R"].witness
     assert witness is not None
     assert replay(plain, witness) <= 0
 
@@ -101,8 +101,8 @@ BUILT_IN: list[Rule] = [
 def test_built_in_rules_keep_what_they_declare(operator: Rule) -> None:
     declared = operator.constants(3)
     assert declared is not None
-    found = falsify(operator, Question(3), seconds=FAST, constants=declared)
-    assert list(found)[-3:] == ["constants.influence", "constants.gap", "constants.regularity"]
+    found = falsify(operator, Specification(3), seconds=FAST, constants=declared)
+    assert list(found)[-3:] == ["constants.influence", "constants.log_ratio", "constants.lipschitz"]
     assert {axiom: f.witness for axiom, f in found.items() if f.verdict != "NOT FALSIFIED"} == {}
 
 
@@ -110,7 +110,7 @@ def test_a_scheme_keeps_floor_cap_and_order() -> None:
     scheme = compose(
         ["a", "b", "c"], token=[Entropy()], context=[DomainMap((0, 1, 2))], floor=0.05, cap=0.8, order="a>b>c"
     )
-    asked = Question(3, floor=0.05, cap=0.8, order=Order(((0,), (1,), (2,))))
+    asked = Specification(3, floor=0.05, cap=0.8, order=Order(((0,), (1,), (2,))))
     found = falsify(scheme, asked, seconds=FAST)
     assert {axiom: f.witness for axiom, f in found.items() if f.verdict != "NOT FALSIFIED"} == {}
 
@@ -118,21 +118,21 @@ def test_a_scheme_keeps_floor_cap_and_order() -> None:
 @pytest.mark.parametrize(
     ("operator", "constants", "broken"),
     [
-        (Entropy(budget=3.0), bounded(3, 2.9, {"entropy": 2.0}), {"constants.influence", "constants.gap"}),
-        (Entropy(budget=3.0), bounded(3, 3.0, {"entropy": 1.9}), {"constants.regularity"}),
-        (Product((Entropy(), Gap())), bounded(3, 14.0, {"entropy": 2.0}), {"constants.regularity"}),
-        (Limit(Entropy(), 1.0), bounded(3, 1.0, {"entropy": 2.0}), set()),
+        (Entropy(budget=3.0), bounded(3, 2.9, {"entropy": 2.0}), {"constants.influence", "constants.log_ratio"}),
+        (Entropy(budget=3.0), bounded(3, 3.0, {"entropy": 1.9}), {"constants.lipschitz"}),
+        (Product((Entropy(), Gap())), bounded(3, 14.0, {"entropy": 2.0}), {"constants.lipschitz"}),
+        (ClampInfluence(Entropy(), 1.0), bounded(3, 1.0, {"entropy": 2.0}), set()),
     ],
 )
 def test_wrong_constants_are_refuted(operator: Operator, constants: object, broken: set[str]) -> None:
-    found = falsify(operator, Question(3), seconds=FAST, constants=constants)  # type: ignore[arg-type]
-    assert {axiom for axiom, finding in found.items() if finding.verdict == "VIOLATED"} == broken
+    found = falsify(operator, Specification(3), seconds=FAST, constants=constants)  # type: ignore[arg-type]
+    assert {axiom for axiom, result in found.items() if result.verdict == "VIOLATED"} == broken
     for axiom in broken:
         assert replay(operator, stored(found[axiom].witness), constants) > 0  # type: ignore[arg-type]
 
 
 def test_replay_takes_a_rules_own_constants() -> None:
-    witness = falsify(Entropy(), Question(2), seconds=FAST, constants=bounded(2, 1.0, {"entropy": 2.0}))
+    witness = falsify(Entropy(), Specification(2), seconds=FAST, constants=bounded(2, 1.0, {"entropy": 2.0}))
     against = stored(witness["constants.influence"].witness)
     assert replay(Entropy(), against) <= 1e-9
     with pytest.raises(InputError, match="declared constants"):
@@ -140,7 +140,7 @@ def test_replay_takes_a_rules_own_constants() -> None:
 
 
 def test_replay_refuses_what_it_cannot_evaluate() -> None:
-    witness = falsify(stepped, Question(2, lipschitz=2.0), seconds=FAST)["W-R"].witness
+    witness = falsify(stepped, Specification(2, lipschitz=2.0), seconds=FAST)["W-R"].witness
     assert witness is not None
     with pytest.raises(InputError, match="features"):
         replay(Gap(), witness)
@@ -153,7 +153,7 @@ def test_a_rule_that_always_raises_is_defined_nowhere() -> None:
     def broken(entropy: Tensor) -> Tensor:
         raise KeyError("no such teacher")
 
-    found = falsify(broken, Question(3, lipschitz=1.0, floor=0.1), seconds=0.1)
+    found = falsify(broken, Specification(3, lipschitz=1.0, floor=0.1), seconds=0.1)
     assert found["W-N"].verdict == "VIOLATED"
     witness = stored(found["W-N"].witness)
     assert "KeyError" in witness.note
@@ -166,8 +166,8 @@ def test_a_rule_over_fewer_teachers_is_no_rule_for_three() -> None:
     def two(domain: Tensor) -> Tensor:
         return torch.cat([domain * 0 + 0.5, domain * 0 + 0.5], dim=-1)
 
-    assert falsify(two, Question(3), seconds=0.1)["W-N"].verdict == "VIOLATED"
-    assert falsify(two, Question(2), seconds=0.1)["W-N"].verdict == "NOT FALSIFIED"
+    assert falsify(two, Specification(3), seconds=0.1)["W-N"].verdict == "VIOLATED"
+    assert falsify(two, Specification(2), seconds=0.1)["W-N"].verdict == "NOT FALSIFIED"
 
 
 def test_other_numbers_of_teachers_are_asked_unless_told_otherwise() -> None:
@@ -175,23 +175,23 @@ def test_other_numbers_of_teachers_are_asked_unless_told_otherwise() -> None:
     def spread(entropy: Tensor) -> Tensor:
         return torch.softmax(-(entropy - entropy.mean(-1, keepdim=True)) / (1 + entropy.std(-1, keepdim=True)), dim=-1)
 
-    finding = falsify(spread, Question(3), seconds=FAST)["W-N"]
-    witness = stored(finding.witness)
-    assert (witness.teachers, witness.residual) == (1, math.inf)
+    result = falsify(spread, Specification(3), seconds=FAST)["W-N"]
+    witness = stored(result.witness)
+    assert (witness.num_teachers, witness.residual) == (1, math.inf)
     assert witness.breaks(replay(spread, witness))
-    assert falsify(spread, Question(3), seconds=FAST, other_teachers=False)["W-N"].verdict == "NOT FALSIFIED"
+    assert falsify(spread, Specification(3), seconds=FAST, other_teachers=False)["W-N"].verdict == "NOT FALSIFIED"
 
 
 @pytest.mark.deep
 def test_sixteen_teachers_and_one() -> None:
-    for teachers in (1, 16):
-        found = falsify(plain, Question(teachers, lipschitz=2.0), seconds=FAST)
-        assert {finding.verdict for finding in found.values()} == {"NOT FALSIFIED"}
+    for num_teachers in (1, 16):
+        found = falsify(plain, Specification(num_teachers, lipschitz=2.0), seconds=FAST)
+        assert {result.verdict for result in found.values()} == {"NOT FALSIFIED"}
 
 
 def test_a_rule_without_features_is_refuted_with_a_witness_that_replays() -> None:
-    fixed, question = Static((8.0, 1.0)), Question(2, floor=0.2)
-    finding = falsify(fixed, question, seconds=0.2)["W-B"]
-    assert finding.verdict == "VIOLATED"
-    assert finding.witness is not None
-    assert replay(fixed, finding.witness) == pytest.approx(0.2 - 1 / 9)
+    fixed, specification = Static((8.0, 1.0)), Specification(2, floor=0.2)
+    result = falsify(fixed, specification, seconds=0.2)["W-B"]
+    assert result.verdict == "VIOLATED"
+    assert result.witness is not None
+    assert replay(fixed, result.witness) == pytest.approx(0.2 - 1 / 9)

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trivium.certification import Question, certify, derive
-from trivium.certification.form import DTYPES, exact, form_of, packet
+from trivium.certification import Specification, certify, derive
+from trivium.certification.function_form import DTYPES, exact, form_of, packet
 from trivium.certification.listing import SHOWN, recorded
 from trivium.errors import RuleError
-from trivium.scheme import Conform, Limit, compose
+from trivium.scheme import ClampInfluence, Project, compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.weighting import EBKD, Margin, MinCE, Operator, Rule, TorchJD, rule
 from trivium.weighting.program import Program, capture
@@ -92,19 +92,19 @@ def test_an_opaque_rule_says_why_and_where() -> None:
 
 
 def test_an_opaque_rule_earns_no_word_above_a_search_and_what_is_around_it_keeps_its_own() -> None:
-    alone = certify(by_numpy, Question(3), seconds=0.05)
-    assert {finding.verdict for finding in alone.findings} == {"NOT FALSIFIED"}
+    alone = certify(by_numpy, Specification(3), seconds=0.05)
+    assert {result.verdict for result in alone.results} == {"NOT FALSIFIED"}
     assert alone.programs is not None
     assert alone.programs[0].opaque is not None
     assert alone.programs[0].listing == ()
-    around = certify(Conform(by_numpy, ConformingSet(3, 0.05)), Question(3, floor=0.05), seconds=0.05)
-    words = {finding.axiom: finding.verdict for finding in around.findings}
+    around = certify(Project(by_numpy, ConformingSet(3, 0.05)), Specification(3, floor=0.05), seconds=0.05)
+    words = {result.axiom: result.verdict for result in around.results}
     assert words == {"W-F": "NOT FALSIFIED", "W-N": "PROVED", "W-P": "PROVED", "W-B": "PROVED"}
 
 
-@pytest.mark.parametrize("operator", [across, Limit(across, 1.0)], ids=["alone", "in a scheme"])
+@pytest.mark.parametrize("operator", [across, ClampInfluence(across, 1.0)], ids=["alone", "in a scheme"])
 def test_a_rule_that_means_something_else_on_a_batch_is_violated_and_refused(operator: Operator) -> None:
-    found = {f.axiom: f for f in certify(operator, Question(3), seconds=0.05).findings}
+    found = {f.axiom: f for f in certify(operator, Specification(3), seconds=0.05).results}
     assert found["W-F"].verdict == "VIOLATED"
     witness = found["W-F"].witness
     assert witness is not None

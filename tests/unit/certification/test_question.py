@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from trivium.certification.question import Question, Witness
+from trivium.certification.specification import Specification, Witness
 from trivium.errors import InfeasibleError, InputError
 from trivium.simplex.order import Order
 
@@ -23,40 +23,42 @@ from trivium.simplex.order import Order
     ],
 )
 def test_axioms_follow_from_the_parameters(arguments: dict[str, object], axioms: tuple[str, ...]) -> None:
-    assert Question(3, **arguments).axioms == axioms  # type: ignore[arg-type]
+    assert Specification(3, **arguments).axioms == axioms  # type: ignore[arg-type]
 
 
 def test_names_are_letters_by_position_and_never_run_out() -> None:
-    assert Question(3).names == ("a", "b", "c")
-    assert len(set(Question(30).names)) == 30
+    assert Specification(3).names == ("a", "b", "c")
+    assert len(set(Specification(30).names)) == 30
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"teachers": 0},
-        {"teachers": 2, "names": ("a",)},
-        {"teachers": 2, "names": ("a", "a")},
-        {"teachers": 2, "lipschitz": -1.0},
-        {"teachers": 2, "influence": math.nan},
-        {"teachers": 2, "margin": 0.5},
-        {"teachers": 2, "order": Order(((0,), (1,), (2,)))},
+        {"num_teachers": 0},
+        {"num_teachers": 2, "names": ("a",)},
+        {"num_teachers": 2, "names": ("a", "a")},
+        {"num_teachers": 2, "lipschitz": -1.0},
+        {"num_teachers": 2, "influence": math.nan},
+        {"num_teachers": 2, "order_margin": 0.5},
+        {"num_teachers": 2, "order": Order(((0,), (1,), (2,)))},
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        Question(**arguments)  # type: ignore[arg-type]
+        Specification(**arguments)  # type: ignore[arg-type]
 
 
 def test_a_floor_that_no_weights_meet_is_refused_with_the_relaxation() -> None:
     with pytest.raises(InfeasibleError, match=r"0\.333"):
-        Question(3, floor=0.4)
+        Specification(3, floor=0.4)
 
 
 def test_a_witness_survives_json_bit_for_bit() -> None:
     features = {"entropy": [[0.1, 1 / 3, 5e-324]], "domain": [[2.0]]}
-    question = Question(3, floor=0.1, order=Order(((1,), (0, 2))), margin=0.0)
-    witness = Witness("W-R", features, {"entropy": [[math.pi, 0.0, -0.0]]}, "bfloat16", 3, math.inf, "x", 1, question)
+    specification = Specification(3, floor=0.1, order=Order(((1,), (0, 2))), order_margin=0.0)
+    witness = Witness(
+        "W-R", features, {"entropy": [[math.pi, 0.0, -0.0]]}, "bfloat16", 3, math.inf, "x", 1, specification
+    )
     assert Witness.from_json(json.loads(json.dumps(witness.to_json(), allow_nan=False))) == witness
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from trivium.certification import Certificate, Question, certify, load
+from trivium.certification import Certificate, Specification, certify, load
 from trivium.certification.certificate import BEFORE, digest_of
+from trivium.certification.earlier import former
 from trivium.certification.recheck import FREE, checked
 from trivium.certification.source import BuiltInSource
 from trivium.cli import subject as subjects
@@ -59,7 +60,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "proved": ("entropy", {"floor": 1e-9, "lipschitz": 2.5}, {"W-F": "PROVED", "W-B": "PROVED", "W-R": "PROVED"}),
     "verified": (
         "rules.py:fine",
-        {"floor": 0.01, "lipschitz": 2.0, "order": Order(((0,), (1,), (2,))), "margin": 0.5},
+        {"floor": 0.01, "lipschitz": 2.0, "order": Order(((0,), (1,), (2,))), "order_margin": 0.5},
         {"W-F": "PROVED", "W-N": "VERIFIED", "W-B": "VERIFIED", "W-R": "VERIFIED", "W-S": "VERIFIED"},
     ),
     "searched": (
@@ -101,18 +102,20 @@ def reload(source: Any) -> Subject:
     return _LOADED[repr(source)]
 
 
-def certified(operator: Operator, question: Question, *, seconds: float, seed: int, source: Any) -> Certificate:
-    key = repr((str(operator), question, seconds, seed))
+def certified(
+    operator: Operator, specification: Specification, *, seconds: float, seed: int, source: Any
+) -> Certificate:
+    key = repr((str(operator), specification, seconds, seed))
     if key not in _SEEN:
-        _SEEN[key] = certify(operator, question, seconds=seconds, seed=seed, source=source)
+        _SEEN[key] = certify(operator, specification, seconds=seconds, seed=seed, source=source)
     return _SEEN[key]
 
 
 def written(case: str) -> dict[str, Any]:
     target, asked, words = CASES[case]
     subject = subjects.resolve(target)
-    made = certified(subject.operator, Question(3, **asked), seconds=0.1, seed=0, source=subject.source)
-    found = {finding.axiom: finding.verdict for finding in made.findings}
+    made = certified(subject.operator, Specification(3, **asked), seconds=0.1, seed=0, source=subject.source)
+    found = {result.axiom: result.verdict for result in made.results}
     assert {axiom: found[axiom] for axiom in words} == words
     return made.to_data()
 
@@ -179,32 +182,33 @@ def test_an_edit_of_any_field_is_refused_though_the_digest_fits(here: Path, case
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_finding_that_is_dropped_doubled_or_weakened_is_refused(here: Path, case: str) -> None:
-    for place in range(len(written(case)["findings"])):
+    for place in range(len(written(case)["results"])):
         data = written(case)
-        finding = data["findings"].pop(place)
-        assert refusals(data), f"{finding['axiom']} dropped"
+        result = data["results"].pop(place)
+        assert refusals(data), f"{result['axiom']} dropped"
         data = written(case)
-        data["findings"].append(data["findings"][place])
+        data["results"].append(data["results"][place])
         assert any("2 times" in reason for reason in refusals(data))
         for word in ("PROVED", "VERIFIED", "NOT FALSIFIED", "VIOLATED"):
             data = written(case)
-            if data["findings"][place]["verdict"] != word:
-                data["findings"][place]["verdict"] = word
-                assert refusals(data), f"{finding['axiom']} {word}"
+            if data["results"][place]["verdict"] != word:
+                data["results"][place]["verdict"] = word
+                assert refusals(data), f"{result['axiom']} {word}"
 
 
 def test_a_good_rule_cannot_be_slandered_by_a_witness_that_asks_something_else(here: Path) -> None:
     data = written("verified")
-    finding = next(f for f in data["findings"] if f["axiom"] == "W-B")
-    asked = {**data["question"], "floor": 0.12}
+    result = next(f for f in data["results"] if f["axiom"] == "W-B")
+    asked = {**data["specification"], "floor": 0.12}
     features = {"entropy": [[4.0, 0.0, 0.0]]}
     subject = subjects.resolve("rules.py:fine")
     weights = subject.operator.log_weights({"entropy": torch.tensor(features["entropy"])}).exp()
     residual = 0.12 - float(weights.min())
-    finding |= {"verdict": "VIOLATED", "residual": residual, "derivation": []}
-    finding["witness"] = {
-        "axiom": "W-B", "features": features, "other": None, "dtype": "float32", "teachers": 3, "residual": residual,
-        "note": "floor is missed", "row": 0, "question": asked,
+    result |= {"verdict": "VIOLATED", "residual": residual, "derivation": []}
+    result["witness"] = {
+        "axiom": "W-B", "features": features, "other": None, "dtype": "float32", "num_teachers": 3,
+        "residual": residual,
+        "note": "floor is missed", "row": 0, "specification": asked,
     }  # fmt: skip
     assert any("another question" in reason for reason in refusals(data))
     told = work.replayed("certificate.json")
@@ -214,15 +218,15 @@ def test_a_good_rule_cannot_be_slandered_by_a_witness_that_asks_something_else(h
 
 def test_a_witness_of_another_axiom_or_without_a_question_is_no_witness(here: Path) -> None:
     data = written("point and pair")
-    for change, said in (({"axiom": "W-P"}, "one of W-P"), ({"question": None}, "no question")):
+    for change, said in (({"axiom": "W-P"}, "one of W-P"), ({"specification": None}, "no question")):
         edited = json.loads(json.dumps(data))
-        next(f for f in edited["findings"] if f["axiom"] == "W-N")["witness"].update(change)
+        next(f for f in edited["results"] if f["axiom"] == "W-N")["witness"].update(change)
         assert any(said in reason for reason in refusals(edited))
 
 
 def test_an_operator_from_another_place_is_refused_though_it_answers_the_same() -> None:
     """In Python, where nothing has looked at the file before: `trivium verify` refuses it while loading."""
-    made = certify(Margin(), Question(3), seconds=0.02, source=BuiltInSource(name="margin", options={}))
+    made = certify(Margin(), Specification(3), seconds=0.02, source=BuiltInSource(name="margin", options={}))
     assert checked(made, Margin(), source=BuiltInSource(name="margin", options={})).refusals == ()
     other = BuiltInSource(name="margin", options={"strength": 1.0})
     assert checked(made, Margin(), source=other).refusals == ("source is not as certified",)
@@ -241,10 +245,11 @@ def test_a_file_of_schema_1_is_read_and_its_words_confirmed(here: Path) -> None:
     data["schema"] = BEFORE
     del data["programs"]
     data["derivation"] = ["[1] as it was told then"]
-    for finding in data["findings"]:
-        if finding["axiom"] == "W-F":  # in those days a user's rule had no more
-            finding |= {"verdict": "VERIFIED", "search": "bounded by the form of its code"}
+    for result in data["results"]:
+        if result["axiom"] == "W-F":  # in those days a user's rule had no more
+            result |= {"verdict": "VERIFIED", "search": "bounded by the form of its code"}
     path = Path("old.json")
+    data = former(data)
     path.write_text(json.dumps({**data, "digest": digest_of(data)}), encoding="utf-8")
     certificate: Certificate = load(path)
     assert certificate.programs is None
@@ -260,8 +265,8 @@ def test_a_file_of_schema_1_is_read_and_its_words_confirmed(here: Path) -> None:
 
 
 @pytest.mark.parametrize("schema", [BEFORE, "trivium.certificate/2"])
-def test_programs_belong_to_schema_2_alone(here: Path, schema: str) -> None:
+def test_programs_belong_to_schemas_after_1_alone(here: Path, schema: str) -> None:
     data = written("verified") | {"schema": schema}
     if schema != BEFORE:
         del data["programs"]
-    assert any("programs do not belong" in reason for reason in refusals(data))
+    assert any("programs do not belong" in reason for reason in refusals(former(data)))

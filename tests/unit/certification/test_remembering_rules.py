@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trivium.certification import Question, Witness, certify
+from trivium.certification import Specification, Witness, certify
 from trivium.certification.falsify import falsify, replay
 from trivium.certification.verify import bounded_leaf, verify
 from trivium.errors import InputError
-from trivium.scheme import Limit, Product
+from trivium.scheme import ClampInfluence, Product
 from trivium.weighting import Entropy, Features, UserRule, rule
 from trivium.weighting.features import Range
 from trivium.weighting.program import Opaque
@@ -130,7 +130,7 @@ REMEMBERING: dict[str, Callable[[], UserRule]] = {
 @pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
 def test_what_remembers_is_no_function_by_its_form_or_has_forgotten_as_a_graph(make: Callable[[], UserRule]) -> None:
     operator = make()
-    verdicts = {f.axiom: f.verdict for f in certify(operator, Question(3, floor=0.01), seconds=0.3).findings}
+    verdicts = {f.axiom: f.verdict for f in certify(operator, Specification(3, floor=0.01), seconds=0.3).results}
     graphs = [operator.program(3, dtype) for dtype in (torch.float64, torch.float32)]
     if any(isinstance(graph, Opaque) for graph in graphs):
         assert set(verdicts.values()) <= {"NOT FALSIFIED", "VIOLATED"}
@@ -148,15 +148,15 @@ def test_a_search_takes_nothing_back_from_the_state() -> None:
     assert before is not None
     seen = []
     for _ in range(2):
-        certify(operator, Question(3), seconds=0.1)
+        certify(operator, Specification(3), seconds=0.1)
         state = next(cell.cell_contents for cell in before if isinstance(cell.cell_contents, dict))
         seen.append(state["calls"])
     assert 0 < seen[0] <= seen[1]
 
 
 def test_around_such_a_rule_nothing_is_verified() -> None:
-    found = certify(Limit(calibrated(), 4.0), Question(3, influence=4.0, lipschitz=2.0), seconds=0.3)
-    verdicts = {f.axiom: f.verdict for f in found.findings}
+    found = certify(ClampInfluence(calibrated(), 4.0), Specification(3, influence=4.0, lipschitz=2.0), seconds=0.3)
+    verdicts = {f.axiom: f.verdict for f in found.results}
     assert verdicts["W-F"] == "NOT FALSIFIED"  # its state was set by the first call of the search
     assert verdicts["W-B"] == "PROVED"  # a budget holds at every state
     assert verdicts["W-R"] in ("NOT FALSIFIED", "VIOLATED")
@@ -169,7 +169,7 @@ def test_a_rule_that_only_counts_its_calls_is_no_breach() -> None:
         calls[0] += 1
         return torch.softmax(-entropy / 4, dim=-1)
 
-    verdicts = {f.axiom: f.verdict for f in certify(made(counted), Question(3), seconds=0.1).findings}
+    verdicts = {f.axiom: f.verdict for f in certify(made(counted), Specification(3), seconds=0.1).results}
     assert verdicts["W-F"] == "PROVED"
     assert "VIOLATED" not in verdicts.values()
     assert calls[0] > 0
@@ -191,7 +191,7 @@ def test_a_window_of_the_batch_mean_does_not_open_for_the_rows_beside(low: float
         beside = operator.weights({"entropy": torch.cat([row, rest])})[0]
         assert torch.allclose(beside, operator.weights({"entropy": row})[0], atol=1e-6)
     else:
-        assert falsify(operator, Question(3), seconds=0.2)["W-F"].verdict == "VIOLATED"
+        assert falsify(operator, Specification(3), seconds=0.2)["W-F"].verdict == "VIOLATED"
 
 
 @pytest.mark.deep
@@ -206,7 +206,7 @@ def test_whole_numbers_for_one_part_are_not_whole_for_another() -> None:
     for parts in ((a, b), (b, a)):
         product = Product(parts)
         assert not product.ranges["x"].integer
-        found = falsify(product, Question(3, influence=1.0), seconds=1.5)
+        found = falsify(product, Specification(3, influence=1.0), seconds=1.5)
         assert found["W-B"].verdict == "VIOLATED"
 
 
@@ -241,18 +241,18 @@ def plain(entropy: Tensor) -> Tensor:
 def test_a_subclass_that_computes_otherwise_is_not_bounded() -> None:
     features = {"entropy": Range(0.0, 12.0)}
     pretending = Pretending(plain, "token", features)
-    assert verify(pretending, Question(3))["W-N"].verdict == "NOT FALSIFIED"
+    assert verify(pretending, Specification(3))["W-N"].verdict == "NOT FALSIFIED"
     assert bounded_leaf(pretending, 3) is None
     patched = made(plain)
     patched.weights = lambda features: plain(features["entropy"])  # type: ignore[method-assign]
-    assert verify(patched, Question(3))["W-N"].verdict == "NOT FALSIFIED"
+    assert verify(patched, Specification(3))["W-N"].verdict == "NOT FALSIFIED"
     assert bounded_leaf(patched, 3) is None
 
 
 def test_a_patched_or_overridden_rule_of_the_catalogue_inherits_no_proof() -> None:
     patched = Entropy(budget=2.0)
     object.__setattr__(patched, "log_weights", lambda features: torch.log_softmax(-9 * features["entropy"], -1))
-    assert {f.verdict for f in certify(patched, Question(3, influence=2.0), seconds=0.1).findings} <= {
+    assert {f.verdict for f in certify(patched, Specification(3, influence=2.0), seconds=0.1).results} <= {
         "NOT FALSIFIED",
         "VIOLATED",
     }
@@ -261,7 +261,7 @@ def test_a_patched_or_overridden_rule_of_the_catalogue_inherits_no_proof() -> No
         def score(self, features: Features) -> Tensor:
             return -7 * features["entropy"]
 
-    assert certify(Steeper(), Question(3), seconds=0.1).constants is None
+    assert certify(Steeper(), Specification(3), seconds=0.1).constants is None
 
 
 def test_what_a_rule_looks_at_elsewhere_is_fixed_when_it_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_what_a_rule_looks_at_elsewhere_is_fixed_when_it_is_captured(monkeypatch
         {"dtype": "float8"},
         {"row": 7},
         {"row": -5},
-        {"teachers": 0},
+        {"num_teachers": 0},
         {"axiom": "W-Z"},
         {"features": {"entropy": []}},
         {"features": {"entropy": [[1.0, 2.0], [3.0]]}},
@@ -290,7 +290,7 @@ def test_what_a_rule_looks_at_elsewhere_is_fixed_when_it_is_captured(monkeypatch
 )
 def test_a_malformed_witness_costs_one_line(change: dict[str, Any]) -> None:
     operator = made(lambda entropy: torch.softmax(-entropy, dim=-1))
-    witness = certify(operator, Question(3, floor=0.05), seconds=0.1).violated[0].witness
+    witness = certify(operator, Specification(3, floor=0.05), seconds=0.1).violated[0].witness
     assert witness is not None
     with pytest.raises(InputError):
         replay(operator, Witness.from_json(witness.to_json() | change))

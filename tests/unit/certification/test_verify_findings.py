@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trivium.certification.question import Finding, Question
+from trivium.certification.specification import Result, Specification
 from trivium.certification.verify import interval as iv
 from trivium.certification.verify import strengthen, verify
 from trivium.simplex.order import Order
@@ -26,9 +26,9 @@ def user(function: object, low: float = 0.0, high: float = 1.0) -> UserRule:
     return UserRule(function, "token", {"x": Range(low, high)}, "rule")  # type: ignore[arg-type]
 
 
-def words(function: object, question: Question, low: float = 0.0, high: float = 1.0) -> dict[str, str]:
-    found = verify(user(function, low, high), question, seconds=1.0)
-    return {axiom: finding.verdict for axiom, finding in found.items() if axiom != "W-F"}
+def words(function: object, specification: Specification, low: float = 0.0, high: float = 1.0) -> dict[str, str]:
+    found = verify(user(function, low, high), specification, seconds=1.0)
+    return {axiom: result.verdict for axiom, result in found.items() if axiom != "W-F"}
 
 
 def test_a_verified_finding_says_what_was_bounded() -> None:
@@ -36,7 +36,7 @@ def test_a_verified_finding_says_what_was_bounded() -> None:
     def mixed(entropy: Tensor) -> Tensor:
         return 0.85 * torch.softmax(-entropy, dim=-1) + 0.05
 
-    found = verify(mixed, Question(3, floor=0.04, cap=0.95, lipschitz=2.0), seconds=1.0)
+    found = verify(mixed, Specification(3, floor=0.04, cap=0.95, lipschitz=2.0), seconds=1.0)
     assert list(found) == ["W-F", "W-N", "W-P", "W-B", "W-R"]
     bounds = found["W-B"]
     assert bounds.residual == pytest.approx(-0.01, abs=1e-5)
@@ -47,7 +47,7 @@ def test_a_verified_finding_says_what_was_bounded() -> None:
     assert found["W-P"].tolerance == 0.0
     assert found["W-R"].residual == 0.0
     assert found.pop("W-F").verdict == "NOT FALSIFIED"  # a matter of form
-    assert all(finding.witness is None and finding.where == "the whole box" for finding in found.values())
+    assert all(result.witness is None and result.where == "the whole box" for result in found.values())
 
 
 def test_an_open_finding_tells_the_best_bound_reached_and_where() -> None:
@@ -55,7 +55,7 @@ def test_an_open_finding_tells_the_best_bound_reached_and_where() -> None:
     def plain(entropy: Tensor) -> Tensor:
         return torch.softmax(-entropy / 2, dim=-1)
 
-    open_ = verify(plain, Question(2, influence=5.0), seconds=0.5)["W-B"]
+    open_ = verify(plain, Specification(2, influence=5.0), seconds=0.5)["W-B"]
     assert (open_.verdict, open_.residual) == ("NOT FALSIFIED", None)
     assert "reached β ≤ 6 nats, 5 asked" in open_.search
     assert "entropy = (0, 12)" in open_.search
@@ -65,8 +65,8 @@ def test_a_search_is_the_same_every_time() -> None:
     def program(x: Tensor) -> Tensor:
         return torch.softmax(torch.sin(9 * x) * x.mean(-1, keepdim=True), dim=-1)
 
-    question = Question(3, lipschitz=30.0, influence=1.9)
-    assert verify(user(program), question, seconds=0.3) == verify(user(program), question, seconds=0.3)
+    specification = Specification(3, lipschitz=30.0, influence=1.9)
+    assert verify(user(program), specification, seconds=0.3) == verify(user(program), specification, seconds=0.3)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -76,7 +76,7 @@ def test_any_number_of_teachers(k: int) -> None:
         return w / w.sum(-1, keepdim=True)
 
     low = 1 / (1 + (k - 1) * 2)
-    asked = Question(k, floor=low, lipschitz=2.0 if k > 1 else 0.0, influence=math.log(2.0))
+    asked = Specification(k, floor=low, lipschitz=2.0 if k > 1 else 0.0, influence=math.log(2.0))
     assert set(words(program, asked).values()) == {"VERIFIED"}
 
 
@@ -98,7 +98,7 @@ def test_any_number_of_teachers(k: int) -> None:
     ],
 )
 def test_dtypes_and_arguments_are_bounded_as_they_run(function: object, holds: bool) -> None:
-    found = words(function, Question(3, influence=1.0 + 1e-9), 0.0, 10.0)
+    found = words(function, Specification(3, influence=1.0 + 1e-9), 0.0, 10.0)
     assert (found["W-N"] == found["W-B"] == "VERIFIED") is holds
 
 
@@ -106,7 +106,7 @@ def test_a_jump_keeps_its_bounds_but_is_not_regular() -> None:
     def hard(x: Tensor) -> Tensor:
         return torch.softmax(torch.where(x > 0.5, 1.0, 0.0), dim=-1)
 
-    found = words(hard, Question(3, influence=1.0, lipschitz=1e6))
+    found = words(hard, Specification(3, influence=1.0, lipschitz=1e6))
     assert (found["W-B"], found["W-R"]) == ("VERIFIED", "NOT FALSIFIED")
 
 
@@ -114,22 +114,22 @@ def test_a_jump_of_a_scaled_comparison_is_not_regular() -> None:
     def hard(x: Tensor) -> Tensor:
         return torch.softmax(1e-9 * (x > 0.7331), dim=-1)
 
-    assert words(hard, Question(2, lipschitz=1.0))["W-R"] == "NOT FALSIFIED"
+    assert words(hard, Specification(2, lipschitz=1.0))["W-R"] == "NOT FALSIFIED"
 
 
 def test_the_jump_inside_softplus_is_seen() -> None:
     def bent(x: Tensor) -> Tensor:
         return torch.softmax(torch.nn.functional.softplus(x), dim=-1)
 
-    assert words(bent, Question(2, lipschitz=2.0), 10.0, 30.0)["W-R"] == "NOT FALSIFIED"
-    assert words(bent, Question(2, lipschitz=2.0), 10.0, 19.0)["W-R"] == "VERIFIED"
+    assert words(bent, Specification(2, lipschitz=2.0), 10.0, 30.0)["W-R"] == "NOT FALSIFIED"
+    assert words(bent, Specification(2, lipschitz=2.0), 10.0, 19.0)["W-R"] == "VERIFIED"
 
 
 def test_an_infinite_slope_at_one_point_is_not_regular() -> None:
     def steep(x: Tensor) -> Tensor:
         return torch.softmax(torch.sqrt(x), dim=-1)
 
-    assert words(steep, Question(2, lipschitz=1e3, influence=1.0)) == {
+    assert words(steep, Specification(2, lipschitz=1e3, influence=1.0)) == {
         "W-N": "VERIFIED",
         "W-P": "VERIFIED",
         "W-B": "VERIFIED",
@@ -150,7 +150,7 @@ def test_an_infinite_slope_at_one_point_is_not_regular() -> None:
     ],
 )
 def test_nothing_holds_where_the_rule_may_be_undefined(function: object, low: float, high: float) -> None:
-    found = words(function, Question(2), low, high)
+    found = words(function, Specification(2), low, high)
     assert (found["W-N"], found["W-P"]) == ("NOT FALSIFIED", "NOT FALSIFIED")
 
 
@@ -159,21 +159,21 @@ def test_digits_that_float32_cancels_are_not_vouched_for(offset: float, word: st
     def cancelling(x: Tensor) -> Tensor:
         return (0.85 * torch.softmax(-x, dim=-1) + 0.05 + offset) - offset
 
-    found = verify(user(cancelling, 0.0, 12.0), Question(3, floor=0.05), seconds=0.5)
+    found = verify(user(cancelling, 0.0, 12.0), Specification(3, floor=0.05), seconds=0.5)
     assert (found["W-N"].verdict, found["W-B"].verdict) == (word, word)
     assert found["W-P"].verdict == "VERIFIED"
     assert ("rounding in float32 may exceed 8 times" in found["W-B"].search) is (word != "VERIFIED")
 
 
 def test_scores_whose_common_part_eats_their_digits_are_not_vouched_for() -> None:
-    found = words(lambda x: torch.softmax(x + 1e4, dim=-1), Question(3, influence=1.0))
+    found = words(lambda x: torch.softmax(x + 1e4, dim=-1), Specification(3, influence=1.0))
     assert (found["W-N"], found["W-B"]) == ("VERIFIED", "NOT FALSIFIED")
 
 
 def test_weights_below_what_a_float32_holds_are_not_verified_positive() -> None:
-    found = words(lambda x: torch.softmax(-x, -1), Question(2), 0.0, 90.0)
+    found = words(lambda x: torch.softmax(-x, -1), Specification(2), 0.0, 90.0)
     assert (found["W-N"], found["W-P"]) == ("VERIFIED", "NOT FALSIFIED")
-    assert words(lambda x: torch.softmax(-x, -1), Question(2), 0.0, 80.0)["W-P"] == "VERIFIED"
+    assert words(lambda x: torch.softmax(-x, -1), Specification(2), 0.0, 80.0)["W-P"] == "VERIFIED"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_weights_below_what_a_float32_holds_are_not_verified_positive() -> None:
     ],
 )
 def test_what_does_not_sum_to_one_is_not_verified(function: object) -> None:
-    assert words(function, Question(3))["W-N"] == "NOT FALSIFIED"
+    assert words(function, Specification(3))["W-N"] == "NOT FALSIFIED"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_does_not_sum_to_one_is_not_verified(function: object) -> None:
     ],
 )
 def test_sums_to_one_by_form(function: object) -> None:
-    assert words(function, Question(3))["W-N"] == "VERIFIED"
+    assert words(function, Specification(3))["W-N"] == "VERIFIED"
 
 
 def test_a_pair_that_shares_one_sums_to_one() -> None:
@@ -212,7 +212,7 @@ def test_a_pair_that_shares_one_sums_to_one() -> None:
         first = torch.sigmoid(x[..., 1] - x[..., 0])
         return torch.stack([first, 1 - first], dim=-1)
 
-    assert set(words(pair, Question(2, floor=0.26)).values()) == {"VERIFIED"}
+    assert set(words(pair, Specification(2, floor=0.26)).values()) == {"VERIFIED"}
 
 
 def test_the_order_of_a_pair_of_jointly_extreme_features_is_seen() -> None:
@@ -224,7 +224,7 @@ def test_the_order_of_a_pair_of_jointly_extreme_features_is_seen() -> None:
 
     found = verify(
         UserRule(risky, "context", {"a": Range(0.0, 1.0), "b": Range(0.0, 1.0)}, "risky"),
-        Question(2, order=Order(((0,), (1,)))),
+        Specification(2, order=Order(((0,), (1,)))),
         seconds=1.0,
     )
     assert found["W-S"].verdict == "NOT FALSIFIED"
@@ -232,18 +232,18 @@ def test_the_order_of_a_pair_of_jointly_extreme_features_is_seen() -> None:
 
 
 def test_an_order_of_one_tier_asks_nothing() -> None:
-    assert words(lambda x: torch.softmax(x, -1), Question(2, order=Order(((0, 1),))))["W-S"] == "VERIFIED"
+    assert words(lambda x: torch.softmax(x, -1), Specification(2, order=Order(((0, 1),))))["W-S"] == "VERIFIED"
 
 
 def test_a_breach_elsewhere_keeps_the_verifier_out() -> None:
-    question = Question(2)
-    held = {axiom: Finding(axiom, "NOT FALSIFIED", 0.0, search="searched") for axiom in question.axioms}
+    specification = Specification(2)
+    held = {axiom: Result(axiom, "NOT FALSIFIED", 0.0, search="searched") for axiom in specification.axioms}
     program = user(lambda x: torch.softmax(x, -1))
-    stronger = strengthen(program, question, held, {"W-F"}, 1.0)
-    assert [stronger[axiom].verdict for axiom in question.axioms] == ["NOT FALSIFIED", "VERIFIED", "VERIFIED"]
+    stronger = strengthen(program, specification, held, {"W-F"}, 1.0)
+    assert [stronger[axiom].verdict for axiom in specification.axioms] == ["NOT FALSIFIED", "VERIFIED", "VERIFIED"]
     assert stronger["W-N"].search.startswith("searched; bounded in real arithmetic")
-    held["W-F"] = Finding("W-F", "VIOLATED", 1.0)
-    assert strengthen(program, question, held, (), 1.0) == held
+    held["W-F"] = Result("W-F", "VIOLATED", 1.0)
+    assert strengthen(program, specification, held, (), 1.0) == held
 
 
 @given(FINITE, FINITE, FINITE, FINITE)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.certification.verify import verify
-from trivium.scheme.limit import Limit
+from trivium.scheme.clamp_influence import ClampInfluence
 from trivium.weighting.base import UserRule
 from trivium.weighting.features import Range
 from trivium.weighting.token.entropy import Entropy
@@ -23,9 +23,9 @@ Function = Callable[[Tensor], Tensor]
 def refusal(function: Function) -> str:
     """Why nothing is VERIFIED; fails if anything is."""
     rule = UserRule(function, "token", {"x": Range(0.0, 1.0)}, "rule")
-    found = verify(rule, Question(3), seconds=0.2)
-    assert {finding.verdict for finding in found.values()} == {"NOT FALSIFIED"}
-    text = {finding.search for finding in found.values()}
+    found = verify(rule, Specification(3), seconds=0.2)
+    assert {result.verdict for result in found.values()} == {"NOT FALSIFIED"}
+    text = {result.search for result in found.values()}
     assert len(text) == 1, text
     (reason,) = text
     assert reason.startswith("not bounded: ")
@@ -68,8 +68,8 @@ def test_what_is_not_in_the_table_is_refused_by_name(function: Function, why: st
 
 
 def test_only_plain_functions_are_bounded() -> None:
-    found = verify(Limit(Entropy(), 2.0), Question(3))
-    assert {finding.search for finding in found.values()} == {
+    found = verify(ClampInfluence(Entropy(), 2.0), Specification(3))
+    assert {result.search for result in found.values()} == {
         "not bounded: it bounds rules that are one function of features"
     }
 
@@ -77,7 +77,7 @@ def test_only_plain_functions_are_bounded() -> None:
 def test_a_rule_whose_methods_were_replaced_is_refused() -> None:
     rule = UserRule(uniform, "token", {"x": Range(0.0, 1.0)}, "rule")
     rule.weights = lambda features: 2 * features["x"]  # type: ignore[method-assign]
-    assert all("one function of features" in finding.search for finding in verify(rule, Question(3)).values())
+    assert all("one function of features" in result.search for result in verify(rule, Specification(3)).values())
 
 
 def test_what_means_something_else_on_a_batch_is_refused() -> None:
@@ -93,5 +93,5 @@ def test_helpers_closures_and_tables_are_accepted() -> None:
             total = total + scale["by"][step] * x
         return torch.softmax(total + steps.to(x), dim=-1)
 
-    found = verify(UserRule(rule, "token", {"x": Range(0.0, 1.0)}, "rule"), Question(3), seconds=0.5)
+    found = verify(UserRule(rule, "token", {"x": Range(0.0, 1.0)}, "rule"), Specification(3), seconds=0.5)
     assert {found[axiom].verdict for axiom in ("W-N", "W-P")} == {"VERIFIED"}

@@ -14,8 +14,8 @@ from entries.calls import CALLS
 from tiers import some
 from trivium.certification.verify import functions, reductions
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import Bounds
-from trivium.certification.verify.table import TABLE, Entry
+from trivium.certification.verify.bounds import Enclosure
+from trivium.certification.verify.table import TABLE, OperationEntry
 
 ENTRIES = sorted(TABLE, key=str)
 aten = torch.ops.aten
@@ -38,21 +38,28 @@ def test_no_number_leaves_the_bounds_of_an_entry_at_ten_thousand_points(overload
     assert attack(overload, seed=2, calls=12, points=256) == []
 
 
-def narrowed(made: Bounds) -> Bounds:
+def test_a_product_with_a_matrix_holds_the_exact_number() -> None:
+    """1e16 + 1 − 1e16 is 0 as a float adds it; catches sums not rounded outward, which sampled sums seldom do."""
+    x = torch.tensor([[1e16, 1.0, -1e16]], dtype=torch.float64)
+    low, high = iv.linear((x, x), torch.ones(3, 1, dtype=torch.float64))
+    assert low.item() <= 1.0 <= high.item()
+
+
+def narrowed(made: Enclosure) -> Enclosure:
     """Its interval without a tenth at either end."""
     span = made.hi - made.lo
     made.lo, made.hi = made.lo + 0.1 * span, made.hi - 0.1 * span
     return made
 
 
-def flattened(made: Bounds) -> Bounds:
+def flattened(made: Enclosure) -> Enclosure:
     """Its slopes halved."""
     steep = made.jacobian
     made._jacobian = None if steep is None else (steep[0] / 2, steep[1] / 2)
     return made
 
 
-def exact(made: Bounds) -> Bounds:
+def exact(made: Enclosure) -> Enclosure:
     """Without rounding."""
     made.error = torch.zeros_like(made.error)
     made.relative = None
@@ -65,7 +72,7 @@ def exact(made: Bounds) -> Bounds:
 @pytest.mark.parametrize("spoil", [narrowed, flattened, exact])
 def test_the_check_notices_an_entry_that_is_wrong(overload: Any, spoil: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = TABLE[overload]
-    spoiled = Entry(lambda call, **given: spoil(sound.bound(call, **given)), sound.honours)
+    spoiled = OperationEntry(lambda call, **given: spoil(sound.bound(call, **given)), sound.honours)
     monkeypatch.setitem(TABLE, overload, spoiled)
     assert attack(overload, seed=1, calls=12, points=128, first=True)
 

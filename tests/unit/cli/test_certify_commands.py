@@ -97,7 +97,7 @@ def test_a_built_in_rule_is_proved_and_leaves_its_files(here: Path) -> None:
     assert result.exit_code == 0
     assert "PROVED" in result.stdout
     assert "T3" not in result.stderr
-    assert {finding.verdict for finding in load("out/c.json").findings} == {"PROVED"}
+    assert {result.verdict for result in load("out/c.json").results} == {"PROVED"}
     assert (here / "card.md").read_text(encoding="utf-8").startswith("## ")
 
 
@@ -128,7 +128,7 @@ def test_a_broken_rule_is_violated_with_a_witness_that_replays(
     assert result.exit_code == 1
     witness = f"{name}.witness.json"
     assert f"trivium replay {witness}" in result.stdout
-    assert axiom in {finding.axiom for finding in load(witness).violated}
+    assert axiom in {result.axiom for result in load(witness).violated}
     again = trivium_in_process("replay", witness)
     assert again.exit_code == 0, again.stdout
     assert "NOT reproduced" not in again.stdout
@@ -253,9 +253,9 @@ def test_a_rule_that_changed_is_refused_by_replay_and_verify(here: Path) -> None
 def test_a_residual_that_does_not_come_back_is_exit_code_1(here: Path) -> None:
     certify("rules.py:unnormalised", "--json", "c.json")
     data = json.loads((here / "c.json").read_text(encoding="utf-8"))
-    for finding in data["findings"]:
-        if finding["witness"]:
-            finding["witness"]["residual"] = 0.25
+    for result in data["results"]:
+        if result["witness"]:
+            result["witness"]["residual"] = 0.25
     (here / "c.json").write_text(json.dumps(data), encoding="utf-8")
     assert "refused: the certificate was edited" in trivium_in_process("replay", "c.json").stdout
     (here / "c.json").write_text(json.dumps({**data, "digest": digest_of(data)}), encoding="utf-8")
@@ -288,8 +288,8 @@ def test_a_forged_digest_does_not_help(here: Path) -> None:
 def test_an_operator_given_in_python_cannot_be_loaded_again() -> None:
     from trivium.certification.source import ObjectSource
 
-    with pytest.raises(InputError, match="Limit"):
-        reload(ObjectSource(type="Limit"))
+    with pytest.raises(InputError, match="ClampInfluence"):
+        reload(ObjectSource(type="ClampInfluence"))
 
 
 def test_options_are_text_lists_and_none() -> None:
@@ -340,12 +340,12 @@ def test_a_recipe_is_certified_for_what_its_scheme_promises(here: Path) -> None:
     result = trivium_in_process("certify", "mine/two.yaml", "--seconds", "0.3", "--json", "c.json")
     assert result.exit_code == 0, result.stderr
     certificate = load("c.json")
-    assert (certificate.name, certificate.question.names, certificate.question.floor) == (
+    assert (certificate.name, certificate.specification.names, certificate.specification.floor) == (
         "two",
         ("python", "prose"),
         0.05,
     )
-    verdicts = {finding.axiom: finding.verdict for finding in certificate.findings}
+    verdicts = {result.axiom: result.verdict for result in certificate.results}
     assert verdicts == {"W-F": "PROVED", "W-N": "PROVED", "W-P": "PROVED", "W-B": "PROVED", "W-S": "PROVED"}
     assert trivium_in_process("verify", "c.json").exit_code == 0
     recipe.write_text(RECIPE + "# a remark changes nothing\n", encoding="utf-8")

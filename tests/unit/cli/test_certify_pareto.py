@@ -24,8 +24,8 @@ def test_a_rule_that_reads_no_gradients_is_refuted_with_some() -> None:
     asked = ("certify", "margin", "--teachers", "2", "--pareto", "--seconds", "0.1", "--json", "c.json")
     assert run(*asked).exit_code == 1
     certificate = load("c.json")
-    assert certificate.question.pareto
-    assert [finding.axiom for finding in certificate.violated] == ["W-C"]
+    assert certificate.specification.pareto
+    assert [result.axiom for result in certificate.violated] == ["W-C"]
     again = run("replay", "c.json")
     assert again.exit_code == 0, again.stdout
     assert "gram" in again.stdout
@@ -35,5 +35,5 @@ def test_a_rule_that_reads_no_gradients_is_refuted_with_some() -> None:
 def test_a_rule_that_claims_it_is_asked_without_being_told() -> None:
     asked = ("certify", "aekd", "--param", "cap=1", "--teachers", "2", "--seconds", "1", "--json", "c.json")
     assert run(*asked).exit_code == 1  # a weight may be zero
-    verdicts = {finding.axiom: finding.verdict for finding in load("c.json").findings}
+    verdicts = {result.axiom: result.verdict for result in load("c.json").results}
     assert (verdicts["W-C"], verdicts["W-P"]) == ("PROVED", "VIOLATED")

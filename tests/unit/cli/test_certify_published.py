@@ -48,7 +48,7 @@ def certify(name: str, *params: str, asked: tuple[str, ...] = ()) -> Result:
 def test_a_published_rule_is_violated_and_its_witness_replays(name: str) -> None:
     params, axiom = BROKEN[name]
     assert certify(name, *params, asked=("--lipschitz", "1000")).exit_code == 1
-    assert axiom in {finding.axiom for finding in load("c.json").violated}
+    assert axiom in {result.axiom for result in load("c.json").violated}
     again = run("replay", "c.json")
     assert again.exit_code == 0, again.stdout
     assert "NOT reproduced" not in again.stdout
@@ -59,7 +59,7 @@ def test_a_conforming_form_is_proved_and_loads_again(call: list[str], formula: s
     result = certify(*call)
     assert result.exit_code == 0, result.stdout
     certificate = load("c.json")
-    assert {finding.verdict for finding in certificate.findings} == {"PROVED"}
+    assert {result.verdict for result in certificate.results} == {"PROVED"}
     assert certificate.formula == formula
     assert reload(certificate.source).operator.formula() == formula
 

@@ -41,7 +41,7 @@ def test_fit_says_what_it_found_and_is_proved(fitted: tuple[Path, Any]) -> None:
     assert {row["what"] for row in data["strengths"]} >= {"entropy", "margin", "recent_log_prob_90", "sums, tales"}
     assert data["headroom"]["rules"]["fitted"]["all"]["mean"] == pytest.approx(data["gain"]["all"]["mean"])
     certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
-    assert {finding["verdict"] for finding in certificate["findings"]} == {"PROVED"}
+    assert {result["verdict"] for result in certificate["results"]} == {"PROVED"}
     strength = next(row["value"] for row in data["strengths"] if row["what"] == "entropy")
     assert f"{abs(strength):g}·entropy" in (out / "certificate.json").read_text(encoding="utf-8")
 

@@ -59,7 +59,7 @@ def test_a_certificate_is_of_what_was_trained_and_not_of_what_was_edited_meanwhi
     found = json.loads((tmp_path / "out" / "certificate.json").read_text(encoding="utf-8"))
     expected = json.loads((tmp_path / "begun.json").read_text(encoding="utf-8"))
     assert found["source"] == {**expected["source"], "path": str(recipe)}
-    assert found["question"]["floor"] == 0.01
+    assert found["specification"]["floor"] == 0.01
     assert found["programs"] == expected["programs"]
     again = trivium("verify", tmp_path / "out" / "certificate.json", "--seconds", "0.1")
     assert again.exit_code == 1, again.output
@@ -76,7 +76,7 @@ def test_a_stream_that_is_closed_from_the_start_changes_nothing(
     command = f"{TRIVIUM} certify {target} --teachers 2 --seconds 0 --json c.json {closed}"
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=dict(os.environ), capture_output=True, check=False)
     assert done.returncode == code, done
-    assert code or json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["findings"]
+    assert code or json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["results"]
 
 
 def test_a_demo_that_was_stopped_while_it_copied_goes_on(tmp_path: Path) -> None:

@@ -204,9 +204,9 @@ def test_who_serves_a_row_follows_its_task() -> None:
     parts = [domain("en", "animal", 2), domain("de", "spam", 1)]
     serves = torch.tensor([[True, False], [True, True]])
     found = make_examples(parts, SPACE, serves, None, 0)
-    assert found.serving is not None
-    assert found.serving.tolist() == [[True, False], [True, False], [True, True]]
-    assert table().serving is None
+    assert found.teacher_mask is not None
+    assert found.teacher_mask.tolist() == [[True, False], [True, False], [True, True]]
+    assert table().teacher_mask is None
 
 
 def test_labels_may_be_absent_where_nothing_reads_them() -> None:

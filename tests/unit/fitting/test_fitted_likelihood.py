@@ -20,8 +20,8 @@ from trivium.fitting.threads import one_thread
 BOUNDS: dict[str, dict[str, Any]] = {
     "free": {},
     "floor and cap": {"floor": 0.08, "cap": 0.55},
-    "order": {"order": "t0 > t1 = t2", "margin": 0.0},
-    "order, margin and floor": {"floor": 0.02, "order": "t0 > t1 = t2", "margin": 0.3},
+    "order": {"order": "t0 > t1 = t2", "order_margin": 0.0},
+    "order, margin and floor": {"floor": 0.02, "order": "t0 > t1 = t2", "order_margin": 0.3},
 }
 BUDGETS = {"shared": 4.0, "by scale": {"token": 1.0, "task": 2.0, "context": 3.0}}
 
@@ -59,10 +59,10 @@ def test_what_is_fitted_is_what_runs(bounds: str, absent: bool) -> None:
     data = observed(absent=absent)
     found = likelihood(data, BUDGETS["by scale"], **BOUNDS[bounds])
     x = point(found.shape.size, 1)
-    scheme = found.family.scheme(data.teachers, found.shape.rules(x))
+    scheme = found.family.scheme(data.teacher_names, found.shape.rules(x))
     runs, fitted = weighed(scheme, data), found.log_weights(x)
-    serving = torch.ones_like(runs, dtype=torch.bool) if data.serving is None else data.serving
-    torch.testing.assert_close(runs[serving], fitted[serving], rtol=0, atol=2e-4)
+    teacher_mask = torch.ones_like(runs, dtype=torch.bool) if data.teacher_mask is None else data.teacher_mask
+    torch.testing.assert_close(runs[teacher_mask], fitted[teacher_mask], rtol=0, atol=2e-4)
     torch.testing.assert_close(mixed(runs, data), found.token_log_likelihood(x), rtol=0, atol=2e-4)
 
 
@@ -122,9 +122,9 @@ def independent(found: Likelihood, penalty: float) -> Any:
 
 
 def problem(seed: int) -> tuple[Likelihood, float]:
-    teachers = 2 + seed % 4
+    num_teachers = 2 + seed % 4
     bounds = [{}, {"floor": 0.05}, {}, {"floor": 0.02, "cap": 0.8}][seed % 4]
-    data = observed(seed, 60, teachers, documents=6)
+    data = observed(seed, 60, num_teachers, documents=6)
     return likelihood(data, (1.0, 4.0, 8.0)[seed % 3], **bounds), (1e-2, 1e-3, 1e-4)[seed % 3]
 
 

@@ -19,39 +19,39 @@ from trivium.fitting.judging import mixed
 F64 = torch.float64
 
 
-def drawn(seed: int, tokens: int, teachers: int, tie: float) -> torch.Tensor:
+def drawn(seed: int, tokens: int, num_teachers: int, tie: float) -> torch.Tensor:
     """Teachers as different as may be, or ``tie`` nats from one another."""
     draw = torch.Generator().manual_seed(seed)
-    own = -1 - 3 * torch.rand(tokens, teachers, generator=draw, dtype=F64)
-    return own if tie == 0 else own[:, :1] + tie * torch.randn(tokens, teachers, generator=draw, dtype=F64)
+    own = -1 - 3 * torch.rand(tokens, num_teachers, generator=draw, dtype=F64)
+    return own if tie == 0 else own[:, :1] + tie * torch.randn(tokens, num_teachers, generator=draw, dtype=F64)
 
 
 @given(
     seed=st.integers(0, 2**31),
     tokens=st.sampled_from([2, 3, 20, 400]),
-    teachers=st.sampled_from([1, 2, 3, 8, 16]),
+    num_teachers=st.sampled_from([1, 2, 3, 8, 16]),
     tie=st.sampled_from([0.0, 1.0, 1e-2, 1e-4, 1e-8]),
     twins=st.booleans(),
 )
 def test_the_gap_certifies_the_optimum_near_ties_too(
-    seed: int, tokens: int, teachers: int, tie: float, twins: bool
+    seed: int, tokens: int, num_teachers: int, tie: float, twins: bool
 ) -> None:
-    log_p = drawn(seed, tokens, teachers, tie).clamp_max(0)
+    log_p = drawn(seed, tokens, num_teachers, tie).clamp_max(0)
     if twins:
         log_p[:, -1] = log_p[:, 0]
     found = best_constant(log_p)
-    assert found.gap < 1e-6
+    assert found.duality_gap < 1e-6
     assert float(found.weights.min()) >= 0
     assert float(found.weights.sum()) == pytest.approx(1.0, abs=1e-12)
     mean = (log_p + found.weights.log()).logsumexp(-1)
     assert found.value == pytest.approx(float(mean.mean()), abs=1e-12)
     ratios = (log_p - mean.unsqueeze(-1)).exp().mean(0)
-    assert max(0.0, float(ratios.max()) - 1) == pytest.approx(found.gap, abs=1e-9)
+    assert max(0.0, float(ratios.max()) - 1) == pytest.approx(found.duality_gap, abs=1e-9)
     draw = torch.Generator().manual_seed(seed)
     for _ in range(20):
-        other = torch.rand(teachers, generator=draw, dtype=F64) ** 3 + 1e-9
+        other = torch.rand(num_teachers, generator=draw, dtype=F64) ** 3 + 1e-9
         value = float((log_p + (other / other.sum()).log()).logsumexp(-1).mean())
-        assert value <= found.value + found.gap + 1e-12
+        assert value <= found.value + found.duality_gap + 1e-12
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -65,13 +65,13 @@ def test_a_teacher_that_rules_out_a_token_is_no_trouble() -> None:
     found = best_constant(log_p)
     # w is 2/3: of the three tokens that decide, two are the first teacher's.
     assert found.weights.tolist() == pytest.approx([2 / 3, 1 / 3], abs=1e-6)
-    assert found.gap < 1e-6
+    assert found.duality_gap < 1e-6
 
 
 def test_one_token_takes_its_best_teacher() -> None:
     found = best_constant(torch.tensor([[-3.0, -1.0, -2.0]]))
     assert found.weights.tolist() == [0, 1, 0]
-    assert (found.value, found.gap) == (-1.0, 0.0)
+    assert (found.value, found.duality_gap) == (-1.0, 0.0)
 
 
 @pytest.mark.parametrize("absent", [False, True])
@@ -96,8 +96,8 @@ def test_no_rule_that_is_constant_on_a_scale_gains_more(seed: int, absent: bool)
     found = headroom(data, rules)
     for name, table in found.rules.items():
         bound = found.bounds[name.split()[0]]
-        assert table["all"].mean <= bound.gain.mean + bound.gap + 1e-12, name
-        assert bound.gap < 1e-6
+        assert table["all"].mean <= bound.gain.mean + bound.duality_gap + 1e-12, name
+        assert bound.duality_gap < 1e-6
     order = [found.bounds[name].gain.mean for name in cells]
     assert order == sorted(order)
     assert order[-1] <= math.log(3)

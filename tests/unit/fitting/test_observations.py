@@ -25,7 +25,7 @@ F64 = torch.float64
         ({"features": {"entropy": torch.full((300, 3), math.inf)}}, "must be finite"),
         ({"document": torch.zeros(299)}, "a number a token"),
         ({"domain": torch.full((300,), 2)}, "2 named"),
-        ({"serving": torch.zeros(300, 3, dtype=torch.bool)}, "teacher that serves it"),
+        ({"teacher_mask": torch.zeros(300, 3, dtype=torch.bool)}, "teacher that serves it"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], match: str) -> None:

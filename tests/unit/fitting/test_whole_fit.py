@@ -11,7 +11,7 @@ import torch
 
 from seen import CONTEXT, TOKEN, observed
 from trivium.certification import certify
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import InputError
 from trivium.fitting import Family, Fitted, Observations, fit, weighed
 from trivium.fitting.choosing import Folds, Point, _strongest, freer, with_budget
@@ -64,9 +64,9 @@ def test_every_strength_stands_in_the_rules(fitted: Fitted) -> None:
 def test_the_certificate_is_proved(fitted: Fitted) -> None:
     whole = sum(rule.budget for rule in fitted.rules.values())
     assert whole <= fitted.choice.budget
-    question = Question(3, ("t0", "t1", "t2"), floor=0.01, influence=whole, lipschitz=60.0)
-    certificate = certify(fitted.scheme, question, seconds=0.5)
-    assert {finding.verdict for finding in certificate.findings} == {"PROVED"}
+    specification = Specification(3, ("t0", "t1", "t2"), floor=0.01, influence=whole, lipschitz=60.0)
+    certificate = certify(fitted.scheme, specification, seconds=0.5)
+    assert {result.verdict for result in certificate.results} == {"PROVED"}
 
 
 @pytest.mark.deep
@@ -123,7 +123,7 @@ def test_what_is_missing_is_named(data: Observations, judged: Observations) -> N
     with pytest.raises(InputError, match="max_prob"):
         fit(Family(("max_prob",), (), True), data, judged)
     with pytest.raises(InputError, match="same teachers"):
-        fit(Family(TOKEN, (), True), data, replace(judged, teachers=("x", "y", "z")))
+        fit(Family(TOKEN, (), True), data, replace(judged, teacher_names=("x", "y", "z")))
     with pytest.raises(InputError, match="penalty"):
         fit(Family(TOKEN, (), True), data, judged, penalty=math.nan)
     with pytest.raises(InputError, match="limit"):
@@ -161,9 +161,9 @@ def test_the_strongest_penalty_that_is_as_good_is_taken() -> None:
 
 
 def test_families_without_a_guarantee() -> None:
-    family = Family(TOKEN, (), True, 4.0, floor=0.1, cap=0.8, order="t0 > t1", margin=0.1)
+    family = Family(TOKEN, (), True, 4.0, floor=0.1, cap=0.8, order="t0 > t1", order_margin=0.1)
     assert set(freer(family)) == {"budget", "floor", "cap", "order"}
-    assert freer(family)["order"].margin == 0.0
+    assert freer(family)["order"].order_margin == 0.0
     by_scale = with_budget(Family(TOKEN, (), True, {"token": 1.0, "task": 3.0}), 2.0)
     assert by_scale.budget == {"token": 0.5, "task": 1.5}
 
@@ -197,5 +197,5 @@ def test_gains_are_means_over_tokens_with_intervals_over_documents() -> None:
 
 
 def test_weights_of_a_scheme_that_reads_nothing(data: Observations) -> None:
-    scheme = Family(TOKEN, (), True).scheme(data.teachers, {})
+    scheme = Family(TOKEN, (), True).scheme(data.teacher_names, {})
     assert weighed(scheme, data).exp().unique().tolist() == pytest.approx([1 / 3])

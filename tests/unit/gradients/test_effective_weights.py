@@ -24,12 +24,12 @@ def vector(*values: float) -> Tensor:
     return torch.tensor(values, dtype=F64)
 
 
-def draw(teachers: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(num_teachers: int, seed: int) -> tuple[Tensor, Tensor]:
     """Log-weights and gradients [K, 3] of very different lengths."""
     generator = torch.Generator().manual_seed(seed)
-    g = torch.randn(teachers, 3, generator=generator, dtype=F64)
-    g = g * (4 * torch.randn(teachers, 1, generator=generator, dtype=F64)).exp()
-    return torch.log_softmax(3 * torch.randn(teachers, generator=generator, dtype=F64), -1), g
+    g = torch.randn(num_teachers, 3, generator=generator, dtype=F64)
+    g = g * (4 * torch.randn(num_teachers, 1, generator=generator, dtype=F64)).exp()
+    return torch.log_softmax(3 * torch.randn(num_teachers, generator=generator, dtype=F64), -1), g
 
 
 def test_clipping_by_loop() -> None:
@@ -46,8 +46,8 @@ def test_the_step_of_effective_weights_is_the_clipped_step() -> None:
 
 
 @given(st.integers(1, 8), st.integers(0, 10**6), st.floats(1e-3, 1e3))
-def test_influence_grows_by_no_more_than_that_of_the_factors(teachers: int, seed: int, limit: float) -> None:
-    log_w, g = draw(teachers, seed)
+def test_influence_grows_by_no_more_than_that_of_the_factors(num_teachers: int, seed: int, limit: float) -> None:
+    log_w, g = draw(num_teachers, seed)
     factors = clip_factors(g.norm(dim=-1), limit)
     omega = effective_weights(log_w, factors)
     spread = math.log(float(factors.max()) / float(factors.min()))

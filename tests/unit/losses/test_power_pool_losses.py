@@ -103,10 +103,10 @@ def test_exponent_one_is_the_linear_loss(divergence):
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_memory_is_the_gradient_and_a_workspace_whatever_k(divergence):
-    rows, vocabulary, teachers = 128, 8192, 6
+    rows, vocabulary, num_teachers = 128, 8192, 6
     student = torch.randn(rows, vocabulary).requires_grad_()
-    logits = [torch.randn(rows, vocabulary) * 60 for _ in range(teachers)]
-    log_w = torch.full((teachers,), -math.log(teachers))
+    logits = [torch.randn(rows, vocabulary) * 60 for _ in range(num_teachers)]
+    log_w = torch.full((num_teachers,), -math.log(num_teachers))
     mask = torch.arange(rows) % 3 > 0
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         distillation_loss(student, logits, log_w, pool="power", exponent=-1.0, divergence=divergence, mask=mask)

@@ -37,13 +37,13 @@ def peak_bytes(run) -> int:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("pool", "divergence"), CASES)
 def test_memory_is_the_gradient_and_a_workspace_whatever_k(pool, divergence, masked):
-    rows, vocabulary, teachers = 128, 8192, 6
+    rows, vocabulary, num_teachers = 128, 8192, 6
     student = torch.randn(rows, vocabulary).requires_grad_()
-    logits = [torch.randn(rows, vocabulary) * 60 for _ in range(teachers)]  # wide enough to need the log-space pass
+    logits = [torch.randn(rows, vocabulary) * 60 for _ in range(num_teachers)]  # wide enough to need the log-space pass
     mask = torch.arange(rows) % 3 > 0 if masked else None
 
     def run():
-        distillation_loss(student, logits, uniform(teachers), pool=pool, divergence=divergence, mask=mask)
+        distillation_loss(student, logits, uniform(num_teachers), pool=pool, divergence=divergence, mask=mask)
 
     assert peak_bytes(run) <= rows * vocabulary * 4 + blocks.WORKSPACE_BYTES + 2**20
 

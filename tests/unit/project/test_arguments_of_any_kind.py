@@ -17,10 +17,11 @@ import torch
 
 import trivium as tv
 from every_wrapper import KEYED, arguments
+from tiny_world import make_tokenizer
 from trivium import aggregation, axioms, scheme
 from trivium.aggregation.softening import SOFTENERS, PriorMixing
 from trivium.certification.assemble import certify
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import InputError, TriviumError
 from trivium.losses.streaming import token_losses
 from trivium.simplex.typed import Typed, fits, typed
@@ -93,7 +94,12 @@ def entry(**entries: Any) -> Any:
     return made(torch.zeros(4, 4, requires_grad=True), {**ENTRIES, **entries})
 
 
-ENTRIES = {"x": torch.ones(4, 3), "labels": torch.arange(4), "trust": torch.ones(4, 2), "serving": torch.ones(4, 2) > 0}
+ENTRIES = {
+    "x": torch.ones(4, 3),
+    "labels": torch.arange(4),
+    "trust": torch.ones(4, 2),
+    "teacher_mask": torch.ones(4, 2) > 0,
+}
 ENTRIES |= {"domain": torch.tensor([0, 1, 0, 1]), "task": torch.tensor([0, 1, 0, 1])}
 BATCH = {"a_logits": torch.eye(4), "b_logits": torch.ones(4, 4), "labels": torch.arange(4)}
 SCORES = torch.zeros(4, 4, requires_grad=True)
@@ -115,18 +121,19 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "fitted_scores": (RULES["fitted_scores"], {"strengths": {"entropy": -1.0}}),
     "domain_map": (RULES["domain_map"], {"teacher_of": (0, 1)}),
     "mopd": (RULES["mopd"], {"teacher_of": (0, 1)}),
-    "mmkd": (RULES["mmkd"], {"teachers": 2, "classes": 3}),
-    "amtss": (RULES["amtss"], {"teachers": 2}),
+    "mmkd": (RULES["mmkd"], {"num_teachers": 2, "classes": 3}),
+    "amtss": (RULES["amtss"], {"num_teachers": 2}),
     "Product": (scheme.Product, {"parts": (tv.Entropy(), tv.Margin())}),
     **{kind.__name__: (kind, arguments(kind, key)) for kind, key in KEYED},
     "PerEntry": (scheme.PerEntry, {"part": tv.Entropy()}),
-    "Conform": (scheme.Conform, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
-    "Scheme": (tv.Scheme, {"teachers": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
-    "ConformingSet": (tv.ConformingSet, {"teachers": 2, "order": ORDER}),
+    "Conform": (scheme.Project, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
+    "OnCritical": (scheme.OnCritical, {"part": tv.Entropy(), "conforming": tv.ConformingSet(2)}),
+    "Scheme": (tv.Scheme, {"teacher_names": ("a", "b"), "scales": {}, "root": tv.Entropy(), "conforming": None}),
+    "ConformingSet": (tv.ConformingSet, {"num_teachers": 2, "order": ORDER}),
     "Order": (tv.Order, {"tiers": ((0,), (1,))}),
     "Order.parse": (tv.Order.parse, {"text": "a>b", "names": ["a", "b"]}),
-    "Question": (Question, {"teachers": 2, "order": ORDER}),
-    "compose": (tv.compose, {"teachers": ["a", "b"], "token": [tv.Entropy()]}),
+    "Question": (Specification, {"num_teachers": 2, "order": ORDER}),
+    "compose": (tv.compose, {"teacher_names": ["a", "b"], "token": [tv.Entropy()]}),
     "Distiller": (tv.Distiller, {"scheme": tv.compose(["a", "b"], token=[tv.Entropy()])}),
     "InBatch": (tv.InBatch, {"column": "a"}),
     "fit": (tv.fit, TO_FIT),
@@ -141,6 +148,10 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{name: (kind, {}) for name, kind in axioms.AXIOMS.items()},
     "W-R": (axioms.Regularity, {"constant": 1.0}),
     "W-S": (axioms.OrdinalSafety, {"order": ORDER}),
+    "UnsafeTokens": (tv.UnsafeTokens, {"tokenizer": make_tokenizer(), "tokens": (1, 2)}),
+    "UnsafeClasses": (tv.UnsafeClasses, {"by_task": ((0,),), "names": {0: "toxic"}}),
+    "Safety": (tv.Safety, {"unsafe": tv.UnsafeClasses(((0,),), {0: "toxic"}), "limit": 0.1}),
+    "load_guard": (tv.load_guard, {"folder": "none"}),
     "Loss": (tv.Loss, {}),
     "Recipe": (tv.Recipe, RECIPE),
     "distill": (tv.distill, {"recipe": "none.yaml"}),
@@ -158,7 +169,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "suffices": (in_loop("suffices"), {"batch": BATCH}),
     "load": (in_loop("load"), {"device": "cpu"}),
     "load_state_dict": (in_loop("load_state_dict"), {"state": tv.Distiller(tv.compose(["a"])).state_dict()}),
-    "certify": (certify, {"operator": tv.Entropy(), "question": Question(2), "seconds": 0.0}),
+    "certify": (certify, {"operator": tv.Entropy(), "specification": Specification(2), "seconds": 0.0}),
 }
 
 #: By name: parameters of ``GIVEN`` that the signature of a wrapper hides.
@@ -239,7 +250,7 @@ def test_softening_operators_too(softener: Any) -> None:
         (lambda: tv.Entropy(scale="tokn"), "received 'tokn'. Did you mean 'token'?"),  # type: ignore[arg-type]
         (lambda: tv.DomainMap(1), "teacher_of of DomainMap must be a list, each a whole number; received 1."),  # type: ignore[arg-type]
         (lambda: tv.ConformingSet(2, True), "floor of ConformingSet must be a number; received True."),
-        (lambda: tv.compose("ab"), "teachers of compose must be a list, each a text; received 'ab'."),
+        (lambda: tv.compose("ab"), "teacher_names of compose must be a list, each a text; received 'ab'."),
     ],
 )
 def test_the_line_names_class_argument_and_value(make: Callable[[], Any], line: str) -> None:
@@ -252,7 +263,7 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     import numpy as np
 
     assert tv.Entropy(strength=np.float32(0.5), budget=np.float64(1.0)).slopes() == {"entropy": -0.5}  # type: ignore[arg-type]
-    assert tv.ConformingSet(np.int64(2)).teachers == 2  # type: ignore[arg-type]
+    assert tv.ConformingSet(np.int64(2)).num_teachers == 2  # type: ignore[arg-type]
     assert tv.DomainMap([1, 0]).formula().startswith("map(0→1, 1→0")  # type: ignore[arg-type]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from trivium.certification.certificate import Certificate, schema
-from trivium.certification.question import Finding, Question, Witness
 from trivium.certification.recheck import FREE
+from trivium.certification.specification import Result, Specification, Witness
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 FIELDS = {field.alias or name for name, field in Certificate.model_fields.items()} | {
-    field.name for record in (Finding, Question, Witness) for field in dataclasses.fields(record)
+    field.name for record in (Result, Specification, Witness) for field in dataclasses.fields(record)
 }
 
 
@@ -27,7 +27,7 @@ def test_the_page_names_every_field(field: str) -> None:
 def test_the_page_names_every_field_that_nothing_can_compute_again(place: str) -> None:
     text = (DOCS / "certificate.md").read_text(encoding="utf-8")
     free = text[text.index("These fields are free") : text.index("And these are not compared")]
-    assert f"{place.removesuffix('.*').removeprefix('findings.*.')}`" in free
+    assert f"{place.removesuffix('.*').removeprefix('results.*.')}`" in free
 
 
 def test_the_published_schema_is_fresh() -> None:

@@ -74,15 +74,15 @@ def test_every_rule_pool_and_wrapper_is_in_one_place() -> None:
 def test_a_rule_or_a_scheme_is_certified_in_one_call() -> None:
     certificate = tv.certify(tv.Margin(), num_teachers=3, floor=0.1, seconds=0.2)
     assert isinstance(certificate, tv.Certificate)
-    assert {finding.axiom: finding.verdict for finding in certificate.findings}["W-B"] == "PROVED"
-    assert certificate.question.teachers == 3
+    assert {result.axiom: result.verdict for result in certificate.results}["W-B"] == "PROVED"
+    assert certificate.specification.num_teachers == 3
     broken = tv.certify(tv.Margin(), num_teachers=3, floor=0.3, seconds=0.2)
-    assert [finding.axiom for finding in broken.violated] == ["W-B"]
+    assert [result.axiom for result in broken.violated] == ["W-B"]
     scheme = tv.compose(["code", "prose"], token=[tv.Entropy()], floor=0.05, order="code > prose")
     own = tv.certify(scheme, seconds=0.2)  # what it claims, for the teachers it has
-    assert own.question.names == ("code", "prose")
-    assert own.question.floor == 0.05
-    assert own.question.order is not None
+    assert own.specification.names == ("code", "prose")
+    assert own.specification.floor == 0.05
+    assert own.specification.order is not None
     with pytest.raises(InputError, match=r"number of teachers must be given; received none\. Add num_teachers=3\."):
         tv.certify(tv.Margin())
     with pytest.raises(InputError, match="num_teachers must agree with what the scheme has; received 3 and 2"):

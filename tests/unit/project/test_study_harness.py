@@ -35,7 +35,7 @@ from trivium.store.identity import Identity
 from trivium.training.run import distill
 from trivium.weighting import Features, Operator, rule
 from trivium.weighting.features import Range
-from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.learnable import LearnableRule, TrainingState
 
 FOREVER = math.inf
 
@@ -59,7 +59,7 @@ def tiny() -> Setting:
         name="tiny",
         title="three noisy readers",
         metric="error",
-        teachers=("sharp", "fair", "dull"),
+        teacher_names=("sharp", "fair", "dull"),
         tasks=("label",),
         domains=("left", "right"),
         groups=("a", "b", "c"),
@@ -131,7 +131,7 @@ def test_whatever_a_cell_depends_on_makes_it_another(tiny: Setting, monkeypatch:
         {"student": lambda seed: seeded(lambda: Perceptron(3, 4, 3))(seed + 1)},
         {"batch_size": 8},
         {"learning_rate": 1e-3},
-        {"teachers": ("a", "b", "c")},
+        {"teacher_names": ("a", "b", "c")},
     ]
     assert len({harness.fingerprint(replace(tiny, **change)) for change in changes} - {before}) == 5
     assert {"trivium/weighting/base.py", "trivium/training/step.py", "benchmarks/study/loop.py"} <= set(harness.code())
@@ -162,7 +162,7 @@ def test_a_kept_result_of_first_light_is_of_the_run_that_is_asked_for(tmp_path: 
     (tmp_path / "world").mkdir()
     world = World(tmp_path / "world")
     recipe = world.recipe(train={"steps": 2, "evaluate_every": 2})
-    shop = world.workshop(recipe)
+    shop = world.prepared_run(recipe)
     assert not first_light.finished(recipe, shop, tmp_path / "run")
     distill(recipe, shop, tmp_path / "run")
     assert first_light.finished(recipe, shop, tmp_path / "run")
@@ -170,7 +170,7 @@ def test_a_kept_result_of_first_light_is_of_the_run_that_is_asked_for(tmp_path: 
         with pytest.raises(InputError, match="received another recipe"):
             first_light.finished(other, shop, tmp_path / "run")
     world.add_model("tales", make_model(world.tokenizer, 7))
-    retrained = world.workshop(recipe)
+    retrained = world.prepared_run(recipe)
     with pytest.raises(InputError, match=r"received another teachers \(tales\)"):
         first_light.finished(recipe, retrained, tmp_path / "run")
     (tmp_path / "run" / "identity.json").unlink()
@@ -309,7 +309,7 @@ def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Sett
     class Undefined(Operator):
         """Weights that are NaN where the first teacher is surest, as a published quotient may be."""
 
-        ranges = compose(tiny.teachers).ranges
+        ranges = compose(tiny.teacher_names).ranges
 
         def log_weights(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
             weights = torch.full((16, 1, 3), 1 / 3)
@@ -319,7 +319,7 @@ def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Sett
         def formula(self) -> str:
             return "0/0 on every fourth row"
 
-    scheme = Scheme(tiny.teachers, {}, Undefined(), None)
+    scheme = Scheme(tiny.teacher_names, {}, Undefined(), None)
     found = run(tiny, Arm("undefined", "published", scheme), 1, 4)
     assert found["train"]["undefined"] == pytest.approx(0.25)
     assert torch.isfinite(found["student"]["nats"]).all()
@@ -329,7 +329,7 @@ def test_undefined_weights_are_counted_and_a_rule_that_raises_is_told(tiny: Sett
         return entropy * math.nan
 
     with pytest.raises(RuleError):
-        run(tiny, Arm("broken", "published", compose(tiny.teachers, token=[broken])), 1, 2)
+        run(tiny, Arm("broken", "published", compose(tiny.teacher_names, token=[broken])), 1, 2)
 
 
 @pytest.mark.deep
@@ -400,7 +400,7 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
 def test_learned_rules_are_taught_and_start_anew_in_every_cell(tiny: Setting) -> None:
     taught: list[int] = []
 
-    class Teachable(Learned):
+    class Teachable(LearnableRule):
         """Counts its lessons: a cell that began with another's state would count on."""
 
         name = "teachable"
@@ -414,10 +414,10 @@ def test_learned_rules_are_taught_and_start_anew_in_every_cell(tiny: Setting) ->
         def formula(self) -> str:
             return "taught"
 
-        def learn(self, lesson: Lesson) -> None:
+        def learn(self, training_state: TrainingState) -> None:
             self.lessons += 1
             taught.append(self.lessons)
-            logits = lesson.student_logits(lesson.parameters, lesson.rows)
+            logits = training_state.student_logits(training_state.parameters, training_state.rows)
             assert logits.shape == (16, 1, 3)
             assert logits.requires_grad
 
@@ -427,7 +427,7 @@ def test_learned_rules_are_taught_and_start_anew_in_every_cell(tiny: Setting) ->
         def restore(self, state: Mapping[str, Any]) -> None:
             self.lessons = state["lessons"]
 
-    arm = Arm("teachable", "published", compose(tiny.teachers, task=[Teachable()]))
+    arm = Arm("teachable", "published", compose(tiny.teacher_names, task=[Teachable()]))
     assert arm.labels
     run(tiny, arm, 1, 3)
     run(tiny, arm, 2, 3)

@@ -133,15 +133,15 @@ def test_a_checkpoint_is_not_run(world: World, tmp_path: Path) -> None:
     from trivium.training.run import distill
 
     recipe, run, mark = world.recipe(train={"steps": 4}), tmp_path / "run", tmp_path / "mark"
-    workshop = world.workshop(recipe)
-    distill(recipe, workshop, run)
+    prepared_run = world.prepared_run(recipe)
+    distill(recipe, prepared_run, run)
     files = sorted(file for file in run.rglob("*") if file.suffix in (".pt", ".pth"))
     assert {file.name for file in files} >= {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     for file in files:
         whole = file.read_bytes()
         poison(file, mark)
         with pytest.raises(Exception, match=r"(?i)weights.?only|as it was written"):
-            distill(recipe, workshop, run, resume=True)
+            distill(recipe, prepared_run, run, resume=True)
         assert not mark.exists()
         file.write_bytes(whole)
 
@@ -169,11 +169,11 @@ def test_a_rule_that_changed_since_it_was_certified_does_not_run(
     recipe = world.content(scheme={"token": [{"rule": "mine.py:mine"}], "budget": None, "floor": 0.0, "cap": 1.0})
     Path("recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
     asked = {
-        "teachers": None if target == "recipe.yaml" else 2,
+        "num_teachers": None if target == "recipe.yaml" else 2,
         "names": None,
         "floor": None,
         "cap": None,
-        "margin": 0.0,
+        "order_margin": 0.0,
     }
     asked |= {"influence": None, "lipschitz": None, "pareto": False}
     order = "sums > tales" if target == "recipe.yaml" else "a > b"

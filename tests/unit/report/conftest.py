@@ -100,7 +100,7 @@ def comparison() -> dict[str, Any]:
             "note": "Paired bootstrap over 96 documents, 2,000 draws, seed 0."}  # fmt: skip
 
 
-def finding(axiom: str, verdict: str, residual: float | None, **more: Any) -> dict[str, Any]:
+def result(axiom: str, verdict: str, residual: float | None, **more: Any) -> dict[str, Any]:
     return {"axiom": axiom, "verdict": verdict, "residual": residual, "tolerance": 0.0, "where": "the whole box",
             "derivation": [], "search": "", "witness": None, **more}  # fmt: skip
 
@@ -122,15 +122,15 @@ def certificate() -> dict[str, Any]:
     return {
         "formula": DESCRIPTION.splitlines()[-1],
         "description": DESCRIPTION,
-        "question": {"teachers": 3, "names": TEACHERS},
+        "specification": {"teachers": 3, "names": TEACHERS},
         "constants": {"influence": 6.0, "floor": 0.02, "cap": 0.96, "lipschitz": "Infinity"},
         "findings": [
-            finding("W-F", "NOT FALSIFIED", 0.0, search="512 rows, 40 batches, two calls each", where="16 rows"),
-            finding("W-N", "PROVED", 6e-8, tolerance=1e-6, derivation=["log-softmax normalizes", *steps[3:]]),
-            finding("W-P", "PROVED", -0.02, derivation=steps),
-            finding("W-B", "PROVED", -0.0, derivation=[*steps, "projection into C(0.02, 1) (T6)"]),
-            finding("W-R", "VERIFIED", -0.41, tolerance=1e-6, where="entropy in [0, 12]³, 1,840 boxes"),
-            finding("W-S", "VIOLATED", 0.213, where="entropy = (0, 0, 12)", witness=witness),
+            result("W-F", "NOT FALSIFIED", 0.0, search="512 rows, 40 batches, two calls each", where="16 rows"),
+            result("W-N", "PROVED", 6e-8, tolerance=1e-6, derivation=["log-softmax normalizes", *steps[3:]]),
+            result("W-P", "PROVED", -0.02, derivation=steps),
+            result("W-B", "PROVED", -0.0, derivation=[*steps, "projection into C(0.02, 1) (T6)"]),
+            result("W-R", "VERIFIED", -0.41, tolerance=1e-6, where="entropy in [0, 12]³, 1,840 boxes"),
+            result("W-S", "VIOLATED", 0.213, where="entropy = (0, 0, 12)", witness=witness),
         ],
     }
 

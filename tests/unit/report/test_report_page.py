@@ -226,7 +226,7 @@ def test_nan_and_infinity_become_dashes_and_gaps(run: Path) -> None:
         comparison["differences"][0].update(difference=math.nan, interval=[-math.inf, 0.1])
 
     change(run, "comparison.json", spoil)
-    change(run, "certificate.json", lambda c: c["findings"][0].update(residual="inf", tolerance=math.nan))
+    change(run, "certificate.json", lambda c: c["results"][0].update(residual="inf", tolerance=math.nan))
     change(run, "sample.json", lambda s: s["documents"][0]["weights"]["all"].__setitem__(0, [math.nan, None, "nan"]))
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(
@@ -246,7 +246,7 @@ def test_nan_and_infinity_become_dashes_and_gaps(run: Path) -> None:
 
 def test_a_certificate_as_certify_writes_it(run: Path) -> None:
     scheme = compose(["python", "prose", "cpp"], token=[Entropy(budget=1.0)], floor=0.1)
-    certify(scheme, claims(scheme, 3, scheme.teachers), seconds=0.2).write(run / "certificate.json")
+    certify(scheme, claims(scheme, 3, scheme.teacher_names), seconds=0.2).write(run / "certificate.json")
     page = Page(write_report(run))
     words = page.words()
     assert scheme.formula() in words
@@ -254,13 +254,13 @@ def test_a_certificate_as_certify_writes_it(run: Path) -> None:
     assert "Derived bounds: influence at most 1.000 nats, every weight at least 0.155" in words
     assert "does not match its content" not in words
     assert "not of the shape" not in words
-    assert sum(tag == "li" for tag, _ in page.elements) > len(scheme.teachers)
+    assert sum(tag == "li" for tag, _ in page.elements) > len(scheme.teacher_names)
 
 
 def test_an_edited_certificate_is_marked(run: Path) -> None:
     change(run, "certificate.json", lambda c: c.update(digest=digest_of(c)))
     assert "does not match its content" not in Page(write_report(run)).words()
-    change(run, "certificate.json", lambda c: c["findings"][5].update(verdict="PROVED"))
+    change(run, "certificate.json", lambda c: c["results"][5].update(verdict="PROVED"))
     assert "does not match its content" in Page(write_report(run)).words()
 
 
@@ -292,7 +292,7 @@ def test_verdict_is_honest_where_the_scheme_does_not_win(run: Path, ends: list[f
 
 def test_quiet_run_and_clean_certificate(make_run: Callable[..., Path]) -> None:
     run = make_run(broken=False, steps=100)
-    change(run, "certificate.json", lambda c: c["findings"].pop())
+    change(run, "certificate.json", lambda c: c["results"].pop())
     words = Page(write_report(run)).words()
     assert "No axiom is violated; those not falsified were searched and not proved." in words
     assert "Over 100 steps of training the monitor saw no violation." in words

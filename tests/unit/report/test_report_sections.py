@@ -173,8 +173,8 @@ def test_a_long_document_is_cut_and_says_so(run: Path) -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 1000))
-def test_strength_of_colour_is_a_share(teachers: int, weight: int) -> None:
-    assert 0.0 <= strength(weight, teachers) <= 1.0
+def test_strength_of_colour_is_a_share(num_teachers: int, weight: int) -> None:
+    assert 0.0 <= strength(weight, num_teachers) <= 1.0
 
 
 def shown(table: object) -> str:

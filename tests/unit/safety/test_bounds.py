@@ -26,27 +26,27 @@ from trivium.simplex.projection import conforming_projection
 
 def random_set(draw: np.random.Generator) -> ConformingSet:
     """Floor, cap, order with ties and margin at random, never empty."""
-    teachers = int(draw.integers(1, 6))
+    num_teachers = int(draw.integers(1, 6))
     tiers, margin = None, 0.0
     if draw.random() < 0.7:
-        level = draw.integers(0, 3, teachers)
+        level = draw.integers(0, 3, num_teachers)
         tiers = tuple(tuple(np.flatnonzero(level == n).tolist()) for n in range(3) if (level == n).any())
         margin = float(draw.choice([0.0, 0.3, 1.5]))
     order = None if tiers is None else Order(tiers)
-    whole = ConformingSet(teachers, order=order, margin=margin)
+    whole = ConformingSet(num_teachers, order=order, order_margin=margin)
     inside = whole.element().exp()
     floor = float(draw.choice([0.0, 0.5, 1.0])) * float(inside.min())
     cap = 1 - float(draw.choice([0.0, 0.5, 1.0])) * (1 - float(inside.max()))
-    return ConformingSet(teachers, floor * (1 - 1e-9), min(1.0, cap * (1 + 1e-9)), order, margin)
+    return ConformingSet(num_teachers, floor * (1 - 1e-9), min(1.0, cap * (1 + 1e-9)), order, margin)
 
 
 def check_extremes(cases: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
     for _ in range(cases):
         goal = random_set(draw)
-        u = draw.random(goal.teachers) ** 3
+        u = draw.random(goal.num_teachers) ** 3
         tiers = None if goal.order is None else goal.order.tiers
-        arguments = (u, goal.floor, goal.cap, tiers, goal.margin)
+        arguments = (u, goal.floor, goal.cap, tiers, goal.order_margin)
         rows = torch.from_numpy(u).unsqueeze(0)
         assert float(largest_mass(rows, goal)) == pytest.approx(reference.extreme_mass(*arguments, 1.0), abs=1e-7), goal
         assert float(least_mass(rows, goal)) == pytest.approx(reference.extreme_mass(*arguments, -1.0), abs=1e-7), goal
@@ -171,9 +171,11 @@ def test_feasibility_is_that_of_a_linear_program_in_300_cases() -> None:
     decided = []
     for _ in range(300):
         goal = random_set(draw)
-        u = draw.random((4, goal.teachers)) ** 2
+        u = draw.random((4, goal.num_teachers)) ** 2
         tiers = None if goal.order is None else goal.order.tiers
-        least = np.mean([reference.extreme_mass(row, goal.floor, goal.cap, tiers, goal.margin, -1.0) for row in u])
+        least = np.mean(
+            [reference.extreme_mass(row, goal.floor, goal.cap, tiers, goal.order_margin, -1.0) for row in u]
+        )
         limit = float(draw.choice([0.8, 1.2])) * least
         found = feasibility(torch.from_numpy(u), goal, limit)
         assert found.holds == (least <= limit)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from reference.log_weights import scores
 from trivium.errors import InfeasibleError, InputError
-from trivium.scheme import Conform, FloorMix, Limit, Mix, Power, Product, Squash
+from trivium.scheme import ClampInfluence, FloorMix, MixUniform, Power, Product, Project, Squash
 from trivium.scheme.composition import Composition
 from trivium.simplex import ConformingSet, Constants, Order, hilbert, influence, influence_to_range, log_normalize
 from trivium.simplex.constants import bounded, fixed, uniform
@@ -45,7 +45,7 @@ class Given(Operator):
 
 
 def limited(part: Constants, budget: float) -> Constants:
-    return Limit(Given(), budget).constants(part)
+    return ClampInfluence(Given(), budget).constants(part)
 
 
 def squashed(part: Constants, bound: float) -> Constants:
@@ -57,7 +57,7 @@ def power(part: Constants, alpha: float) -> Constants:
 
 
 def mixed(part: Constants, epsilon: float) -> Constants:
-    return Mix(Given(), epsilon).constants(part)
+    return MixUniform(Given(), epsilon).constants(part)
 
 
 def lifted(part: Constants, floor: float) -> Constants:
@@ -65,7 +65,7 @@ def lifted(part: Constants, floor: float) -> Constants:
 
 
 def projected(part: Constants, goal: ConformingSet) -> Constants:
-    return Conform(Given(), goal).constants(part)
+    return Project(Given(), goal).constants(part)
 
 
 def of(composition: Callable[[Operator], Composition], log_w: torch.Tensor) -> torch.Tensor:
@@ -83,47 +83,47 @@ def gaps(rows: list[list[float]]) -> torch.Tensor:
 # Random expressions -------------------------------------------------------------------------------------------------
 
 
-def leaf(random: np.random.Generator, teachers: int) -> tuple[Callable[[torch.Tensor], torch.Tensor], Constants]:
+def leaf(random: np.random.Generator, num_teachers: int) -> tuple[Callable[[torch.Tensor], torch.Tensor], Constants]:
     """β/2·sin(a·x + φ) scores, saturating ones, steep switches, or fixed weights."""
     if random.random() < 0.25:
-        log_w = log_normalize(torch.tensor(random.normal(0, 2, teachers)))
-        return (lambda x: log_w.expand(*x.shape[:-1], teachers)), fixed(log_w)
+        log_w = log_normalize(torch.tensor(random.normal(0, 2, num_teachers)))
+        return (lambda x: log_w.expand(*x.shape[:-1], num_teachers)), fixed(log_w)
     beta = float(random.choice([0.3, 2.0, 8.0]))
-    slope = torch.tensor(random.normal(0, random.choice([0.3, 3.0, 30.0]), (len(FEATURES), teachers)))
-    phase = torch.tensor(random.uniform(-3, 3, teachers))
+    slope = torch.tensor(random.normal(0, random.choice([0.3, 3.0, 30.0]), (len(FEATURES), num_teachers)))
+    phase = torch.tensor(random.uniform(-3, 3, num_teachers))
     squash = torch.sin if random.random() < 0.5 else torch.tanh
-    regularity = {name: beta * float(slope[f].abs().max()) for f, name in enumerate(FEATURES)}
-    return (lambda x: log_normalize(beta / 2 * squash(x @ slope + phase))), bounded(teachers, beta, regularity)
+    lipschitz = {name: beta * float(slope[f].abs().max()) for f, name in enumerate(FEATURES)}
+    return (lambda x: log_normalize(beta / 2 * squash(x @ slope + phase))), bounded(num_teachers, beta, lipschitz)
 
 
-def random_set(random: np.random.Generator, teachers: int) -> ConformingSet:
-    levels = random.integers(0, teachers, teachers)
+def random_set(random: np.random.Generator, num_teachers: int) -> ConformingSet:
+    levels = random.integers(0, num_teachers, num_teachers)
     order = Order(tuple(tuple(np.flatnonzero(levels == level).tolist()) for level in np.unique(levels)))
     margin = float(random.choice([0.0, 0.2]))
     if random.random() < 0.3:
         order, margin = None, 0.0
-    centre = ConformingSet(teachers, order=order, margin=margin).element().exp()
+    centre = ConformingSet(num_teachers, order=order, order_margin=margin).element().exp()
     floor = float(random.choice([0.0, 0.3, 0.9])) * float(centre.min())
     cap = float(centre.max()) + float(random.choice([1.0, 0.4, 0.05])) * (1 - float(centre.max()))
-    return ConformingSet(teachers, floor, cap, order, margin)
+    return ConformingSet(num_teachers, floor, cap, order, margin)
 
 
-def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[Operator, Constants]:
+def expression(random: np.random.Generator, num_teachers: int, depth: int) -> tuple[Operator, Constants]:
     kind = random.integers(0, 8) if depth else 0
     if kind == 0:
-        function, declared = leaf(random, teachers)
+        function, declared = leaf(random, num_teachers)
         return Given(function), declared
     if kind == 1:
-        parts = [expression(random, teachers, depth - 1) for _ in range(random.integers(2, 4))]
+        parts = [expression(random, num_teachers, depth - 1) for _ in range(random.integers(2, 4))]
         return Product(tuple(part[0] for part in parts)), product([part[1] for part in parts])
-    operator, constants = expression(random, teachers, depth - 1)
+    operator, constants = expression(random, num_teachers, depth - 1)
     whole = [
         lambda: Power(operator, float(random.choice([0.0, 0.5, 1.0, 2.5]))),
-        lambda: Limit(operator, float(random.choice([0.0, 1.0, 3.0]))),
-        lambda: Conform(operator, random_set(random, teachers)),
+        lambda: ClampInfluence(operator, float(random.choice([0.0, 1.0, 3.0]))),
+        lambda: Project(operator, random_set(random, num_teachers)),
         lambda: Squash(operator, float(random.choice([0.2, 2.0, 9.0]))),
-        lambda: FloorMix(operator, float(random.choice([0.0, 0.3, 1.0])) / teachers),
-        lambda: Mix(operator, float(random.choice([0.0, 0.01, 0.4, 1.0]))),
+        lambda: FloorMix(operator, float(random.choice([0.0, 0.3, 1.0])) / num_teachers),
+        lambda: MixUniform(operator, float(random.choice([0.0, 0.01, 0.4, 1.0]))),
     ][kind - 2]()
     return whole, whole.constants(constants)
 
@@ -132,13 +132,13 @@ def expression(random: np.random.Generator, teachers: int, depth: int) -> tuple[
 def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
     random = np.random.default_rng(block)
     for _ in range(60):
-        teachers = int(random.integers(1, 6))
-        operator, constants = expression(random, teachers, depth=int(random.integers(1, 5)))
+        num_teachers = int(random.integers(1, 6))
+        operator, constants = expression(random, num_teachers, depth=int(random.integers(1, 5)))
         x = torch.tensor(random.uniform(-2, 2, (60, len(FEATURES))))
         log_w = operator.log_weights({"x": x})
         assert (log_w.exp().sum(-1) - 1).abs().max() < 1e-12
         ratios = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
-        assert (ratios >= constants.gap - 1e-10).all()
+        assert (ratios >= constants.log_ratio - 1e-10).all()
         assert (log_w.exp() >= constants.floors - 1e-12).all()
         assert (log_w.exp() <= constants.caps + 1e-12).all()
         assert log_w.exp().min() >= constants.floor - 1e-12
@@ -146,11 +146,11 @@ def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
         for reach in (4.0, 1e-2, 1e-5):
             moved_x = x + reach * torch.tensor(random.uniform(-1, 1, x.shape))
             allowed = sum(
-                (moved_x - x).abs()[:, f] * constants.regularity.get(name, 0.0) for f, name in enumerate(FEATURES)
+                (moved_x - x).abs()[:, f] * constants.lipschitz.get(name, 0.0) for f, name in enumerate(FEATURES)
             )
             moved = hilbert(log_w, operator.log_weights({"x": moved_x}))
             assert (moved <= allowed + 1e-10).all()
-            assert (moved <= constants.lipschitz * (moved_x - x).abs().amax(-1) + 1e-10).all()
+            assert (moved <= constants.total_lipschitz * (moved_x - x).abs().amax(-1) + 1e-10).all()
 
 
 # Each formula where it is attained ----------------------------------------------------------------------------------
@@ -158,16 +158,16 @@ def test_sampled_behaviour_never_exceeds_the_constants(block: int) -> None:
 
 def test_uniform_is_exact() -> None:
     constants = uniform(3)
-    assert (constants.floor, constants.cap, constants.influence, constants.lipschitz) == (1 / 3, 1 / 3, 0.0, 0.0)
-    assert constants.margin(CHAIN) == 0.0
-    assert constants.margin(Order(((0, 1, 2),))) == math.inf
+    assert (constants.floor, constants.cap, constants.influence, constants.total_lipschitz) == (1 / 3, 1 / 3, 0.0, 0.0)
+    assert constants.order_margin(CHAIN) == 0.0
+    assert constants.order_margin(Order(((0, 1, 2),))) == math.inf
 
 
 def test_a_budget_gives_the_range_of_t3() -> None:
     constants = bounded(3, 2.0, {"entropy": 0.5, "margin": 0.25})
     floor, cap = influence_to_range(2.0, 3)
     assert constants.influence == 2.0
-    assert constants.lipschitz == pytest.approx(0.75)
+    assert constants.total_lipschitz == pytest.approx(0.75)
     # The gap form is the sharper of the two forms of T3: each bound with its own worst case.
     assert constants.floor == pytest.approx(floor)
     assert constants.cap == pytest.approx(cap)
@@ -189,7 +189,7 @@ def test_fixed_weights_are_known_exactly() -> None:
     constants = fixed(log_w)
     assert constants.floors.tolist() == pytest.approx([0.5, 0.3, 0.2])
     assert constants.caps.tolist() == pytest.approx([0.5, 0.3, 0.2])
-    assert constants.margin(CHAIN) == pytest.approx(math.log(1.5))
+    assert constants.order_margin(CHAIN) == pytest.approx(math.log(1.5))
     with pytest.raises(InputError, match="finite"):
         fixed(torch.tensor([0.0, -math.inf]))
 
@@ -197,9 +197,9 @@ def test_fixed_weights_are_known_exactly() -> None:
 def test_a_product_adds_gaps_and_regularities() -> None:
     constants = product([bounded(3, 2.0, {"a": 1.0, "b": 2.0}), bounded(3, 0.5, {"b": 3.0}), uniform(3)])
     assert constants.influence == 2.5
-    assert constants.regularity["a"] == 1.0
-    assert constants.regularity["b"] == pytest.approx(5.0)
-    assert constants.regularity["b"] >= 5.0
+    assert constants.lipschitz["a"] == 1.0
+    assert constants.lipschitz["b"] == pytest.approx(5.0)
+    assert constants.lipschitz["b"] >= 5.0
 
 
 def test_a_floor_does_not_survive_a_product_unless_the_rest_is_uniform() -> None:
@@ -214,7 +214,7 @@ def test_a_power_scales(alpha: float, kept: bool) -> None:
     part = projected(bounded(3, 9.0, {"x": 2.0}), ConformingSet(3, 0.1, 0.8))
     scaled = power(part, alpha)
     assert scaled.influence == pytest.approx(alpha * part.influence)
-    assert scaled.lipschitz == pytest.approx(2 * alpha)
+    assert scaled.total_lipschitz == pytest.approx(2 * alpha)
     assert (scaled.known_floor == 0.1) == kept
 
 
@@ -230,47 +230,47 @@ def test_a_power_scales(alpha: float, kept: bool) -> None:
 )
 def test_a_margin_survives_as_far_as_the_budget_reaches(budget: float, gap: float) -> None:
     part = Constants(gaps([[0.0, 1.0, -0.5], [-3.0, 0.0, -3.5], [-2.0, -1.0, 0.0]]))
-    assert limited(part, budget).gap[0, 1].item() == pytest.approx(gap, abs=1e-12)
+    assert limited(part, budget).log_ratio[0, 1].item() == pytest.approx(gap, abs=1e-12)
     # Attained by the vector where teacher 2 leads teacher 0 by 0.5 and teacher 0 leads teacher 1 by 1.
-    attained = of(lambda part: Limit(part, budget), torch.tensor([-0.5, -1.5, 0.0], dtype=torch.float64))
+    attained = of(lambda part: ClampInfluence(part, budget), torch.tensor([-0.5, -1.5, 0.0], dtype=torch.float64))
     assert (attained[0] - attained[1]).item() == pytest.approx(gap, abs=1e-12)
 
 
 def test_limiting_clips_negative_gaps() -> None:
     assert limited(bounded(3, 4.0, {"x": 1.0}), 1.5).influence == 1.5
     assert limited(bounded(3, 1.0, {"x": 1.0}), 1.5).influence == 1.0
-    assert limited(bounded(3, 4.0, {"x": 1.0}), 1.5).lipschitz == 1.0
+    assert limited(bounded(3, 4.0, {"x": 1.0}), 1.5).total_lipschitz == 1.0
 
 
 def test_a_projection_guarantees_its_set() -> None:
     part = bounded(3, 9.0, {"x": 7.0})
     conforming_set = ConformingSet(3, 0.05, 0.8, CHAIN, 0.3)
     constants = projected(part, conforming_set)
-    assert (constants.floor, constants.cap, constants.lipschitz) == (0.05, 0.8, 7.0)
-    assert constants.margin(CHAIN) >= 0.3
+    assert (constants.floor, constants.cap, constants.total_lipschitz) == (0.05, 0.8, 7.0)
+    assert constants.order_margin(CHAIN) >= 0.3
     assert constants.influence == pytest.approx(math.log(0.8 / 0.05))
-    assert constants.gap[0, 2] >= 0.6
+    assert constants.log_ratio[0, 2] >= 0.6
 
 
 def test_a_projection_keeps_what_conforms_already() -> None:
     part = fixed(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log())
-    assert torch.equal(projected(part, ConformingSet(3, 0.1, 0.6, CHAIN, 0.2)).gap, part.gap)
+    assert torch.equal(projected(part, ConformingSet(3, 0.1, 0.6, CHAIN, 0.2)).log_ratio, part.log_ratio)
     moved = projected(part, ConformingSet(3, 0.1, 0.6, CHAIN, 0.45))
-    assert not torch.equal(moved.gap, part.gap)
-    assert moved.margin(CHAIN) >= 0.45
+    assert not torch.equal(moved.log_ratio, part.log_ratio)
+    assert moved.order_margin(CHAIN) >= 0.45
 
 
 def test_a_projection_without_floor_does_not_add_influence() -> None:
     assert projected(bounded(4, 2.0, {}), ConformingSet(4, cap=0.5)).influence == 2.0
-    ordered = projected(bounded(2, 2.0, {}), ConformingSet(2, cap=0.99, order=Order(((0,), (1,))), margin=0.5))
-    assert ordered.gap.tolist() == [[0.0, 0.5], [-2.0, 0.0]]
+    ordered = projected(bounded(2, 2.0, {}), ConformingSet(2, cap=0.99, order=Order(((0,), (1,))), order_margin=0.5))
+    assert ordered.log_ratio.tolist() == [[0.0, 0.5], [-2.0, 0.0]]
 
 
 def test_mixing_with_uniform_contracts_by_birkhoffs_coefficient() -> None:
     # Two teachers: the coefficient is 1 − ε, approached at w = 1/2, and the gap is attained at the cap.
     part, epsilon = bounded(2, 2.0, {"x": 1.0}), 0.3
     whole = mixed(part, epsilon)
-    assert whole.lipschitz == pytest.approx(0.7)
+    assert whole.total_lipschitz == pytest.approx(0.7)
     worst = (0.7 * torch.tensor([1.0, math.exp(2.0)], dtype=torch.float64).log().softmax(-1) + 0.15).log()
     assert whole.influence == pytest.approx((worst[1] - worst[0]).item())
     assert whole.floor == pytest.approx(worst.exp().min().item())
@@ -281,8 +281,8 @@ def test_mixing_with_uniform_contracts_by_birkhoffs_coefficient() -> None:
 def test_mixing_shrinks_a_margin_to_its_worst_case() -> None:
     part = fixed(torch.tensor([0.8, 0.2], dtype=torch.float64).log())
     whole = mixed(part, 0.5)
-    assert whole.gap[0, 1].item() == pytest.approx(math.log(0.65 / 0.35))
-    assert whole.gap[0, 1].item() <= math.log(0.65 / 0.35)
+    assert whole.log_ratio[0, 1].item() == pytest.approx(math.log(0.65 / 0.35))
+    assert whole.log_ratio[0, 1].item() <= math.log(0.65 / 0.35)
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_mixing_shrinks_a_margin_to_its_worst_case() -> None:
         (lambda: limited(uniform(2), math.nan), "budget"),
         (lambda: projected(uniform(2), ConformingSet(3)), "2 teachers"),
         (lambda: mixed(uniform(2), 1.5), "share"),
-        (lambda: uniform(2).margin(CHAIN), "2 teachers"),
+        (lambda: uniform(2).order_margin(CHAIN), "2 teachers"),
     ],
 )
 def test_refused(build: Callable[[], object], message: str) -> None:
@@ -323,7 +323,7 @@ def test_constants_do_not_follow_a_tensor_that_changes_later() -> None:
 def test_squashed_influence_is_attained() -> None:
     constants = squashed(bounded(3, 3.0, {"entropy": 2.0}), 2.0)
     assert constants.influence == pytest.approx(2.0 * math.tanh(1.5))
-    assert constants.regularity == {"entropy": 2.0}
+    assert constants.lipschitz == {"entropy": 2.0}
     extreme = log_normalize(torch.tensor([0.0, -3.0, -3.0], dtype=torch.float64))
     reached = of(lambda part: Squash(part, 2.0), extreme)
     assert float(reached.max() - reached.min()) == pytest.approx(constants.influence, rel=1e-12)
@@ -331,12 +331,12 @@ def test_squashed_influence_is_attained() -> None:
 
 def test_a_margin_survives_a_squash_as_far_as_the_leader_may_be_ahead() -> None:
     part = Constants(gaps([[0.0, 0.5, -3.0], [-3.0, 0.0, -3.0], [-3.0, -3.0, 0.0]]))
-    gap = squashed(part, 2.0).gap[0, 1]
+    gap = squashed(part, 2.0).log_ratio[0, 1]
     # Teacher 0 is 3 nats behind teacher 2 and half a nat ahead of teacher 1.
     reached = of(lambda part: Squash(part, 2.0), log_normalize(torch.tensor([-3.0, -3.5, 0.0], dtype=torch.float64)))
     assert 0 < float(gap) == pytest.approx(float(reached[0] - reached[1]), rel=1e-9)
     unbounded = Constants(gaps([[0.0, 0.5, -math.inf], [-math.inf, 0.0, -math.inf], [-math.inf, -math.inf, 0.0]]))
-    assert squashed(unbounded, 2.0).gap[0, 1] == 0.0
+    assert squashed(unbounded, 2.0).log_ratio[0, 1] == 0.0
     assert squashed(unbounded, 2.0).influence == pytest.approx(2.0)
 
 
@@ -355,7 +355,7 @@ def rows(values: list[float]) -> torch.Tensor:
 @given(st.integers(1, 5).flatmap(lambda k: scores(k, zeros=True)), st.sampled_from([0.0, 0.5, 3.0]))
 def test_limiting_bounds_influence_and_keeps_order(values: list[float], budget: float) -> None:
     log_w = rows(values)
-    limited = of(lambda part: Limit(part, budget), log_w)
+    limited = of(lambda part: ClampInfluence(part, budget), log_w)
     assert influence(limited) <= budget + 1e-12
     assert limited.exp().sum().item() == pytest.approx(1.0)
     for j in range(len(values)):
@@ -367,7 +367,7 @@ def test_limiting_bounds_influence_and_keeps_order(values: list[float], budget: 
 
 @given(st.integers(1, 5).flatmap(lambda k: st.tuples(scores(k), scores(k))), st.floats(0.0, 6.0))
 def test_limiting_is_non_expansive(pair: tuple[list[float], list[float]], budget: float) -> None:
-    u, v = (of(lambda part: Limit(part, budget), rows(values)) for values in pair)
+    u, v = (of(lambda part: ClampInfluence(part, budget), rows(values)) for values in pair)
     assert hilbert(u, v) <= hilbert(rows(pair[0]), rows(pair[1])) + 1e-10
 
 
@@ -377,10 +377,11 @@ def test_a_posterior_with_a_prior_limits_as_the_wrapper_does(tau: float, budget:
     # Its constants are written out, since rules stand below compositions; at 1e-7 the prior outweighs all evidence.
     prior = (0.7, 0.2, 0.1)
     inside = PrefixPosterior(tau, budget, prior).constants(3)
-    around = Limit(Entropy(), budget).constants(PrefixPosterior(tau, None, prior).constants(3))
-    assert torch.equal(inside.gap, around.gap)
-    assert inside.regularity == around.regularity
+    around = ClampInfluence(Entropy(), budget).constants(PrefixPosterior(tau, None, prior).constants(3))
+    assert torch.equal(inside.log_ratio, around.log_ratio)
+    assert inside.lipschitz == around.lipschitz
     assert (inside.known_floor, inside.known_cap) == (around.known_floor, around.known_cap)
     assert torch.equal(
-        PrefixPosterior(tau, math.inf, prior).constants(3).gap, PrefixPosterior(tau, None, prior).constants(3).gap
+        PrefixPosterior(tau, math.inf, prior).constants(3).log_ratio,
+        PrefixPosterior(tau, None, prior).constants(3).log_ratio,
     )

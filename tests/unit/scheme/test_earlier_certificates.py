@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from tiers import first
-from trivium.certification import Question, certify, load
+from trivium.certification import Specification, certify, load
 from trivium.certification.certificate import digest_of, parse
 from trivium.certification.recheck import checked
 from trivium.cli import work
-from trivium.scheme import Conform, FloorMix, Limit, Mix, PerEntry, Power, Product, Squash, derivation
+from trivium.scheme import ClampInfluence, FloorMix, MixUniform, PerEntry, Power, Product, Project, Squash, derivation
 from trivium.scheme.derivation import Derived
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
@@ -30,13 +30,13 @@ from trivium.weighting import Entropy, Margin, Operator, Static
 HERE = Path(__file__).resolve().parent / "certificates"
 ORDER = Order(((0,), (1, 2)))
 CERTIFIED: dict[str, Operator] = {
-    "limit": Limit(Entropy(), 2.0),
-    "mix": Mix(Entropy(strength=0.5), 0.1),
+    "limit": ClampInfluence(Entropy(), 2.0),
+    "mix": MixUniform(Entropy(strength=0.5), 0.1),
     "floor_mix": FloorMix(Entropy(), 0.05),
     "squash": Squash(Entropy(), 2.0),
     "power": Power(Margin(), 0.5),
     "product": Product((Static((3.0, 2.0, 2.0)), Margin(strength=0.1))),
-    "conform": Conform(Entropy(), ConformingSet(3, 0.05, 0.8, ORDER, 0.1)),
+    "conform": Project(Entropy(), ConformingSet(3, 0.05, 0.8, ORDER, 0.1)),
     "per_entry": PerEntry(Margin()),
 }
 
@@ -48,8 +48,8 @@ def test_a_certificate_of_earlier_code_holds(name: str, schema: str) -> None:
     # Other seconds than recorded, so that what the search counted is left out, and all that is derived is compared.
     found = checked(certificate, CERTIFIED[name], seconds=0.02)
     assert found.refusals == ()
-    assert found.confirmed == tuple(finding.axiom for finding in certificate.findings)
-    assert {finding.verdict for finding in certificate.findings} == {"PROVED"}
+    assert found.confirmed == tuple(result.axiom for result in certificate.results)
+    assert {result.verdict for result in certificate.results} == {"PROVED"}
     assert any(line.startswith("derivation") for line in found.left) == (schema == "1")
 
 
@@ -63,7 +63,7 @@ def test_a_certified_recipe_with_every_key_beside_a_rule_holds(schema: str, monk
 
 def test_another_calculus_is_refused() -> None:
     file = HERE / "2" / "limit.json"
-    assert checked(load(file), Limit(Entropy(), 2.5), seconds=0.02).refusals
+    assert checked(load(file), ClampInfluence(Entropy(), 2.5), seconds=0.02).refusals
     data = json.loads(file.read_text(encoding="utf-8"))
     data["derivation"] = [line.replace("T3: ", "T2: ") for line in data["derivation"]]
     edited = parse({**data, "digest": digest_of(data)})
@@ -75,13 +75,13 @@ def test_under_another_text_the_lines_of_a_certificate_are_left_and_all_else_is_
 ) -> None:
     file = HERE / "2" / "squash.json"
     data, operator = json.loads(file.read_text(encoding="utf-8")), CERTIFIED["squash"]
-    assert "text" not in certify(operator, Question(3), seconds=0.02).to_data(), "the first text is not named"
+    assert "text" not in certify(operator, Specification(3), seconds=0.02).to_data(), "the first text is not named"
     monkeypatch.setattr(derivation, "TEXT", 2)
     monkeypatch.setattr(Squash, "after", reworded(Squash.after))
     found = checked(parse(data), operator, seconds=0.02)
     assert found.refusals == ()
     assert "the lines of derivations: they have text 1, this version writes 2" in found.left
-    again = certify(operator, Question(3), seconds=0.02)
+    again = certify(operator, Specification(3), seconds=0.02)
     assert again.to_data()["text"] == 2
     assert parse(again.to_data()) == again
     assert checked(again, operator, seconds=0.03).refusals == ()

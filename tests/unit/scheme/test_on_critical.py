@@ -47,14 +47,12 @@ def test_its_constants_hold_and_the_jump_is_counted() -> None:
     w = scheme.log_weights(features)
     moved = hilbert(w[:-1], w[1:])
     reach = sum(
-        value * (features[name][:-1] - features[name][1:]).abs().amax(-1)
-        for name, value in constants.regularity.items()
+        value * (features[name][:-1] - features[name][1:]).abs().amax(-1) for name, value in constants.lipschitz.items()
     )
     assert bool((moved <= reach + 1e-9).all())
     assert bool(
         (
-            moved
-            > constants.regularity["entropy"] * (features["entropy"][:-1] - features["entropy"][1:]).abs().amax(-1)
+            moved > constants.lipschitz["entropy"] * (features["entropy"][:-1] - features["entropy"][1:]).abs().amax(-1)
         ).any()
     )
     lead = w.unsqueeze(-1) - w.unsqueeze(-2)
@@ -64,10 +62,10 @@ def test_its_constants_hold_and_the_jump_is_counted() -> None:
 def test_w_s_is_proved_on_critical_inputs_alone() -> None:
     scheme = scheme_of(critical_margin=0.3)
     certificate = certify(scheme, claims(scheme, 3, NAMES), seconds=0.2)
-    words = {finding.axiom: finding.verdict for finding in certificate.findings}
+    words = {result.axiom: result.verdict for result in certificate.results}
     assert words["W-S"] == words["W-B"] == words["W-R"] == "PROVED", words
-    assert certificate.question.critical
-    found = next(finding for finding in certificate.findings if finding.axiom == "W-S")
+    assert certificate.specification.critical
+    found = next(result for result in certificate.results if result.axiom == "W-S")
     assert found.derivation[0].endswith("on critical inputs")
 
 
@@ -80,13 +78,15 @@ def _mutant(scheme: Scheme, kind: str) -> Scheme:
             everywhere = torch.ones_like(features["critical"]) * (1.0 if kind == "leaks" else 0.0)
             return OnCritical.log_weights(self, {**features, "critical": everywhere})
 
-    return Scheme(scheme.teachers, scheme.scales, Mutant(root.part, root.conforming), scheme.conforming, scheme.trusted)
+    return Scheme(
+        scheme.teacher_names, scheme.scales, Mutant(root.part, root.conforming), scheme.conforming, scheme.trusted
+    )
 
 
 def test_a_mutant_that_does_nothing_is_violated_on_a_critical_input() -> None:
     scheme = scheme_of()
     certificate = certify(_mutant(scheme, "nothing"), claims(scheme, 3, NAMES), seconds=0.5)
-    found = next(finding for finding in certificate.findings if finding.axiom == "W-S")
+    found = next(result for result in certificate.results if result.axiom == "W-S")
     assert found.verdict == "VIOLATED"
     assert found.witness is not None
     assert found.witness.features["critical"][found.witness.row] == [1.0]

@@ -17,20 +17,20 @@ from trivium.simplex.isotonic import isotonic_regression
 from trivium.simplex.projection import ZERO_DEPTH, conforming_projection
 
 
-def conforming_sets(teachers: int) -> st.SearchStrategy[ConformingSet]:
+def conforming_sets(num_teachers: int) -> st.SearchStrategy[ConformingSet]:
     """Feasible sets: floor and cap are stated as shares of what T1 allows, from slack to a single point."""
 
     def build(tiers: tuple[tuple[int, ...], ...], margin: float, low: float, high: float, free: bool) -> ConformingSet:
         order = None if free else Order(tiers)
         margin = 0.0 if free else margin
-        centre = ConformingSet(teachers, order=order, margin=margin).element().exp()
+        centre = ConformingSet(num_teachers, order=order, order_margin=margin).element().exp()
         largest_floor, smallest_cap = centre.min().item(), centre.max().item()
         return ConformingSet(
-            teachers, low * largest_floor, smallest_cap + (1 - high) * (1 - smallest_cap), order, margin
+            num_teachers, low * largest_floor, smallest_cap + (1 - high) * (1 - smallest_cap), order, margin
         )
 
     share = st.sampled_from([0.0, 1.0]) | st.floats(0.0, 1.0)
-    return st.builds(build, orders(teachers), st.sampled_from([0.0, 0.2, 1.5]), share, share, st.booleans())
+    return st.builds(build, orders(num_teachers), st.sampled_from([0.0, 0.2, 1.5]), share, share, st.booleans())
 
 
 CASES = st.integers(1, 6).flatmap(lambda k: st.tuples(conforming_sets(k), scores(k, zeros=True), scores(k)))
@@ -92,19 +92,19 @@ def test_it_keeps_the_order_of_teachers_that_are_equally_safe(
 
 def random_case(seed: int) -> tuple[torch.Tensor, ConformingSet]:
     random = np.random.default_rng(seed)
-    teachers = int(random.integers(1, 7))
-    levels = random.integers(0, teachers, teachers)
+    num_teachers = int(random.integers(1, 7))
+    levels = random.integers(0, num_teachers, num_teachers)
     order = Order(tuple(tuple(np.flatnonzero(levels == level).tolist()) for level in np.unique(levels)))
     margin = float(random.choice([0.0, 0.1, 0.7]))
     if seed % 3 == 0:
         order, margin = None, 0.0
-    centre = ConformingSet(teachers, order=order, margin=margin).element().exp()
+    centre = ConformingSet(num_teachers, order=order, order_margin=margin).element().exp()
     floor = float(random.choice([0.0, 0.2, 0.7, 0.95])) * centre.min().item()
     cap = centre.max().item() + float(random.choice([1.0, 0.5, 0.1])) * (1 - centre.max().item())
-    log_w = log_normalize(torch.tensor(random.normal(0, random.choice([0.5, 2.0, 4.0]), teachers)))
+    log_w = log_normalize(torch.tensor(random.normal(0, random.choice([0.5, 2.0, 4.0]), num_teachers)))
     if seed % 5 == 0:
         log_w = log_normalize(log_w.round())  # ties
-    return log_w, ConformingSet(teachers, floor, cap, order, margin)
+    return log_w, ConformingSet(num_teachers, floor, cap, order, margin)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -112,7 +112,7 @@ def test_it_is_the_minimizer_a_general_solver_finds(seed: int) -> None:
     log_w, conforming_set = random_case(seed)
     w = log_w.exp().tolist()
     tiers = conforming_set.order.tiers if conforming_set.order else ()
-    found = nearest_conforming(w, conforming_set.floor, conforming_set.cap, tiers, conforming_set.margin)
+    found = nearest_conforming(w, conforming_set.floor, conforming_set.cap, tiers, conforming_set.order_margin)
     ours = conforming_projection(log_w, conforming_set).exp().numpy()
     assert conforming_set.contains(torch.tensor(ours).log()).item()
     assert np.abs(ours - found).max() < 2e-5

@@ -22,9 +22,12 @@ CHAIN = Order(((0,), (1,), (2,)))
         ({"floor": 0.4}, "floor 0.4 with 3 teachers: lower it to 0.333"),
         ({"cap": 0.3}, "cap 0.3 with 3 teachers: raise it to 0.334"),
         ({"floor": 0.5, "cap": 0.2}, "lower it to 0.333 and cap 0.2 with 3 teachers: raise it to 0.334"),
-        ({"floor": 0.2, "order": CHAIN, "margin": 1.0}, "floor 0.2 with 3 teachers and margin 1: lower it to 0.09"),
-        ({"cap": 0.5, "order": CHAIN, "margin": 1.0}, "cap 0.5 with 3 teachers and margin 1: raise it to 0.666"),
-        ({"cap": 0.5, "order": CHAIN, "margin": 1.0}, "lower the margin to 0.48"),
+        (
+            {"floor": 0.2, "order": CHAIN, "order_margin": 1.0},
+            "floor 0.2 with 3 teachers and margin 1: lower it to 0.09",
+        ),
+        ({"cap": 0.5, "order": CHAIN, "order_margin": 1.0}, "cap 0.5 with 3 teachers and margin 1: raise it to 0.666"),
+        ({"cap": 0.5, "order": CHAIN, "order_margin": 1.0}, "lower the margin to 0.48"),
     ],
 )
 def test_an_empty_set_names_the_least_relaxation(arguments: dict[str, object], message: str) -> None:
@@ -48,7 +51,7 @@ def test_one_teacher_has_weight_one() -> None:
         {"floor": math.nan},
         {"cap": 1.1},
         {"margin": 1.0},
-        {"margin": -1.0, "order": CHAIN},
+        {"order_margin": -1.0, "order": CHAIN},
         {"margin": math.inf, "order": CHAIN},
         {"teachers": 2, "order": CHAIN},
     ],
@@ -59,9 +62,9 @@ def test_values_out_of_range(arguments: dict[str, object]) -> None:
     assert not isinstance(caught.value, InfeasibleError)
 
 
-@pytest.mark.parametrize("teachers", [*range(1, 50), 999])
-def test_floor_and_cap_at_exactly_one_over_k_are_feasible(teachers: int) -> None:
-    conforming_set = ConformingSet(teachers, floor=1 / teachers, cap=1 / teachers)
+@pytest.mark.parametrize("num_teachers", [*range(1, 50), 999])
+def test_floor_and_cap_at_exactly_one_over_k_are_feasible(num_teachers: int) -> None:
+    conforming_set = ConformingSet(num_teachers, floor=1 / num_teachers, cap=1 / num_teachers)
     assert conforming_set.contains(conforming_set.element()).item()
     assert conforming_set.contains(conforming_set.element().float()).item()
 
@@ -77,35 +80,35 @@ def test_feasibility_agrees_with_a_linear_program(
 ) -> None:
     tiers, floor, cap, margin = case
     order = Order(tiers)
-    teachers = order.teachers
+    num_teachers = order.num_teachers
     ordered = []
     for j, k in order.pairs():
-        row = [0.0] * teachers
-        height = order.ranks(teachers)[j] - order.ranks(teachers)[k]
+        row = [0.0] * num_teachers
+        height = order.ranks(num_teachers)[j] - order.ranks(num_teachers)[k]
         row[j], row[k] = -1.0, math.exp(margin * height)
         ordered.append(row)
     # Slack program: how far the constraints must give way; 0 iff feasible.
     program = linprog(
-        [1.0] + [0.0] * teachers,
-        A_ub=[[-1.0, *(-1.0 if i == k else 0.0 for i in range(teachers))] for k in range(teachers)]
-        + [[-1.0, *(1.0 if i == k else 0.0 for i in range(teachers))] for k in range(teachers)]
+        [1.0] + [0.0] * num_teachers,
+        A_ub=[[-1.0, *(-1.0 if i == k else 0.0 for i in range(num_teachers))] for k in range(num_teachers)]
+        + [[-1.0, *(1.0 if i == k else 0.0 for i in range(num_teachers))] for k in range(num_teachers)]
         + [[0.0, *row] for row in ordered],
-        b_ub=[-floor] * teachers + [cap] * teachers + [0.0] * len(ordered),
-        A_eq=[[0.0] + [1.0] * teachers],
+        b_ub=[-floor] * num_teachers + [cap] * num_teachers + [0.0] * len(ordered),
+        A_eq=[[0.0] + [1.0] * num_teachers],
         b_eq=[1.0],
-        bounds=[(0, None)] * (teachers + 1),
+        bounds=[(0, None)] * (num_teachers + 1),
     )
     if 0 < program.fun < 1e-6:
         return  # on the boundary, where the program's own tolerance decides
     try:
-        conforming_set = ConformingSet(teachers, floor, cap, order, margin)
+        conforming_set = ConformingSet(num_teachers, floor, cap, order, margin)
     except InfeasibleError as error:
         assert program.fun > 0
         # The advice works when it is followed to the letter.
         lower = re.search(r"floor \S+ with .*?: lower it to ([\d.e-]+)", str(error))
         higher = re.search(r"cap \S+ with .*?: raise it to ([\d.e-]+)", str(error))
         advised = ConformingSet(
-            teachers,
+            num_teachers,
             float(lower[1].rstrip(".")) if lower else floor,
             float(higher[1].rstrip(".")) if higher else cap,
             order,
@@ -113,9 +116,9 @@ def test_feasibility_agrees_with_a_linear_program(
         )
         assert advised.contains(advised.element()).item()
         smaller = re.search(r"lower the margin to ([\d.e-]+)", str(error))
-        assert (smaller is not None) == (margin > 0 and floor * teachers <= 1 <= cap * teachers)
+        assert (smaller is not None) == (margin > 0 and floor * num_teachers <= 1 <= cap * num_teachers)
         if smaller:
-            ConformingSet(teachers, floor, cap, order, float(smaller[1].rstrip(".")))
+            ConformingSet(num_teachers, floor, cap, order, float(smaller[1].rstrip(".")))
     else:
         assert program.fun == pytest.approx(0.0, abs=1e-9)
         assert conforming_set.contains(conforming_set.element()).item()
@@ -133,15 +136,15 @@ def test_a_strict_chain_has_the_closed_form_limits(margin: float) -> None:
 
 
 def test_a_large_margin_does_not_overflow() -> None:
-    conforming_set = ConformingSet(3, order=CHAIN, margin=1000.0)
+    conforming_set = ConformingSet(3, order=CHAIN, order_margin=1000.0)
     assert conforming_set.contains(conforming_set.element()).item()
     with pytest.raises(InfeasibleError, match="lower it to 0"):
-        ConformingSet(3, floor=0.01, order=CHAIN, margin=1000.0)
+        ConformingSet(3, floor=0.01, order=CHAIN, order_margin=1000.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_contains_tells_a_breach_from_rounding(dtype: torch.dtype) -> None:
-    conforming_set = ConformingSet(3, floor=0.1, cap=0.7, order=Order(((0,), (1, 2))), margin=0.5)
+    conforming_set = ConformingSet(3, floor=0.1, cap=0.7, order=Order(((0,), (1, 2))), order_margin=0.5)
     step = 1e-6 if dtype == torch.float64 else 1e-5
     rows = torch.tensor(
         [
@@ -161,7 +164,7 @@ def test_contains_tells_a_breach_from_rounding(dtype: torch.dtype) -> None:
 
 
 def test_two_zero_weights_are_in_order() -> None:
-    conforming_set = ConformingSet(3, order=CHAIN, margin=0.5)
+    conforming_set = ConformingSet(3, order=CHAIN, order_margin=0.5)
     assert conforming_set.contains(torch.tensor([0.0, -math.inf, -math.inf])).item()
     assert not conforming_set.contains(torch.tensor([-math.inf, 0.0, -math.inf])).item()
 

@@ -15,11 +15,11 @@ from trivium.simplex.min_norm import min_norm_weights
 EPS = torch.finfo(torch.float64).eps
 
 
-def draw(teachers: int, width: int, seed: int, spread: float = 0.0) -> Tensor:
+def draw(num_teachers: int, width: int, seed: int, spread: float = 0.0) -> Tensor:
     """Gradients [K, P] whose lengths differ by up to e^spread."""
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(teachers, width, generator=generator, dtype=torch.float64)
-    return rows * (spread * torch.rand(teachers, 1, generator=generator, dtype=torch.float64)).exp()
+    rows = torch.randn(num_teachers, width, generator=generator, dtype=torch.float64)
+    return rows * (spread * torch.rand(num_teachers, 1, generator=generator, dtype=torch.float64)).exp()
 
 
 def breach(gram: Tensor, alpha: Tensor, cap: float) -> float:
@@ -37,17 +37,17 @@ def teachers_at_bounds(alpha: Tensor, cap: float) -> bool:
 
 
 @pytest.mark.parametrize("cap", [1.0, 0.6, 0.3])
-@pytest.mark.parametrize(("teachers", "width"), [(2, 5), (3, 1), (4, 2), (5, 9), (8, 3), (16, 20)])
-def test_a_general_solver_finds_no_shorter_mean(teachers: int, width: int, cap: float) -> None:
-    if teachers * cap < 1:
+@pytest.mark.parametrize(("num_teachers", "width"), [(2, 5), (3, 1), (4, 2), (5, 9), (8, 3), (16, 20)])
+def test_a_general_solver_finds_no_shorter_mean(num_teachers: int, width: int, cap: float) -> None:
+    if num_teachers * cap < 1:
         pytest.skip("nothing to find")
     for seed in range(6):
-        g = draw(teachers, width, seed, spread=3.0 * (seed % 2))
+        g = draw(num_teachers, width, seed, spread=3.0 * (seed % 2))
         alpha = min_norm_weights(g @ g.T, cap)
         other, least = least_norm(g.numpy(), cap)
         size = float(g.square().sum(-1).max())
         assert float((alpha @ g).square().sum()) <= least + 1e-9 * size
-        if width >= teachers and seed % 2 == 0:  # independent, so there is one minimizer
+        if width >= num_teachers and seed % 2 == 0:  # independent, so there is one minimizer
             assert alpha.tolist() == pytest.approx(other.tolist(), abs=1e-5)
 
 

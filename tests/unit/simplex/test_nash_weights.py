@@ -12,22 +12,22 @@ from trivium.errors import InputError
 from trivium.simplex.nash import most_influence, nash_weights, ridge
 
 
-def vectors(count: int, teachers: int, width: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, teachers, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def vectors(count: int, num_teachers: int, width: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, num_teachers, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("teachers", "width"), [(1, 1), (2, 1), (2, 3), (3, 1), (3, 2), (3, 8), (8, 4), (16, 3)])
+@pytest.mark.parametrize(("num_teachers", "width"), [(1, 1), (2, 1), (2, 3), (3, 1), (3, 2), (3, 8), (8, 4), (16, 3)])
 @pytest.mark.parametrize("scale", [1e-150, 1e-6, 1.0, 1e3])
-def test_no_vector_is_opposed_to_the_mean(teachers: int, width: int, scale: float) -> None:
-    gram = (g := vectors(2000, teachers, width)) @ g.mT * scale
+def test_no_vector_is_opposed_to_the_mean(num_teachers: int, width: int, scale: float) -> None:
+    gram = (g := vectors(2000, num_teachers, width)) @ g.mT * scale
     alpha = nash_weights(gram)
     assert bool((alpha > 0).all())
     assert bool(alpha.isfinite().all())
     w = alpha / alpha.sum(-1, keepdim=True)
     largest = gram.diagonal(dim1=-2, dim2=-1).amax(-1)
     slopes = (gram @ w.unsqueeze(-1)).squeeze(-1).amin(-1)
-    assert float((-slopes / largest).max()) <= ridge(teachers)
-    assert float((w.amax(-1) / w.amin(-1)).log().max()) <= most_influence(teachers)
+    assert float((-slopes / largest).max()) <= ridge(num_teachers)
+    assert float((w.amax(-1) / w.amin(-1)).log().max()) <= most_influence(num_teachers)
 
 
 def test_the_equation_holds_where_a_direction_helps_all() -> None:

@@ -20,29 +20,29 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     """Two weight vectors of K teachers, wide scales and ties among them, and a set that is not empty."""
     k = draw(st.integers(1, 6))
     scores = st.lists(st.sampled_from([0.0, 1.0, -3.0, 20.0]) | st.floats(-30, 30), min_size=k, max_size=k)
-    serving = draw(st.lists(st.booleans(), min_size=k, max_size=k).filter(any))
+    teacher_mask = draw(st.lists(st.booleans(), min_size=k, max_size=k).filter(any))
     u, v = (torch.tensor(draw(scores), dtype=torch.float64).log_softmax(-1) for _ in range(2))
-    return u, v, torch.tensor(serving)
+    return u, v, torch.tensor(teacher_mask)
 
 
 @given(cases())
 @example((torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), torch.tensor([True])))
 def test_it_is_division_by_the_sum_over_those_that_serve(case: tuple[Tensor, Tensor, Tensor]) -> None:
-    u, _, serving = case
-    total = math.fsum(math.exp(x) for x, s in zip(u.tolist(), serving.tolist(), strict=True) if s)
-    expected = [math.exp(x) / total if s else 0.0 for x, s in zip(u.tolist(), serving.tolist(), strict=True)]
-    assert restrict(u, serving).exp().tolist() == pytest.approx(expected, rel=1e-9)
+    u, _, teacher_mask = case
+    total = math.fsum(math.exp(x) for x, s in zip(u.tolist(), teacher_mask.tolist(), strict=True) if s)
+    expected = [math.exp(x) / total if s else 0.0 for x, s in zip(u.tolist(), teacher_mask.tolist(), strict=True)]
+    assert restrict(u, teacher_mask).exp().tolist() == pytest.approx(expected, rel=1e-9)
 
 
 @given(cases())
 def test_gaps_influence_distance_and_floor_are_kept(case: tuple[Tensor, Tensor, Tensor]) -> None:
-    u, v, serving = case
-    ru, rv = restrict(u, serving)[serving], restrict(v, serving)[serving]
-    gaps, kept = u[serving].unsqueeze(0) - u[serving].unsqueeze(1), ru.unsqueeze(0) - ru.unsqueeze(1)
+    u, v, teacher_mask = case
+    ru, rv = restrict(u, teacher_mask)[teacher_mask], restrict(v, teacher_mask)[teacher_mask]
+    gaps, kept = u[teacher_mask].unsqueeze(0) - u[teacher_mask].unsqueeze(1), ru.unsqueeze(0) - ru.unsqueeze(1)
     torch.testing.assert_close(kept, gaps, rtol=0, atol=1e-9)  # so W-S and its margin hold as they did
     assert float(influence(ru)) <= float(influence(u)) + 1e-9
     assert float(hilbert(ru, rv)) <= float(hilbert(u, v)) + 1e-9
-    assert bool((ru >= u[serving] - 1e-12).all())  # each weight rises, so does the least
+    assert bool((ru >= u[teacher_mask] - 1e-12).all())  # each weight rises, so does the least
 
 
 def test_the_floor_rises_strictly_where_an_absent_teacher_had_weight() -> None:
@@ -55,18 +55,18 @@ def test_the_floor_rises_strictly_where_an_absent_teacher_had_weight() -> None:
 def test_a_cap_becomes_b_over_b_and_the_others_floors(m: int, absent: int, a: float, at: list[float]) -> None:
     """No weights in [a, b] exceed the bound, and those with one at b and the others at a attain it."""
     k, b = m + absent, 0.6
-    serving = torch.arange(k) < m
+    teacher_mask = torch.arange(k) < m
     share = [a + (b - a) * x for x in at[:m]]
     rest = 1.0 - math.fsum(share)
     bound = b / (b + (m - 1) * a)
     if absent * a <= rest <= absent * b:
         w = torch.tensor(share + [rest / absent] * absent, dtype=torch.float64)
-        assert float(restrict(w.log(), serving).exp().max()) <= bound + 1e-12
+        assert float(restrict(w.log(), teacher_mask).exp().max()) <= bound + 1e-12
     left = (1.0 - b - (m - 1) * a) / absent
     if a <= left <= b:
         extreme = torch.tensor([b, *[a] * (m - 1), *[left] * absent], dtype=torch.float64)
         assert float(extreme.sum()) == pytest.approx(1.0)
-        assert float(restrict(extreme.log(), serving).exp().max()) == pytest.approx(bound, rel=1e-12)
+        assert float(restrict(extreme.log(), teacher_mask).exp().max()) == pytest.approx(bound, rel=1e-12)
 
 
 def test_rows_have_sets_of_their_own_and_dtype_is_kept() -> None:
@@ -85,10 +85,10 @@ def test_a_row_without_a_teacher_is_refused_and_one_without_weight_is_nan() -> N
 
 @given(cases())
 def test_a_stand_in_serves_and_is_oneself_where_one_serves(case: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, _, serving = case
-    found = stand_ins(serving.unsqueeze(0))[0].tolist()
-    first = serving.tolist().index(True)
-    assert found == [k if s else first for k, s in enumerate(serving.tolist())]
+    _, _, teacher_mask = case
+    found = stand_ins(teacher_mask.unsqueeze(0))[0].tolist()
+    first = teacher_mask.tolist().index(True)
+    assert found == [k if s else first for k, s in enumerate(teacher_mask.tolist())]
 
 
 @st.composite
@@ -115,9 +115,9 @@ def test_restriction_maps_a_conforming_set_into_that_of_the_serving_teachers(
 ) -> None:
     conforming, w, present = case
     among = conforming.among(present)
-    assert among.teachers == len(present)
-    serving = torch.tensor([k in present for k in range(conforming.teachers)])
-    assert bool(among.contains(restrict(w, serving)[present]))
+    assert among.num_teachers == len(present)
+    teacher_mask = torch.tensor([k in present for k in range(conforming.num_teachers)])
+    assert bool(among.contains(restrict(w, teacher_mask)[present]))
 
 
 def test_the_order_among_some_keeps_their_tiers() -> None:

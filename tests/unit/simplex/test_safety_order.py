@@ -64,8 +64,8 @@ def test_ranks_are_over_the_orders_own_teachers() -> None:
 @given(st.integers(1, 6).flatmap(orders))
 def test_pairs_ranks_and_text_agree(tiers: tuple[tuple[int, ...], ...]) -> None:
     order = Order(tiers)
-    ranks = order.ranks(order.teachers)
-    teachers = range(order.teachers)
+    ranks = order.ranks(order.num_teachers)
+    teachers = range(order.num_teachers)
     assert sorted(order.pairs()) == [(j, k) for j in teachers for k in teachers if ranks[j] > ranks[k]]
     assert min(ranks) == 0
     assert max(ranks) == len(tiers) - 1

@@ -76,11 +76,11 @@ def test_dimensions_broadcast_and_dtype_is_kept() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7, 5.0, 800.0, math.inf])
-@pytest.mark.parametrize("teachers", [1, 2, 7])
-def test_influence_to_range_is_attained_by_one_low_and_one_high_teacher(beta: float, teachers: int) -> None:
-    floor, cap = influence_to_range(beta, teachers)
-    low, high = torch.zeros(2, teachers, dtype=torch.float64)
-    if teachers > 1:
+@pytest.mark.parametrize("num_teachers", [1, 2, 7])
+def test_influence_to_range_is_attained_by_one_low_and_one_high_teacher(beta: float, num_teachers: int) -> None:
+    floor, cap = influence_to_range(beta, num_teachers)
+    low, high = torch.zeros(2, num_teachers, dtype=torch.float64)
+    if num_teachers > 1:
         low[0], high[0] = -beta, beta if beta < math.inf else 1e9
     assert floor == pytest.approx(log_normalize(low).exp().min().item(), abs=1e-15)
     assert cap == pytest.approx(log_normalize(high).exp().max().item())

@@ -18,7 +18,7 @@ from trivium.data.examples import Inputs
 from trivium.errors import InputError
 from trivium.teachers.classifier import Classifier
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.tasks.classifiers import admit_learner, build_classifiers, build_learner
+from trivium.training.tasks.classifiers import admit_classifier_student, build_classifier_student, build_classifiers
 
 TEXTS = ("the cat sees a dog. " * 3, "a.", "12+7=19;", "the bird likes a cat.", "the dog")
 LABELS = ("calm", "loud")
@@ -103,9 +103,11 @@ def test_a_text_is_answered_in_a_batch_as_it_is_alone(tmp_path: Path, model_type
     assert float((expected[0] - expected[1:]).abs().max()) > 0.1  # else nothing could be mixed up
     found = teacher(tmp_path).logits(inputs())[:, 0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    learner = admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).eval()
+    classifier_student = admit_classifier_student(
+        build_classifier_student(recipe_for(tmp_path), tmp_path), inputs()
+    ).eval()
     with torch.no_grad():
-        torch.testing.assert_close(learner(inputs()).logits[:, 0], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(classifier_student(inputs()).logits[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("pad", [None, 0, 7, -1, 299])
@@ -135,14 +137,16 @@ def test_a_saved_student_is_right_in_anyones_padded_batch(tmp_path: Path, pad: i
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     saved(tmp_path / "m", "llama", "right", pad)
-    learner = admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).eval()
-    learner.save_pretrained(tmp_path / "student")
+    classifier_student = admit_classifier_student(
+        build_classifier_student(recipe_for(tmp_path), tmp_path), inputs()
+    ).eval()
+    classifier_student.save_pretrained(tmp_path / "student")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "student").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
     assert model.config.pad_token_id == tokenizer.pad_token_id
     with torch.no_grad():
         together = model(**tokenizer(list(TEXTS), padding=True, return_tensors="pt")).logits
-        torch.testing.assert_close(together, learner(inputs()).logits[:, 0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together, classifier_student(inputs()).logits[:, 0], rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_done_about_padding_is_said(tmp_path: Path) -> None:
@@ -173,7 +177,9 @@ def test_the_side_that_a_student_is_padded_on_is_saved_with_it(tmp_path: Path, m
 
     wrong, right = ("left", "right") if model_type == "gpt2" else ("right", "left")
     saved(tmp_path / "m", model_type, wrong, pad=7)
-    admit_learner(build_learner(recipe_for(tmp_path), tmp_path), inputs()).save_pretrained(tmp_path / "student")
+    admit_classifier_student(build_classifier_student(recipe_for(tmp_path), tmp_path), inputs()).save_pretrained(
+        tmp_path / "student"
+    )
     assert AutoTokenizer.from_pretrained(tmp_path / "student").padding_side == right
 
 
@@ -198,7 +204,9 @@ def test_a_text_is_cut_to_the_positions_that_there_are_and_that_is_said_once(
         expected = model(input_ids=ids[:, :most]).logits
     torch.testing.assert_close(made.logits(inputs())[:1, 0], expected, rtol=1e-4, atol=1e-4)
     told.clear()
-    admit_learner(build_learner(recipe_for(tmp_path), tmp_path, told.append), inputs(), told.append)
+    admit_classifier_student(
+        build_classifier_student(recipe_for(tmp_path), tmp_path, told.append), inputs(), told.append
+    )
     assert told == [f"note: the student reads the first {most} tokens of a text, fewer than the 64 of data.window"]
 
 
@@ -228,7 +236,7 @@ def test_what_gives_no_distribution_over_classes_is_refused_for_that(
     with pytest.raises(InputError, match="teacher 'one' must give.*" + part):
         build_classifiers(recipe_for(tmp_path), torch.device("cpu"), tmp_path)
     with pytest.raises(InputError, match="the student must give.*" + part):
-        build_learner(recipe_for(tmp_path), tmp_path)
+        build_classifier_student(recipe_for(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
@@ -236,4 +244,4 @@ def test_a_fresh_student_of_another_problem_is_refused(tmp_path: Path, problem: 
     make_tokenizer().save_pretrained(tmp_path / "tokenizer")
     student = {"config": {"model_type": "bert", "problem_type": problem}, "tokenizer": "tokenizer"}
     with pytest.raises(InputError, match=f"the student must give one distribution over classes.*{problem}"):
-        build_learner(recipe_for(tmp_path, student=student), tmp_path)
+        build_classifier_student(recipe_for(tmp_path, student=student), tmp_path)

@@ -11,7 +11,7 @@ from trivium.catalogue import ENTRIES
 from trivium.catalogue.entry import INFLUENCE, LIPSCHITZ, TEACHERS
 from trivium.certification import certify
 from trivium.certification.falsify import replay
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.testing import Check, parametrize_with_axioms
@@ -26,7 +26,7 @@ SCHEME = compose(
     floor=0.05,
     cap=0.8,
     order="prose>code=headers",
-    margin=0.1,
+    order_margin=0.1,
 )
 
 
@@ -35,13 +35,13 @@ WITHIN = some(CONFORMING, 5)
 OTHERS = [operator for operator in CONFORMING if operator not in WITHIN]
 
 
-@parametrize_with_axioms(WITHIN, teachers=3, floor=0.05, cap=0.8, seconds=0.2, at_least="PROVED")
+@parametrize_with_axioms(WITHIN, num_teachers=3, floor=0.05, cap=0.8, seconds=0.2, at_least="PROVED")
 def test_a_catalogued_rule_is_proved(check: Check) -> None:
     check()
 
 
 @pytest.mark.deep
-@parametrize_with_axioms(OTHERS, teachers=3, floor=0.05, cap=0.8, seconds=0.2, at_least="PROVED")
+@parametrize_with_axioms(OTHERS, num_teachers=3, floor=0.05, cap=0.8, seconds=0.2, at_least="PROVED")
 def test_the_others_are_proved_too(check: Check) -> None:
     check()
 
@@ -55,7 +55,7 @@ OWN = [entry.operator for entry in ENTRIES if entry.form != "published" and entr
 
 @parametrize_with_axioms(
     [operator for operator in OWN if "gram" not in operator.ranges],
-    teachers=TEACHERS,
+    num_teachers=TEACHERS,
     influence=INFLUENCE,
     lipschitz=LIPSCHITZ,
     seconds=0.2,
@@ -68,7 +68,7 @@ def test_a_row_that_is_not_as_published_is_proved(check: Check) -> None:
 # A weighting that solves a quadratic program jumps where gradients cancel, whatever budget is around it.
 @parametrize_with_axioms(
     [operator for operator in OWN if "gram" in operator.ranges],
-    teachers=TEACHERS,
+    num_teachers=TEACHERS,
     influence=INFLUENCE,
     seconds=0.2,
     at_least="PROVED",
@@ -83,7 +83,7 @@ def test_a_scheme_is_proved_with_what_it_claims(check: Check) -> None:
 
 
 @parametrize_with_axioms(
-    [entry.form for entry in PUBLISHED if entry.form is not None], teachers=3, seconds=0.2, at_least="PROVED"
+    [entry.form for entry in PUBLISHED if entry.form is not None], num_teachers=3, seconds=0.2, at_least="PROVED"
 )
 def test_the_conforming_form_of_another_rule_is_proved(check: Check) -> None:
     check()
@@ -100,11 +100,11 @@ def test_the_conforming_form_of_another_rule_is_proved(check: Check) -> None:
 )
 def test_a_published_rule_breaks_what_is_listed_and_nothing_else(published: Published) -> None:
     seconds = 6.0 if isinstance(published.rule, OPAQUE) else 1.0
-    certificate = certify(published.rule, Question(3, influence=4.0, lipschitz=2.0), seconds=seconds)
-    assert {finding.axiom for finding in certificate.violated} == published.breaks
-    for finding in certificate.violated:
-        assert finding.witness is not None
-        assert finding.witness.breaks(replay(published.rule, finding.witness)), finding.axiom
+    certificate = certify(published.rule, Specification(3, influence=4.0, lipschitz=2.0), seconds=seconds)
+    assert {result.axiom for result in certificate.violated} == published.breaks
+    for result in certificate.violated:
+        assert result.witness is not None
+        assert result.witness.breaks(replay(published.rule, result.witness)), result.axiom
 
 
 def test_no_rule_of_the_catalogue_is_left_out() -> None:

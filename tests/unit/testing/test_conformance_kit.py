@@ -40,7 +40,7 @@ def fine(entropy):
 def greedy(entropy):
     return torch.softmax(-entropy, dim=-1)
 
-@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], teachers=3, floor=0.05, seconds=0.1)
+@parametrize_with_axioms([fine, greedy, tv.Entropy(budget=2.0)], num_teachers=3, floor=0.05, seconds=0.1)
 def test_my_rules(check): check()
 """
 
@@ -80,8 +80,8 @@ def test_a_users_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_asked_and_what_a_rule_claims_become_tests() -> None:
     entropy, plain = tv.Entropy(budget=2.0), softmax_rule()
-    assert ids([plain], teachers=3) == ["scaled-W-F", "scaled-W-N", "scaled-W-P"]
-    assert ids([plain], teachers=2, cap=0.9, lipschitz=2.0, order="a>b")[3:] == [
+    assert ids([plain], num_teachers=3) == ["scaled-W-F", "scaled-W-N", "scaled-W-P"]
+    assert ids([plain], num_teachers=2, cap=0.9, lipschitz=2.0, order="a>b")[3:] == [
         "scaled-W-B",
         "scaled-W-R",
         "scaled-W-S",
@@ -100,17 +100,17 @@ def test_what_is_asked_and_what_a_rule_claims_become_tests() -> None:
 
 
 def test_a_scheme_brings_its_teachers_names_and_order() -> None:
-    scheme = compose(["x", "y"], token=[tv.Entropy(budget=1.0)], floor=0.1, order="y>x", margin=0.2)
+    scheme = compose(["x", "y"], token=[tv.Entropy(budget=1.0)], floor=0.1, order="y>x", order_margin=0.2)
     (check,) = [check for check in checks([scheme]) if check.axiom == "W-S"]
     assert check.subject is not None
-    question = check.subject.question
-    assert (question.names, question.floor, question.margin) == (("x", "y"), 0.1, 0.2)
+    specification = check.subject.specification
+    assert (specification.names, specification.floor, specification.order_margin) == (("x", "y"), 0.1, 0.2)
     with pytest.raises(InputError, match="number of teachers"):
-        checks([scheme], teachers=3)
+        checks([scheme], num_teachers=3)
 
 
 def test_the_decorator_is_a_pytest_mark() -> None:
-    mark = parametrize_with_axioms([softmax_rule()], teachers=3).mark
+    mark = parametrize_with_axioms([softmax_rule()], num_teachers=3).mark
     assert mark.name == "parametrize"
     assert mark.args[0] == "check"
     assert [parameter.id for parameter in mark.args[1]] == ["scaled-W-F", "scaled-W-N", "scaled-W-P"]
@@ -141,7 +141,7 @@ def test_a_rule_that_no_file_has_by_name_is_replayed_from_python() -> None:
 def test_a_built_in_rule_is_replayed_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rules = [tv.DomainMap((1, 0), budget=4.0)]
-    check = next(check for check in checks(rules, teachers=2, floor=0.2, seconds=1.0) if check.axiom == "W-B")
+    check = next(check for check in checks(rules, num_teachers=2, floor=0.2, seconds=1.0) if check.axiom == "W-B")
     with pytest.raises(AssertionError) as failure:
         check()
     lines = re.findall(r"(trivium (?:certify|replay) .*)", str(failure.value))
@@ -171,8 +171,8 @@ class Boastful(ScoreRule):
     def slopes(self) -> dict[str, float]:
         return {"entropy": -1.0}
 
-    def constants(self, teachers: int) -> Constants:
-        return bounded(teachers, 2.0, {"entropy": 2.0})
+    def constants(self, num_teachers: int) -> Constants:
+        return bounded(num_teachers, 2.0, {"entropy": 2.0})
 
     def formula(self) -> str:
         return "softmax(−entropy), they say within 2 nats"

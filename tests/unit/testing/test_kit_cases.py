@@ -11,12 +11,12 @@ from trivium.testing import cases
 from trivium.weighting import DomainMap, Entropy, Static
 
 
-@pytest.mark.parametrize("teachers", [1, 2, 3, 16])
+@pytest.mark.parametrize("num_teachers", [1, 2, 3, 16])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_points_are_inside_their_ranges(teachers: int, dtype: torch.dtype) -> None:
+def test_points_are_inside_their_ranges(num_teachers: int, dtype: torch.dtype) -> None:
     ranges = {"entropy": (0.0, 12.0), "label_log_prob": (-30.0, 0.0)}
-    at = cases.points(ranges, teachers, dtype)
-    assert {value.shape for value in at.values()} == {(len(at["entropy"]), teachers)}
+    at = cases.points(ranges, num_teachers, dtype)
+    assert {value.shape for value in at.values()} == {(len(at["entropy"]), num_teachers)}
     for name, (low, high) in ranges.items():
         assert at[name].dtype == dtype
         assert low <= at[name].min()
@@ -74,23 +74,23 @@ def test_no_teachers_are_refused() -> None:
             make()
 
 
-@pytest.mark.parametrize("teachers", [1, 2, 5])
-def test_log_weights_are_normalized_with_zeros_and_tiny_ones(teachers: int) -> None:
-    log_w = cases.log_weights(teachers)
+@pytest.mark.parametrize("num_teachers", [1, 2, 5])
+def test_log_weights_are_normalized_with_zeros_and_tiny_ones(num_teachers: int) -> None:
+    log_w = cases.log_weights(num_teachers)
     assert not log_w.isnan().any()
     assert torch.allclose(log_w.exp().sum(dim=-1), torch.ones(len(log_w), dtype=torch.float64))
-    if teachers > 1:
+    if num_teachers > 1:
         assert (log_w == -torch.inf).any()
         assert ((log_w < -600) & log_w.isfinite()).any()
         assert (log_w == log_w[:, :1]).all(dim=-1).any()
 
 
-@pytest.mark.parametrize("teachers", [1, 2, 4])
-def test_gradients_conflict_vanish_and_differ_in_length(teachers: int) -> None:
-    named = cases.gradients(teachers)
-    assert all(g.shape[0] == teachers for g in named.values())
+@pytest.mark.parametrize("num_teachers", [1, 2, 4])
+def test_gradients_conflict_vanish_and_differ_in_length(num_teachers: int) -> None:
+    named = cases.gradients(num_teachers)
+    assert all(g.shape[0] == num_teachers for g in named.values())
     assert not named["all of them zero"].any()
-    if teachers > 1:
+    if num_teachers > 1:
         assert named["opposed"][0] @ named["opposed"][1] < 0
         assert named["in conflict"][0] @ named["in conflict"][1] < 0
         lengths = named["in conflict, lengths 1e3 and 1e-3"].norm(dim=-1)

@@ -14,12 +14,12 @@ from trivium.testing.mutants import MUTANTS, Mutant, reference
 
 OPERATOR, QUESTION = reference()
 ASKED = {
-    "teachers": QUESTION.teachers,
+    "num_teachers": QUESTION.num_teachers,
     "floor": QUESTION.floor,
     "cap": QUESTION.cap,
     "lipschitz": QUESTION.lipschitz,
     "order": QUESTION.order,
-    "margin": QUESTION.margin,
+    "order_margin": QUESTION.order_margin,
 }
 
 
@@ -52,12 +52,12 @@ def test_weights_of_least_norm_pass_the_check_of_gradients() -> None:
         share = (apart @ g[1] / apart.square().sum().clamp(min=1e-300)).clamp(0.0, 1.0)
         return share.new_tensor([1.0, 0.0]) * share + share.new_tensor([0.0, 1.0]) * (1 - share)
 
-    (check,) = checks([GradientRule(least_norm, "least_norm")], teachers=2)
+    (check,) = checks([GradientRule(least_norm, "least_norm")], num_teachers=2)
     assert check.id == "least_norm-W-C"
     check()
 
 
 def test_weights_of_another_shape_fail_the_check_of_gradients() -> None:
-    (check,) = checks([GradientRule(lambda g: g.sum(dim=-1)[:1], "one_weight")], teachers=2)
+    (check,) = checks([GradientRule(lambda g: g.sum(dim=-1)[:1], "one_weight")], num_teachers=2)
     with pytest.raises(AssertionError, match=r"shape \(2,\)"):
         check()

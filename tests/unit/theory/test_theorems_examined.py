@@ -36,7 +36,7 @@ from trivium.theory import (
     smt,
 )
 from trivium.theory import order as order_module
-from trivium.theory.solved import CASES, Case
+from trivium.theory.solved import CASES, SolvedProjection
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -83,10 +83,10 @@ def test_an_implication_that_fails_or_is_vacuous_is_not_proved() -> None:
     assert not smt.implies([x > 1, x < 0], x * x > x)
 
 
-@pytest.mark.parametrize("teachers", smt.TEACHERS)
-def test_weaker_premises_do_not_prove_the_cap(teachers: int) -> None:
+@pytest.mark.parametrize("num_teachers", smt.TEACHERS)
+def test_weaker_premises_do_not_prove_the_cap(num_teachers: int) -> None:
     """The cap of T0 with one floor too few: the harness has to notice."""
-    premises, conclusion = implications._floor_caps(teachers)
+    premises, conclusion = implications._floor_caps(num_teachers)
     assert smt.implies(premises, conclusion)
     assert not smt.implies(premises[:-2] + premises[-1:], conclusion)
 
@@ -137,14 +137,14 @@ def test_a_linear_program_without_a_minimum() -> None:
 
 
 @pytest.mark.parametrize("witness", independence.WITNESSES, ids=lambda witness: witness.breaks)
-def test_a_witness_breaks_its_axiom_alone(witness: independence.Witness) -> None:
+def test_a_witness_breaks_its_axiom_alone(witness: independence.IndependenceWitness) -> None:
     found = independence.residuals(witness.operator, witness.high)
     assert [axiom for axiom, residual in found.items() if residual > 0] == [witness.breaks]
     assert set(found) == {"W-F", "W-N", "W-B", "W-R", "W-S"}
 
 
 def test_a_witness_that_breaks_two_axioms_is_no_witness() -> None:
-    both = independence.Witness("W-N", "", lambda x: independence._anti_ordered(x) - 0.1)
+    both = independence.IndependenceWitness("W-N", "", lambda x: independence._anti_ordered(x) - 0.1)
     row = independence._row(both)
     assert not row.holds
     assert row.seen == "breaks W-N, W-S"
@@ -182,8 +182,8 @@ def test_the_rational_product_is_the_float_one() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.w))
-def test_the_stored_solutions_are_those_of_the_solver(case: Case) -> None:
-    solved = nearest_conforming(case.w, case.floor, case.cap, case.tiers, case.margin)
+def test_the_stored_solutions_are_those_of_the_solver(case: SolvedProjection) -> None:
+    solved = nearest_conforming(case.w, case.floor, case.cap, case.tiers, case.order_margin)
     assert solved.tolist() == pytest.approx(case.solution, abs=1e-5)
     ours = conforming_projection(torch.tensor(case.w, dtype=torch.float64).log(), case.conforming_set).exp().numpy()
     assert objective(ours, case.w) <= objective(solved, case.w) + 1e-8
@@ -202,9 +202,9 @@ def test_the_optimality_gap_sees_a_point_that_is_not_optimal(
 
 def test_random_sets_have_elements_and_every_kind_of_constraint() -> None:
     sets = [conforming_set for _, conforming_set in projection.cases(60)]
-    assert {s.teachers for s in sets} == {2, 3, 4, 5, 6}
+    assert {s.num_teachers for s in sets} == {2, 3, 4, 5, 6}
     assert any(s.order is None for s in sets)
-    assert any(s.margin > 0 for s in sets)
+    assert any(s.order_margin > 0 for s in sets)
     assert any(s.order is not None and any(len(tier) > 1 for tier in s.order.tiers) for s in sets)
 
 

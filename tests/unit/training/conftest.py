@@ -8,7 +8,7 @@ import pytest
 
 from tiny_world import World
 from trivium.training.recipe import Recipe
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +22,16 @@ def recipe(world: World) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def workshop(world: World, recipe: Recipe) -> Workshop:
+def prepared_run(world: World, recipe: Recipe) -> PreparedRun:
     """Teachers, rows and cached logits of the plain recipe; tests only read it."""
-    return world.workshop(recipe)
+    return world.prepared_run(recipe)
 
 
 @pytest.fixture(scope="session")
-def plain_run(recipe: Recipe, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_run(recipe: Recipe, prepared_run: PreparedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run of the plain recipe; tests only read it."""
     from trivium.training.run import distill
 
     folder = tmp_path_factory.mktemp("runs") / "plain"
-    distill(recipe, workshop, folder)
+    distill(recipe, prepared_run, folder)
     return folder

@@ -24,7 +24,7 @@ from trivium.cli import app, work
 from trivium.errors import InputError
 from trivium.training.fitting import fit_recipe
 from trivium.training.recipe import Recipe, load_recipe, parse_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 from trivium.training.tasks import TASKS, Task, register, task_of
 from trivium.training.trace import read_trace
 from trivium.weighting.loading import load_object
@@ -46,10 +46,16 @@ from trivium.data.labels import LabelSpace
 from trivium.store.identity import Identity
 from trivium.teachers.admission import unsaid
 from trivium.teachers.classifier import Classifier, Heads
-from trivium.training.evaluate import nats_and_correct, teacher_nats, validation_losses
-from trivium.training.learner import Learner
+from trivium.training.evaluate import nats_and_correct, teacher_nll, validation_losses
+from trivium.training.classifier_student import ClassifierStudent
 from trivium.training.tasks.base import Materials, own_features, three
-from trivium.training.tasks.classifiers import admit_classifier, admit_learner, identity_of, made, own_student
+from trivium.training.tasks.classifiers import (
+    admit_classifier,
+    admit_classifier_student,
+    identity_of,
+    made,
+    own_student,
+)
 
 SPACE = LabelSpace.of({"better": ["first", "second"]})
 HEADS = Heads(SPACE.tasks, SPACE.task_of_class, (0,))
@@ -95,7 +101,7 @@ class Ranking:
 
         tables = three(recipe, table)
         teachers = [self.teacher(t, base, device, tables.validation.inputs, say) for t in recipe.teachers]
-        return Materials(teachers, tables, admit_learner(student, tables.validation.inputs))
+        return Materials(teachers, tables, admit_classifier_student(student, tables.validation.inputs))
 
     def teacher(self, section, base, device, inputs, say):
         model = made(section.model, base)
@@ -106,8 +112,8 @@ class Ranking:
 
     def student(self, recipe, base, rows=None, say=unsaid):
         scorer = own_student(recipe.student.model, base, recipe.train.seed)
-        learner = Learner(Scores(scorer), HEADS).train()
-        return learner if rows is None else admit_learner(learner, rows.inputs, say)
+        learner = ClassifierStudent(Scores(scorer), HEADS).train()
+        return learner if rows is None else admit_classifier_student(learner, rows.inputs, say)
 
     def load(self, recipe, base, folder):
         from safetensors.torch import load_model
@@ -117,7 +123,7 @@ class Ranking:
         return learner
 
     def judge(self, source, rows, teachers, classes):
-        return validation_losses(teacher_nats(source, rows), rows), []
+        return validation_losses(teacher_nll(source, rows), rows), []
 
     def results(self, nats, rows, teachers):
         return {"ranking.json": {"student": float(nats["student_ranked"].mean())}}
@@ -220,12 +226,12 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def shop(folder: Path, recipe: Recipe) -> Workshop:
+def shop(folder: Path, recipe: Recipe) -> PreparedRun:
     return prepare(recipe, folder, folder / "cache")
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, recipe: Recipe, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(folder: Path, recipe: Recipe, shop: PreparedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("runs") / "whole"
     distill(recipe, shop, found)
     return found
@@ -252,7 +258,7 @@ def test_no_file_beside_the_tasks_asks_which_kind_of_data_a_run_has() -> None:
     assert found == []
 
 
-def test_a_student_learns_from_two_teachers_and_leaves_a_whole_record(run: Path, shop: Workshop) -> None:
+def test_a_student_learns_from_two_teachers_and_leaves_a_whole_record(run: Path, shop: PreparedRun) -> None:
     rows = read_trace(run / "metrics.jsonl")
     evals = [row for row in rows if row["kind"] == "eval"]
     assert [row["step"] for row in evals] == [0, 10, 20, 30]
@@ -262,16 +268,18 @@ def test_a_student_learns_from_two_teachers_and_leaves_a_whole_record(run: Path,
     steps = [row for row in rows if row["kind"] == "step"]
     assert set(steps[-1]["share"]["all"]) == {"long", "vowels"}
     assert steps[-1]["loss"] < steps[0]["loss"]
-    nats = json.loads((run / "nats.json").read_text(encoding="utf-8"))
-    assert set(nats) == {f"{who}{what}" for who in ("student", "teachers", "mixture") for what in ("", "_ranked")}
+    nll = json.loads((run / "nats.json").read_text(encoding="utf-8"))
+    assert set(nll) == {f"{who}{what}" for who in ("student", "teachers", "mixture") for what in ("", "_ranked")}
     # The teacher that likes vowels is right; the mixture is what the weights make of both.
-    assert torch.tensor(nats["teachers_ranked"]).mean(0)[1] == 1.0
+    assert torch.tensor(nll["teachers_ranked"]).mean(0)[1] == 1.0
     left = json.loads((run / "ranking.json").read_text(encoding="utf-8"))
-    assert left == {"student": pytest.approx(sum(nats["student_ranked"]) / len(nats["student_ranked"]))}
+    assert left == {"student": pytest.approx(sum(nll["student_ranked"]) / len(nll["student_ranked"]))}
     assert not (run / "accuracy.json").exists()
 
 
-def test_the_loss_of_a_pair_is_that_of_the_two_scores(run: Path, folder: Path, recipe: Recipe, shop: Workshop) -> None:
+def test_the_loss_of_a_pair_is_that_of_the_two_scores(
+    run: Path, folder: Path, recipe: Recipe, shop: PreparedRun
+) -> None:
     """Independently: −log σ(s_better − s_worse), and a swapped pair has swapped scores."""
     student = shop.task.load(recipe, folder, run / "student").eval()
     rows = shop.tables.test
@@ -349,8 +357,8 @@ def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
         shutil.copy(folder / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(yaml.safe_dump(content()), encoding="utf-8")
-    asked = dict.fromkeys(("teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
-    certificate = work.certified("recipe.yaml", {}, {**asked, "margin": 0.0, "pareto": False}, None, 0.1, 0)
+    asked = dict.fromkeys(("num_teachers", "names", "floor", "cap", "influence", "lipschitz", "order"))
+    certificate = work.certified("recipe.yaml", {}, {**asked, "order_margin": 0.0, "pareto": False}, None, 0.1, 0)
     assert set(certificate["source"]["files"]) == {"ranking.py"}
     Path("c.json").write_text(json.dumps(certificate), encoding="utf-8")
     assert work.verified("c.json", 0.1, None)["refusals"] == []
@@ -361,7 +369,7 @@ def test_a_file_that_changed_since_its_recipe_was_certified_does_not_run(
     assert not Path("mark").exists()
 
 
-def test_schemes_are_fitted_on_it(recipe: Recipe, shop: Workshop) -> None:
+def test_schemes_are_fitted_on_it(recipe: Recipe, shop: PreparedRun) -> None:
     found = fit_recipe(recipe, shop, features=["entropy"], penalty=1e-2)
     assert {strength.what for strength in found.fitted.strengths} >= {"entropy"}
     assert found.headroom.bounds["token"].gain.mean > 0

@@ -60,8 +60,8 @@ def test_a_padded_student_trains_as_one_that_was_never_padded(world: World, tmp_
         content["loss"] = {"divergence": divergence, "label": 0.5}
         recipe = parse_recipe(content)
         shop = prepare(recipe, world.folder, tmp_path / "cache")
-        nats = distill(recipe, shop, tmp_path / name, progress=lambda line, *_: told.append(line))
-        found[name] = nats["student"], weights_of(tmp_path / name / "student")
+        nll = distill(recipe, shop, tmp_path / name, progress=lambda line, *_: told.append(line))
+        found[name] = nll["student"], weights_of(tmp_path / name / "student")
     torch.testing.assert_close(found["padded"][0], found["plain"][0], rtol=0, atol=0)
     assert found["padded"][1].keys() == found["plain"][1].keys()
     for key, value in found["plain"][1].items():

@@ -16,7 +16,7 @@ import torch
 from tiny_examples import ExamplesWorld
 from trivium.errors import TriviumError
 from trivium.training.recipe import parse_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 
 FILE = """
 import random
@@ -181,14 +181,14 @@ def content_of(small: ExamplesWorld, *names: str, student: str = "plain.py:stude
     return content
 
 
-def prepared(small: ExamplesWorld, *names: str, **options: Any) -> tuple[Workshop, list[str]]:
+def prepared(small: ExamplesWorld, *names: str, **options: Any) -> tuple[PreparedRun, list[str]]:
     told: list[str] = []
     content = content_of(small, *names, **options)
     shop = prepare(parse_recipe(content), small.folder, small.folder / "cache", lambda line, *_: told.append(line))
     return shop, [line for line in told if line.startswith(("note", "warning"))]
 
 
-def losses(shop: Workshop) -> list[float]:
+def losses(shop: PreparedRun) -> list[float]:
     return [float(value) for value in shop.validation_loss[0]]
 
 
@@ -268,8 +268,8 @@ def test_the_students_order_is_put_right_too(small: ExamplesWorld, tmp_path: Pat
     content = content_of(small, "right", student="models.py:Fine")
     content["train"] |= {"steps": 150, "learning_rate": 0.1, "evaluate_every": 150, "save_every": 150}
     shop = prepare(parse_recipe(content), small.folder, tmp_path)
-    nats = distill(parse_recipe(content), shop, tmp_path / "run", progress=lambda line, *_: told.append(line))
-    assert float(nats["student_correct"].mean()) > 0.7
+    nll = distill(parse_recipe(content), shop, tmp_path / "run", progress=lambda line, *_: told.append(line))
+    assert float(nll["student_correct"].mean()) > 0.7
     assert "note: the student has its classes in another order, medium, large, small; they are put into the" in told[0]
 
 

@@ -15,7 +15,7 @@ from tiny_world import World, make_model, weights_of
 from trivium.store.codec import ERROR
 from trivium.teachers.cache import cached_logits
 from trivium.teachers.live import Reader
-from trivium.training.run import Workshop, distill
+from trivium.training.run import PreparedRun, distill
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def recipe_of(world: World, **changes: Any) -> Any:
 
 
 def test_a_teacher_kept_in_float32_stands_beside_one_in_float16(sharp: World) -> None:
-    workshop = sharp.workshop(recipe_of(sharp), sharp.folder / "kept")
-    kinds = [found.dtype for found in workshop.sources["train"].logits(torch.tensor([0, 1]))]
+    prepared_run = sharp.prepared_run(recipe_of(sharp), sharp.folder / "kept")
+    kinds = [found.dtype for found in prepared_run.sources["train"].logits(torch.tensor([0, 1]))]
     assert kinds == [torch.float16, torch.float32]
 
 
@@ -76,7 +76,7 @@ def test_live_and_cached_agree_where_formats_are_mixed(sharp: World, scheme: dic
     for name, enabled in (("cached", True), ("live", False)):
         changes = {"budget": 1.0} if scheme else {}
         recipe = recipe_of(sharp, scheme=scheme | changes, cache={"enabled": enabled})
-        distill(recipe, sharp.workshop(recipe, sharp.folder / "kept"), tmp_path / name)
+        distill(recipe, sharp.prepared_run(recipe, sharp.folder / "kept"), tmp_path / name)
         found.append(weights_of(tmp_path / name / "student"))
     cached, live = found
     assert max(float((cached[name] - live[name]).abs().max()) for name in live) < 5e-3
@@ -84,12 +84,12 @@ def test_live_and_cached_agree_where_formats_are_mixed(sharp: World, scheme: dic
 
 @pytest.mark.parametrize("shift", [-90_000.0, 90_000.0, 3_000.0])
 def test_a_constant_in_a_teachers_logits_is_not_seen(
-    world: World, workshop: Workshop, shift: float, tmp_path: Path
+    world: World, prepared_run: PreparedRun, shift: float, tmp_path: Path
 ) -> None:
     """Below −65,504 a true teacher was refused, above 65,504 its answer flipped, at 3,000 it was off by 2.1 nats."""
-    rows = workshop.tables.validation.inputs
-    exact = workshop.teachers[0].logits(rows).double().log_softmax(-1)
-    [found] = cached_logits([Shifted(workshop.teachers[0], shift)], rows, tmp_path).logits(torch.arange(len(rows)))
+    rows = prepared_run.tables.validation.inputs
+    exact = prepared_run.teachers[0].logits(rows).double().log_softmax(-1)
+    [found] = cached_logits([Shifted(prepared_run.teachers[0], shift)], rows, tmp_path).logits(torch.arange(len(rows)))
     # float32 itself keeps a logit of 90,000 to 0.004.
     assert float((found.double().log_softmax(-1) - exact).abs().max()) <= ERROR
     right = np.mean((found.argmax(-1) == exact.argmax(-1)).numpy())

@@ -34,7 +34,7 @@ def many(documents: int) -> Rows:
     return make_rows([(d, f"{n}", 10 + n % 3) for d in (0, 1) for n in range(documents) for _ in range(2)])
 
 
-def nats(rows: Rows) -> Tensor:
+def nll(rows: Rows) -> Tensor:
     return torch.rand(len(rows), dtype=torch.float64) * 20
 
 
@@ -61,7 +61,7 @@ def test_two_documents_give_the_closed_distribution() -> None:
 def test_rows_of_one_document_are_drawn_together() -> None:
     """All rows in one document a domain: nothing to resample, so no spread."""
     rows = make_rows([(0, "a", 5), (0, "a", 7), (1, "a", 3), (1, "a", 9)])
-    found = bootstrap({"run": nats(rows)}, rows, draws=200)
+    found = bootstrap({"run": nll(rows)}, rows, draws=200)
     low, high = found.interval("run")
     assert low == pytest.approx(high)
     assert low == pytest.approx(found.estimates["run"])
@@ -69,7 +69,7 @@ def test_rows_of_one_document_are_drawn_together() -> None:
 
 def test_identical_runs_differ_by_exactly_zero() -> None:
     rows = many(9)
-    values = nats(rows)
+    values = nll(rows)
     found = bootstrap({"a": values, "b": values.clone()}, rows, draws=300)
     assert found.difference("a", "b") == {"a": "a", "b": "b", "difference": 0.0, "interval": [0.0, 0.0]}
 
@@ -77,7 +77,7 @@ def test_identical_runs_differ_by_exactly_zero() -> None:
 def test_draws_are_paired() -> None:
     """A constant offset a byte cancels in every draw, however wide each run's own interval is."""
     rows = many(9)
-    values = nats(rows)
+    values = nll(rows)
     found = bootstrap({"a": values + 0.25 * LN2 * rows.bytes, "b": values}, rows, draws=300)
     difference = found.difference("a", "b")
     assert difference["difference"] == pytest.approx(0.25)
@@ -90,7 +90,7 @@ def test_draws_are_paired() -> None:
 
 def test_the_same_seed_gives_the_same_draws() -> None:
     rows = many(5)
-    values = nats(rows)
+    values = nll(rows)
     first, second = (bootstrap({"a": values}, rows, draws=100) for _ in range(2))
     other = bootstrap({"a": values}, rows, draws=100, seed=1)
     assert torch.equal(first.values["a"], second.values["a"])
@@ -119,7 +119,7 @@ def test_seeds_are_resampled_with_the_documents() -> None:
 
 def test_runs_that_cannot_be_paired_are_refused() -> None:
     rows = many(3)
-    values = nats(rows)
+    values = nll(rows)
     with pytest.raises(InputError, match="must share seeds and rows"):
         bootstrap({"a": values, "b": torch.stack([values, values])}, rows)
     with pytest.raises(InputError, match="must be one a row"):
@@ -128,7 +128,7 @@ def test_runs_that_cannot_be_paired_are_refused() -> None:
 
 def test_a_comparison_has_the_shape_that_the_report_reads() -> None:
     rows = many(4)
-    runs = {"full": nats(rows), "uniform": nats(rows)}
+    runs = {"full": nll(rows), "uniform": nll(rows)}
     content = comparison(
         {"mixture": runs, "student": {"full": runs["full"]}},
         rows,

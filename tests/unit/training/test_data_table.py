@@ -58,18 +58,18 @@ def test_two_hundred_of_220_documents_that_are_too_short_are_told(world: World, 
     lines(world.folder / "short.jsonl", records)
     recipe = text_recipe(world, "short.jsonl", train={"steps": 2})
     told: list[str] = []
-    workshop = prepare(recipe, world.folder, tmp_path / "cache", lambda stage, done, total: told.append(stage))
-    source = source_of(workshop.data)
+    prepared_run = prepare(recipe, world.folder, tmp_path / "cache", lambda stage, done, total: told.append(stage))
+    source = source_of(prepared_run.data)
     assert (source["documents"], source["examined"]) == (220, 220)
     assert source["dropped"] == {"under 8 tokens": 200}
-    assert source["rows"] == source["available"] == len(workshop.tables.train)
-    assert source["tokens"] == int(workshop.tables.train.mask.sum())
+    assert source["rows"] == source["available"] == len(prepared_run.tables.train)
+    assert source["tokens"] == int(prepared_run.tables.train.mask.sum())
     warning = "train data: 200 of 220 documents of 'd' are dropped: 200 under 8 tokens"
-    assert workshop.data["warnings"] == [warning]
+    assert prepared_run.data["warnings"] == [warning]
     assert f"warning: {warning}" in told
-    distill(recipe, workshop, tmp_path / "run")
+    distill(recipe, prepared_run, tmp_path / "run")
     stored = json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))
-    assert stored == workshop.data
+    assert stored == prepared_run.data
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "200 under 8 tokens" in page
     assert f"Warning: {warning.replace(chr(39), '&#39;')}." in page
@@ -78,9 +78,9 @@ def test_two_hundred_of_220_documents_that_are_too_short_are_told(world: World, 
 def test_a_drop_of_one_in_a_hundred_is_counted_and_no_warning(world: World, tmp_path: Path) -> None:
     for blank, warned in ((1, False), (2, True)):
         lines(world.folder / "blank.jsonl", [{"text": " \n"}] * blank + [{"text": LONG * 3}] * (100 - blank))
-        workshop = prepare(text_recipe(world, "blank.jsonl"), world.folder, tmp_path / "cache")
-        assert source_of(workshop.data)["dropped"] == {"blank": blank}
-        assert bool(workshop.data["warnings"]) == warned
+        prepared_run = prepare(text_recipe(world, "blank.jsonl"), world.folder, tmp_path / "cache")
+        assert source_of(prepared_run.data)["dropped"] == {"blank": blank}
+        assert bool(prepared_run.data["warnings"]) == warned
 
 
 def test_columns_that_nothing_reads_are_listed(world: World, tmp_path: Path) -> None:
@@ -96,19 +96,19 @@ def test_columns_that_nothing_reads_are_listed(world: World, tmp_path: Path) -> 
         lines(world.folder / name, [record] * 6)
     domain = {"name": "d", "train": "a.jsonl", "validation": "b.jsonl"}
     scheme = {"token": [], "task": [], "context": [{"rule": "trusting.py:by_trust"}], "budget": None}
-    workshop = prepare(world.recipe(data={"domains": [domain]}, scheme=scheme), world.folder, tmp_path / "cache")
-    source = source_of(workshop.data)
+    prepared_run = prepare(world.recipe(data={"domains": [domain]}, scheme=scheme), world.folder, tmp_path / "cache")
+    source = source_of(prepared_run.data)
     assert source["read"] == ["text", "trust"]
     assert source["unread"] == {"id": "words", "summary": "texts", "year": "numbers"}
-    assert "train data: column 'summary' of 'd' holds texts that nothing reads" in workshop.data["warnings"]
+    assert "train data: column 'summary' of 'd' holds texts that nothing reads" in prepared_run.data["warnings"]
 
 
 def test_how_much_of_the_rows_the_steps_read_is_told(world: World, tmp_path: Path) -> None:
     recipe = text_recipe(world, "sums.train.jsonl", train={"steps": 1, "batch_size": 4})
-    workshop = prepare(recipe, world.folder, tmp_path / "cache")
-    rows = len(workshop.tables.train)
+    prepared_run = prepare(recipe, world.folder, tmp_path / "cache")
+    rows = len(prepared_run.tables.train)
     assert rows > 4
-    assert workshop.data["sentence"] == f"All steps together read 4 of {rows} training rows."
+    assert prepared_run.data["sentence"] == f"All steps together read 4 of {rows} training rows."
 
 
 def test_hidden_files_of_a_folder_are_told(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ def pair_recipe(source: str, **data: Any) -> Any:
 
 def test_a_second_text_that_nothing_reads_is_a_warning(pairs: Path, tmp_path: Path) -> None:
     for source in ("p.jsonl", "mine.py:beside"):
-        workshop = prepare(pair_recipe(source), pairs, tmp_path / "cache")
-        assert source_of(workshop.data)["unread"] == {"second": "texts"}
-        assert "train data: column 'second' of 'p' holds texts that nothing reads" in workshop.data["warnings"]
+        prepared_run = prepare(pair_recipe(source), pairs, tmp_path / "cache")
+        assert source_of(prepared_run.data)["unread"] == {"second": "texts"}
+        assert "train data: column 'second' of 'p' holds texts that nothing reads" in prepared_run.data["warnings"]
 
 
 def test_pairs_are_read_as_pairs_from_a_file_and_from_a_function(pairs: Path, tmp_path: Path) -> None:
@@ -247,17 +247,17 @@ def test_pairs_are_read_as_pairs_from_a_file_and_from_a_function(pairs: Path, tm
     assert len(logits.unique(dim=0)) == 1
     found = []
     for source, data in (("p.jsonl", {"pair_column": "second"}), ("mine.py:named", {})):
-        workshop = prepare(pair_recipe(source, **data), pairs, tmp_path / "cache")
-        assert not [line for line in workshop.data["warnings"] if "reads" in line]
-        rows = workshop.tables.train
+        prepared_run = prepare(pair_recipe(source, **data), pairs, tmp_path / "cache")
+        assert not [line for line in prepared_run.data["warnings"] if "reads" in line]
+        rows = prepared_run.tables.train
         assert isinstance(rows, Examples)
         by_text: dict[str, torch.Tensor] = {}
         for number, text in enumerate(rows.inputs.values["text_pair"]):
-            by_text[str(text)] = workshop.sources["train"].logits(torch.tensor([number]))[0][0]
+            by_text[str(text)] = prepared_run.sources["train"].logits(torch.tensor([number]))[0][0]
         assert len(by_text) == 4
         assert len(torch.stack(list(by_text.values())).unique(dim=0)) == 4
         found.append(torch.stack([by_text[text] for text in sorted(by_text)]))
-        assert source_of(workshop.data)["tokens"] == sum(
+        assert source_of(prepared_run.data)["tokens"] == sum(
             len(ids) for ids in make_tokenizer()(list(rows.inputs.values["text"]))["input_ids"]
         ) + sum(len(ids) for ids in make_tokenizer()(list(rows.inputs.values["text_pair"]))["input_ids"])
     torch.testing.assert_close(found[0], found[1])
@@ -280,12 +280,12 @@ def test_an_input_that_a_model_would_pass_over_is_refused(pairs: Path, tmp_path:
 def test_texts_that_are_cut_to_the_window_are_told_of_every_reader(pairs: Path, tmp_path: Path) -> None:
     long = [{"text": LONG * 2, "label": "no"}] * 10 + [{"text": "a cat", "label": "yes"}] * 10
     lines(pairs / "long.jsonl", long)
-    workshop = prepare(pair_recipe("long.jsonl", window=8), pairs, tmp_path / "cache")
+    prepared_run = prepare(pair_recipe("long.jsonl", window=8), pairs, tmp_path / "cache")
     told = "reads the first 8 tokens alone of 10 of 20 texts"
     for who in ("the student", "teacher 'one'"):
-        assert f"train data: {who} {told}" in workshop.data["warnings"]
+        assert f"train data: {who} {told}" in prepared_run.data["warnings"]
     short = len(make_tokenizer()("a cat")["input_ids"])
-    assert source_of(workshop.data)["tokens"] == 10 * 8 + 10 * short
+    assert source_of(prepared_run.data)["tokens"] == 10 * 8 + 10 * short
 
 
 def test_labels_that_are_numbers_or_missing_and_blank_texts_are_told(pairs: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from reference.pools import linear, logarithmic, power, softmax
 from trivium.losses import distillation_loss
 from trivium.scheme import Scheme, compose
 from trivium.training.collect import Batch
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection
 from trivium.training.step import StepOutput, distillation_step
 from trivium.weighting import Entropy, Gap, PrefixPosterior, Static
@@ -38,7 +38,7 @@ def make_batch() -> Batch:
 
 def step(student: Tensor, batch: Batch, scheme: Scheme = ADAPTIVE, normalizer: Any = None, **loss: Any) -> StepOutput:
     section = MonitorSection()
-    monitor = Monitor(Bounds.of(scheme, section), section.on_violation)
+    monitor = Monitor(MonitoredBounds.of(scheme, section), section.on_violation)
     return distillation_step(student, batch, scheme, LossSection(**loss), VALIDATION, monitor, normalizer)
 
 

@@ -285,8 +285,8 @@ def test_validation_losses_are_measured_by_task_and_needed_by_rules_that_read_th
 
 
 def test_teachers_that_do_not_serve_a_row_have_no_weight_there() -> None:
-    serving = torch.tensor([[True, False, True]] * 2 + [[True, True, True]] * 2)
-    student, batch = llama(9), text(serving=serving)
+    teacher_mask = torch.tensor([[True, False, True]] * 2 + [[True, True, True]] * 2)
+    student, batch = llama(9), text(teacher_mask=teacher_mask)
     out = Distiller(SCHEME, teachers())(student(**inputs(batch)), batch)
     assert bool((out.log_weights[:2, :, 1] == -math.inf).all())
     assert bool(out.log_weights[2:].isfinite().all())

@@ -152,7 +152,7 @@ def test_an_encoder_decoder_needs_labels_alone(length: int) -> None:
 
 
 def test_an_encoder_decoder_is_trained_and_taught(tmp_path: Path) -> None:
-    rule = MMKD(teachers=2, classes=V, every=1, budget=4.0, lipschitz=8.0, rate=0.05, samples=2, slots=4)
+    rule = MMKD(num_teachers=2, classes=V, every=1, budget=4.0, lipschitz=8.0, rate=0.05, samples=2, slots=4)
     batch = summaries()
     rows = [{name: value[row] for name, value in batch.items()} for row in range(4)]
     made = DistillationTrainer(

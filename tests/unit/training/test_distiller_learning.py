@@ -21,11 +21,11 @@ MODELS = {"a": llama(0), "b": llama(1)}
 
 
 def amtss() -> Scheme:
-    return compose(NAMES, task=[AMTSS(teachers=2, rate=0.3, budget=4.0)])
+    return compose(NAMES, task=[AMTSS(num_teachers=2, rate=0.3, budget=4.0)])
 
 
 def network() -> Scheme:
-    rule = MMKD(teachers=2, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=5)
+    rule = MMKD(num_teachers=2, classes=V, every=2, budget=4.0, lipschitz=8.0, rate=0.05, samples=3, slots=5)
     return compose(NAMES, token=[rule])
 
 

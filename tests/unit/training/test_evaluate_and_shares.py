@@ -21,13 +21,13 @@ from trivium.training.evaluate import (
     bits_per_byte,
     is_predictor,
     mixture_nats,
-    student_nats,
-    teacher_nats,
+    student_nll,
+    teacher_nll,
     validation_losses,
 )
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, MonitorSection, Recipe
-from trivium.training.run import Workshop
+from trivium.training.run import PreparedRun
 from trivium.training.shares import Shares, combined
 from trivium.training.step import distillation_step
 from trivium.training.tasks.text import build_student
@@ -48,11 +48,11 @@ def plain_nats(logits: torch.Tensor, labels: list[int]) -> float:
     return total
 
 
-def test_student_nats_and_bits_per_byte_are_what_a_loop_finds(student: Any, workshop: Workshop) -> None:
-    rows = workshop.tables.test
+def test_student_nats_and_bits_per_byte_are_what_a_loop_finds(student: Any, prepared_run: PreparedRun) -> None:
+    rows = prepared_run.tables.test
     assert rows is not None
     student.train()
-    found = student_nats(student, rows)
+    found = student_nll(student, rows)
     assert student.training
     assert found.dtype == torch.float64
     sums, sizes = dict.fromkeys(DOMAINS, 0.0), dict.fromkeys(DOMAINS, 0)
@@ -70,8 +70,8 @@ def test_student_nats_and_bits_per_byte_are_what_a_loop_finds(student: Any, work
         assert bits[domain] == pytest.approx(sums[domain] / math.log(2) / sizes[domain], rel=1e-5)
 
 
-def test_bytes_count_utf8_and_every_byte_once(world: World, workshop: Workshop) -> None:
-    rows = workshop.tables.test
+def test_bytes_count_utf8_and_every_byte_once(world: World, prepared_run: PreparedRun) -> None:
+    rows = prepared_run.tables.test
     assert rows is not None
     for number in range(len(rows)):
         labels = rows.labels[number]
@@ -80,15 +80,15 @@ def test_bytes_count_utf8_and_every_byte_once(world: World, workshop: Workshop) 
             assert int(rows.bytes[number]) == len(text.encode())
 
 
-def test_evaluating_leaves_the_random_state_alone(student: Any, workshop: Workshop) -> None:
+def test_evaluating_leaves_the_random_state_alone(student: Any, prepared_run: PreparedRun) -> None:
     before = torch.get_rng_state()
-    student_nats(student, workshop.tables.validation)
+    student_nll(student, prepared_run.tables.validation)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_teacher_nats_and_validation_losses_are_what_a_loop_finds(workshop: Workshop) -> None:
-    rows, source = workshop.tables.validation, workshop.sources["validation"]
-    found = teacher_nats(source, rows)
+def test_teacher_nats_and_validation_losses_are_what_a_loop_finds(prepared_run: PreparedRun) -> None:
+    rows, source = prepared_run.tables.validation, prepared_run.sources["validation"]
+    found = teacher_nll(source, rows)
     assert found.shape == (len(rows), 2)
     sums = torch.zeros(2, 2, dtype=torch.float64)
     tokens = [0, 0]
@@ -100,36 +100,34 @@ def test_teacher_nats_and_validation_losses_are_what_a_loop_finds(workshop: Work
             assert float(found[number, k]) == pytest.approx(nats, rel=1e-5)
             sums[task, k] += nats
     expected = sums / torch.tensor(tokens).unsqueeze(-1)
-    torch.testing.assert_close(
-        validation_losses(teacher_nats(source, rows), rows).double(), expected, rtol=1e-5, atol=0
-    )
-    torch.testing.assert_close(workshop.validation_loss.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(validation_losses(teacher_nll(source, rows), rows).double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(prepared_run.validation_loss.double(), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("k", [0, 1])
-def test_a_mixture_with_all_weight_on_one_teacher_is_that_teacher(workshop: Workshop, pool: str, k: int) -> None:
-    rows, source = workshop.tables.validation, workshop.sources["validation"]
+def test_a_mixture_with_all_weight_on_one_teacher_is_that_teacher(prepared_run: PreparedRun, pool: str, k: int) -> None:
+    rows, source = prepared_run.tables.validation, prepared_run.sources["validation"]
     weights = (1.0, 1e-30) if k == 0 else (1e-30, 1.0)
     scheme = compose(TEACHERS[:2], task=[Static(weights)])
-    found = mixture_nats(scheme, source, rows, workshop.validation_loss, pool)
-    torch.testing.assert_close(found, teacher_nats(source, rows)[:, k], rtol=1e-5, atol=1e-4)
+    found = mixture_nats(scheme, source, rows, prepared_run.validation_loss, pool)
+    torch.testing.assert_close(found, teacher_nll(source, rows)[:, k], rtol=1e-5, atol=1e-4)
 
 
-def test_a_linear_mixture_with_a_posterior_is_the_bayes_mixture(workshop: Workshop) -> None:
+def test_a_linear_mixture_with_a_posterior_is_the_bayes_mixture(prepared_run: PreparedRun) -> None:
     """With τ = 1 and no budget the chain rule gives −log Σ_k π_k p_k(row)."""
-    rows, source = workshop.tables.validation, workshop.sources["validation"]
+    rows, source = prepared_run.tables.validation, prepared_run.sources["validation"]
     scheme = compose(TEACHERS[:2], context=[PrefixPosterior(budget=None)])
-    found = mixture_nats(scheme, source, rows, workshop.validation_loss)
-    expected = math.log(2) - torch.logsumexp(-teacher_nats(source, rows), -1)
+    found = mixture_nats(scheme, source, rows, prepared_run.validation_loss)
+    expected = math.log(2) - torch.logsumexp(-teacher_nll(source, rows), -1)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
 
 
-def test_a_mixture_that_reads_the_student_needs_it(student: Any, workshop: Workshop) -> None:
-    rows, source = workshop.tables.validation, workshop.sources["validation"]
+def test_a_mixture_that_reads_the_student_needs_it(student: Any, prepared_run: PreparedRun) -> None:
+    rows, source = prepared_run.tables.validation, prepared_run.sources["validation"]
     scheme = compose(TEACHERS[:2], token=[Gap(2.0)])
-    found = mixture_nats(scheme, source, rows, workshop.validation_loss, student=student)
-    uniform = mixture_nats(compose(TEACHERS[:2]), source, rows, workshop.validation_loss)
+    found = mixture_nats(scheme, source, rows, prepared_run.validation_loss, student=student)
+    uniform = mixture_nats(compose(TEACHERS[:2]), source, rows, prepared_run.validation_loss)
     assert bool(torch.isfinite(found).all())
     assert not torch.allclose(found, uniform)
 
@@ -144,21 +142,21 @@ def test_a_scheme_that_sees_the_label_is_no_predictor() -> None:
     assert not is_predictor(compose(["a", "b"], token=[Entropy(), cheat]))
 
 
-def outputs(world: World, workshop: Workshop, student: Any) -> list[Any]:
+def outputs(world: World, prepared_run: PreparedRun, student: Any) -> list[Any]:
     scheme = build_scheme(world.recipe(), world.folder)
-    watch = Monitor(Bounds.of(scheme, MonitorSection()), "raise")
+    watch = Monitor(MonitoredBounds.of(scheme, MonitorSection()), "raise")
     found = []
     for index in torch.arange(12).split(4):
-        batch = batch_of(workshop.tables.train, index, workshop.sources["train"])
-        logits = student(input_ids=workshop.tables.train.input_ids[index]).logits
+        batch = batch_of(prepared_run.tables.train, index, prepared_run.sources["train"])
+        logits = student(input_ids=prepared_run.tables.train.input_ids[index]).logits
         loss = LossSection(label=0.5)
-        found.append((distillation_step(logits, batch, scheme, loss, workshop.validation_loss, watch), batch))
+        found.append((distillation_step(logits, batch, scheme, loss, prepared_run.validation_loss, watch), batch))
     return found
 
 
-def test_shares_sum_to_one_at_every_scale_and_are_means(world: World, workshop: Workshop, student: Any) -> None:
+def test_shares_sum_to_one_at_every_scale_and_are_means(world: World, prepared_run: PreparedRun, student: Any) -> None:
     scheme = build_scheme(world.recipe(), world.folder)
-    shares, steps = Shares(scheme), outputs(world, workshop, student)
+    shares, steps = Shares(scheme), outputs(world, prepared_run, student)
     for step, batch in steps:
         shares.add(step, batch.mask)
     record = shares.take()
@@ -176,9 +174,11 @@ def test_shares_sum_to_one_at_every_scale_and_are_means(world: World, workshop: 
     assert record["loss"] == pytest.approx(record["distillation"] + 0.5 * record["label"], rel=1e-5)
 
 
-def test_taking_begins_anew_and_the_parts_of_a_step_add_up(world: World, workshop: Workshop, student: Any) -> None:
+def test_taking_begins_anew_and_the_parts_of_a_step_add_up(
+    world: World, prepared_run: PreparedRun, student: Any
+) -> None:
     scheme = build_scheme(world.recipe(), world.folder)
-    (step, batch), *_ = outputs(world, workshop, student)
+    (step, batch), *_ = outputs(world, prepared_run, student)
     shares, whole = Shares(scheme), 2 * batch.mask.sum()  # each of these is one half of a step
     for count in (4, 2):
         for _ in range(count):
@@ -216,9 +216,9 @@ def test_baselines_differ_from_the_recipe_in_name_and_scheme_alone(recipe: Recip
     assert arms["uniform"].scheme == type(recipe.scheme)()
 
 
-def test_arms_weigh_as_their_names_say(world: World, workshop: Workshop, recipe: Recipe) -> None:
-    batch = batch_of(workshop.tables.validation, torch.arange(8), workshop.sources["validation"])
-    losses = workshop.validation_loss
+def test_arms_weigh_as_their_names_say(world: World, prepared_run: PreparedRun, recipe: Recipe) -> None:
+    batch = batch_of(prepared_run.tables.validation, torch.arange(8), prepared_run.sources["validation"])
+    losses = prepared_run.validation_loss
     best = int(losses.mean(0).argmin())
 
     def weights(arm: Recipe) -> torch.Tensor:
@@ -278,4 +278,4 @@ def test_a_run_reports_no_mixture_when_its_weights_see_the_label(world: World, t
         encoding="utf-8",
     )
     recipe = world.recipe(scheme={"token": [{"rule": "cheat.py:cheat"}]}, train={"steps": 2})
-    assert set(distill(recipe, world.workshop(recipe), tmp_path / "run")) == {"student", "teachers"}
+    assert set(distill(recipe, world.prepared_run(recipe), tmp_path / "run")) == {"student", "teachers"}

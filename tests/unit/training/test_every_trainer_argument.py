@@ -21,6 +21,7 @@ from tiny_models import T, V, llama
 from tiny_trainer import LEARNS, SCHEME, arguments, rows, teachers, trainer
 from trivium.errors import InputError
 from trivium.scheme import compose
+from trivium.training.distiller import Distiller
 from trivium.training.trainer import DistillationTrainer
 from trivium.weighting import Entropy
 
@@ -243,3 +244,21 @@ def test_accumulation_without_labels_logs_the_mean_and_not_the_sum(tmp_path: Pat
         return float(seen[0]["loss"])
 
     assert run(4, 1) == pytest.approx(run(1, 4), rel=1e-4)
+
+
+def test_what_no_training_can_come_of_is_one_line(tmp_path: Path) -> None:
+    """A folder's name as student, a frozen student, a checkpoint that is another's or was written over."""
+    with pytest.raises(InputError, match="the student must be a module; received str"):
+        DistillationTrainer(model="gpt2", args=arguments(tmp_path), teachers=teachers(), scheme=SCHEME)  # type: ignore[arg-type]
+    frozen = trainer(tmp_path, student=llama(9).requires_grad_(False), eval_dataset=rows(4))
+    assert frozen.evaluate()["eval_loss"] > 0, "it can be evaluated"
+    with pytest.raises(InputError, match="the student must have parameters that train"):
+        frozen.train()
+    trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1).train()
+    path = tmp_path / "checkpoint-1" / "distiller.pt"
+    torch.save(Distiller(compose(["a", "c", "b"])).state_dict(), path)
+    with pytest.raises(InputError, match=r"a state must be of the teachers .* received \['a', 'c', 'b'\]"):
+        trainer(tmp_path, max_steps=2).train(resume_from_checkpoint=str(path.parent))
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"distiller\.pt must be as it was written"):
+        trainer(tmp_path, max_steps=2).train(resume_from_checkpoint=str(path.parent))

@@ -15,7 +15,7 @@ from trivium.errors import InputError, TriviumError, VocabularyError
 from trivium.training.arms import baselines
 from trivium.training.build import build_scheme
 from trivium.training.recipe import parse_recipe
-from trivium.training.tasks.classifiers import build_classifiers, build_learner, label_space, serves
+from trivium.training.tasks.classifiers import build_classifier_student, build_classifiers, label_space, serves
 from trivium.training.tasks.text import refuse_for_text
 from trivium.training.template import EXAMPLES, template
 from trivium.weighting.loading import load_object
@@ -33,7 +33,7 @@ def test_the_template_shows_a_recipe_of_examples_that_is_one() -> None:
     assert shown == yaml.safe_load(EXAMPLES)
     recipe = parse_recipe(shown)
     assert serves(recipe, label_space(recipe)).tolist() == [[True, True], [False, True]]
-    assert build_scheme(recipe).teachers == ("forest", "encoder")
+    assert build_scheme(recipe).teacher_names == ("forest", "encoder")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_refused(
     if "data" in changes:
         content["data"] |= changes["data"]
     with pytest.raises(error, match=part):
-        small.workshop(parse_recipe(content), tmp_path / "cache")
+        small.prepared_run(parse_recipe(content), tmp_path / "cache")
 
 
 def test_other_class_names_of_a_module_are_refused(small: ExamplesWorld) -> None:
@@ -134,13 +134,13 @@ def test_other_class_names_of_a_module_are_refused(small: ExamplesWorld) -> None
 )
 def test_a_student_that_cannot_be_one_is_refused(small: ExamplesWorld, student: dict[str, Any], part: str) -> None:
     with pytest.raises(InputError, match=part):
-        build_learner(small.recipe(student=student), small.folder)
+        build_classifier_student(small.recipe(student=student), small.folder)
 
 
 def test_a_student_depends_on_the_seed_alone(small: ExamplesWorld) -> None:
     def first(seed: int) -> list[float]:
-        learner = build_learner(small.recipe(train={"seed": seed}), small.folder)
-        return next(learner.parameters()).flatten().tolist()
+        classifier_student = build_classifier_student(small.recipe(train={"seed": seed}), small.folder)
+        return next(classifier_student.parameters()).flatten().tolist()
 
     assert first(0) == first(0) != first(1)
 
@@ -155,7 +155,7 @@ def test_a_student_is_the_same_whether_or_not_its_file_was_read_before(small: Ex
     )
     recipe = small.recipe(student={"model": f"draws_{name}.py:{name}"})
     torch.manual_seed(1)
-    first, second = (build_learner(recipe, small.folder).state_dict() for _ in range(2))
+    first, second = (build_classifier_student(recipe, small.folder).state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in second)
 
 
@@ -217,6 +217,6 @@ def test_the_best_single_teacher_serves_every_task(small: ExamplesWorld) -> None
     content = small.content()
     for teacher, name in zip(content["teachers"], ("both", "size", "sign"), strict=True):
         teacher["name"] = name
-    recipe, losses = parse_recipe(content), small.workshop(recipe).validation_loss
+    recipe, losses = parse_recipe(content), small.prepared_run(recipe).validation_loss
     arms = baselines(recipe, losses)
     assert set(arms["single"].scheme.context[0].options["map"].values()) == {"both"}

@@ -20,10 +20,10 @@ from trivium.scheme import compose
 from trivium.training.build import build_scheme
 from trivium.training.collect import batch_gram, collect_features
 from trivium.training.compare import bootstrap, comparison
-from trivium.training.evaluate import batch_of, mixture_nats, nats_and_correct, student_nats, teacher_nats
+from trivium.training.evaluate import batch_of, mixture_nats, nats_and_correct, student_nll, teacher_nll
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, distill, prepare
-from trivium.training.tasks.classifiers import build_learner, label_space
+from trivium.training.run import PreparedRun, distill, prepare
+from trivium.training.tasks.classifiers import build_classifier_student, label_space
 from trivium.training.trace import read_trace
 from trivium.weighting import Disagreement, Entropy, Skill, Static, rule
 
@@ -41,12 +41,12 @@ def two_tasks(small: ExamplesWorld) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def shop(small: ExamplesWorld, two_tasks: Recipe) -> Workshop:
-    return small.workshop(two_tasks)
+def shop(small: ExamplesWorld, two_tasks: Recipe) -> PreparedRun:
+    return small.prepared_run(two_tasks)
 
 
 @pytest.fixture(scope="module")
-def finished(two_tasks: Recipe, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(two_tasks: Recipe, shop: PreparedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples_runs") / "plain"
     distill(two_tasks, shop, folder)
     return folder
@@ -63,13 +63,13 @@ def same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def rows_of(shop: Workshop, split: str = "train") -> Examples:
+def rows_of(shop: PreparedRun, split: str = "train") -> Examples:
     rows = getattr(shop.tables, split)
     assert isinstance(rows, Examples)
     return rows
 
 
-def test_a_run_leaves_what_a_run_on_text_leaves(finished: Path, shop: Workshop) -> None:
+def test_a_run_leaves_what_a_run_on_text_leaves(finished: Path, shop: PreparedRun) -> None:
     names = {path.name for path in finished.iterdir()}
     wanted = {"recipe.yaml", "identity.json", "metrics.jsonl", "nats.json", "accuracy.json", "student", "checkpoint-12"}
     assert wanted <= names
@@ -83,7 +83,7 @@ def test_a_run_leaves_what_a_run_on_text_leaves(finished: Path, shop: Workshop) 
 
 
 def test_resumed_equals_uninterrupted(
-    two_tasks: Recipe, shop: Workshop, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_tasks: Recipe, shop: PreparedRun, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trivium.training import distiller
 
@@ -124,16 +124,16 @@ def test_tied_weights_are_kept_in_checkpoints(small: ExamplesWorld, tmp_path: Pa
     content["student"] = {"model": "tied.py:student"}
     content["train"] |= {"steps": 6, "save_every": 3}
     recipe = parse_recipe(content)
-    workshop = small.workshop(recipe)
-    whole = distill(recipe, workshop, tmp_path / "run")["student"]
+    prepared_run = small.prepared_run(recipe)
+    whole = distill(recipe, prepared_run, tmp_path / "run")["student"]
     for path in (tmp_path / "run").glob("checkpoint-6"):
         path.rename(tmp_path / "gone")
-    resumed = distill(recipe, workshop, tmp_path / "run", resume=True)["student"]
+    resumed = distill(recipe, prepared_run, tmp_path / "run", resume=True)["student"]
     assert torch.equal(resumed, whole)
 
 
 @pytest.mark.deep
-def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: Workshop, tmp_path: Path) -> None:
+def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, shop: PreparedRun, tmp_path: Path) -> None:
     for name, size, parts in (("large", 16, 1), ("small", 4, 4)):
         train = {"batch_size": size, "accumulation": parts, "steps": 5}
         distill(small.recipe(name=name, train=train), shop, tmp_path / name)
@@ -141,7 +141,9 @@ def test_accumulation_gives_what_one_large_batch_gives(small: ExamplesWorld, sho
     assert max(float((large[name] - parts[name]).abs().max()) for name in large) < 2e-5
 
 
-def test_each_teacher_is_heard_on_its_own_tasks_alone(shop: Workshop, two_tasks: Recipe, small: ExamplesWorld) -> None:
+def test_each_teacher_is_heard_on_its_own_tasks_alone(
+    shop: PreparedRun, two_tasks: Recipe, small: ExamplesWorld
+) -> None:
     rows = rows_of(shop)
     batch = batch_of(rows, torch.arange(len(rows)), shop.sources["train"])
     scheme = build_scheme(two_tasks, small.folder)
@@ -151,11 +153,11 @@ def test_each_teacher_is_heard_on_its_own_tasks_alone(shop: Workshop, two_tasks:
     assert bool((found[size][:, SIGNER] == 0).all())
     assert bool((found[~size][:, SIZER] == 0).all())
     torch.testing.assert_close(found.sum(-1), torch.ones(len(rows)))
-    assert float(found[batch.serving].min()) >= 0.01 - 1e-6  # the floor only rises
+    assert float(found[batch.teacher_mask].min()) >= 0.01 - 1e-6  # the floor only rises
     assert float(found.max()) > 0.6  # and the cap need not hold
 
 
-def test_absent_teachers_change_nothing_for_those_that_serve(shop: Workshop) -> None:
+def test_absent_teachers_change_nothing_for_those_that_serve(shop: PreparedRun) -> None:
     """Features, budget and all: the weights on a task are those of a scheme of its own teachers."""
     rows = rows_of(shop)
     for task, present in ((0, [BOTH, SIZER]), (1, [BOTH, SIGNER])):
@@ -179,7 +181,7 @@ def test_absent_teachers_change_nothing_for_those_that_serve(shop: Workshop) -> 
         torch.testing.assert_close(found, own, rtol=1e-5, atol=1e-5)
 
 
-def test_validation_losses_are_means_a_task_and_absent_where_a_teacher_is(shop: Workshop) -> None:
+def test_validation_losses_are_means_a_task_and_absent_where_a_teacher_is(shop: PreparedRun) -> None:
     rows, source = rows_of(shop, "validation"), shop.sources["validation"]
     sums, counts = torch.zeros(2, 3, dtype=torch.float64), [0, 0]
     for row in range(len(rows)):
@@ -195,15 +197,15 @@ def test_validation_losses_are_means_a_task_and_absent_where_a_teacher_is(shop: 
     torch.testing.assert_close(shop.validation_loss[known].double(), expected[known], rtol=1e-4, atol=1e-5)
 
 
-def test_the_student_is_masked_to_the_task_and_learns_no_other_head(small: ExamplesWorld, shop: Workshop) -> None:
+def test_the_student_is_masked_to_the_task_and_learns_no_other_head(small: ExamplesWorld, shop: PreparedRun) -> None:
     recipe = small.recipe()
-    learner = build_learner(recipe, small.folder)
+    classifier_student = build_classifier_student(recipe, small.folder)
     rows = rows_of(shop)
     only = (rows.task == 1).nonzero().flatten()
-    logits = learner(**rows.arguments(only)).logits
+    logits = classifier_student(**rows.arguments(only)).logits
     assert logits.shape == (len(only), 1, 5)
     assert bool(logits[..., :3].isneginf().all())
-    inner: Any = learner.inner
+    inner: Any = classifier_student.inner
     x = rows.inputs.values["x"]
     assert isinstance(x, Tensor)
     torch.testing.assert_close(logits[:, 0, 3:], inner(x[only])["sign"])
@@ -215,7 +217,7 @@ def test_the_student_is_masked_to_the_task_and_learns_no_other_head(small: Examp
 @pytest.mark.parametrize("pool", first(["linear", "log"]))
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "js"])
 def test_every_loss_trains_with_two_label_sets(
-    small: ExamplesWorld, shop: Workshop, tmp_path: Path, pool: str, divergence: str
+    small: ExamplesWorld, shop: PreparedRun, tmp_path: Path, pool: str, divergence: str
 ) -> None:
     loss = {"pool": pool, "divergence": divergence, "temperature": 2.0, "label": 0.5}
     distill(small.recipe(loss=loss, train={"steps": 3}), shop, tmp_path / "run")
@@ -223,7 +225,7 @@ def test_every_loss_trains_with_two_label_sets(
     assert all(math.isfinite(row["loss"]) and row["label"] > 0 for row in steps)
 
 
-def test_nats_and_correctness_are_what_a_loop_finds(finished: Path, shop: Workshop, two_tasks: Recipe) -> None:
+def test_nats_and_correctness_are_what_a_loop_finds(finished: Path, shop: PreparedRun, two_tasks: Recipe) -> None:
     rows, source = rows_of(shop, "test"), shop.sources["test"]
     stored = json.loads((finished / "nats.json").read_text(encoding="utf-8"))
     assert set(stored) == {n + s for n in ("student", "teachers", "mixture") for s in ("", "_correct")}
@@ -239,7 +241,7 @@ def test_nats_and_correctness_are_what_a_loop_finds(finished: Path, shop: Worksh
                 assert stored["teachers_correct"][row][k] is None
 
 
-def test_accuracy_is_told_by_domain_and_task(finished: Path, shop: Workshop) -> None:
+def test_accuracy_is_told_by_domain_and_task(finished: Path, shop: PreparedRun) -> None:
     found = json.loads((finished / "accuracy.json").read_text(encoding="utf-8"))
     rows, stored = rows_of(shop, "test"), json.loads((finished / "nats.json").read_text(encoding="utf-8"))
     assert found["tasks"] == CLASSES
@@ -255,7 +257,7 @@ def test_accuracy_is_told_by_domain_and_task(finished: Path, shop: Workshop) -> 
     assert by_name["sizer"]["accuracy"] == by_name["sizer"]["domains"]["size"]["accuracy"]
 
 
-def test_the_paired_bootstrap_takes_examples_for_documents(finished: Path, shop: Workshop) -> None:
+def test_the_paired_bootstrap_takes_examples_for_documents(finished: Path, shop: PreparedRun) -> None:
     rows = rows_of(shop, "test")
     read = json.loads((finished / "nats.json").read_text(encoding="utf-8"))
     stored = {n: torch.tensor(v) for n, v in read.items() if not n.startswith("teachers")}
@@ -271,11 +273,11 @@ def test_the_paired_bootstrap_takes_examples_for_documents(finished: Path, shop:
     assert right.domains["a"]["sign"] == pytest.approx(float(stored["student_correct"][rows.domain == 1].mean()))
 
 
-def test_a_mixture_with_all_weight_on_one_teacher_is_that_teacher(shop: Workshop) -> None:
+def test_a_mixture_with_all_weight_on_one_teacher_is_that_teacher(shop: PreparedRun) -> None:
     rows, source = rows_of(shop, "test"), shop.sources["test"]
     only = compose(TEACHERS, task=[Static((1e-30, 1.0, 1.0))])
     mixed = mixture_nats(only, source, rows, shop.validation_loss, score=nats_and_correct)
-    expected = teacher_nats(source, rows, nats_and_correct)
+    expected = teacher_nll(source, rows, nats_and_correct)
     size = rows.task == 0
     torch.testing.assert_close(mixed[size], expected[size][:, SIZER], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mixed[~size], expected[~size][:, SIGNER], rtol=1e-4, atol=1e-5)
@@ -303,20 +305,20 @@ def test_own_features_follow_their_examples_and_stand_in(small: ExamplesWorld) -
     )
     content["student"] = {"model": "four.py:student"}
     recipe = parse_recipe(content)
-    workshop = small.workshop(recipe)
-    rows = rows_of(workshop)
+    prepared_run = small.prepared_run(recipe)
+    rows = rows_of(prepared_run)
     expected = torch.arange(120.0).view(40, 3)[[int(name.rpartition(":")[2]) for name in rows.document]] / 120
     torch.testing.assert_close(rows.columns["trust"], expected)
     scheme = build_scheme(recipe, small.folder)
-    batch = batch_of(rows, torch.arange(len(rows)), workshop.sources["train"])
-    seen = collect_features(scheme, batch, None, workshop.validation_loss)["trust"].squeeze(1)
+    batch = batch_of(rows, torch.arange(len(rows)), prepared_run.sources["train"])
+    seen = collect_features(scheme, batch, None, prepared_run.validation_loss)["trust"].squeeze(1)
     sign = batch.task == 0
     torch.testing.assert_close(seen[sign], expected[sign][:, [0, 0, 2]])
     torch.testing.assert_close(seen[~sign], expected[~sign][:, [1, 1, 1]])
 
 
 def test_a_rule_that_leaves_the_serving_teachers_nothing_stops_the_run(
-    small: ExamplesWorld, shop: Workshop, tmp_path: Path
+    small: ExamplesWorld, shop: PreparedRun, tmp_path: Path
 ) -> None:
     (small.folder / "hard.py").write_text(
         "import torch, trivium as tv\n"
@@ -332,7 +334,7 @@ def test_a_rule_that_leaves_the_serving_teachers_nothing_stops_the_run(
 
 
 def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
-    small: ExamplesWorld, shop: Workshop, tmp_path: Path
+    small: ExamplesWorld, shop: PreparedRun, tmp_path: Path
 ) -> None:
     """Each teacher's mean gradient is over the rows that it serves; its weight is zero on the others."""
     scheme = {"token": [], "task": [{"rule": "aekd"}], "budget": None, "floor": 0.0, "cap": 1.0}
@@ -342,12 +344,12 @@ def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
     rows = rows_of(shop)
     index = torch.arange(0, 96, 4)  # of both tasks
     batch = batch_of(rows, index, shop.sources["train"])
-    logits = build_learner(recipe, small.folder)(**rows.arguments(index)).logits
+    logits = build_classifier_student(recipe, small.folder)(**rows.arguments(index)).logits
     built = build_scheme(recipe, small.folder)
-    assert batch.serving is not None
+    assert batch.teacher_mask is not None
     means = []
     for k, teacher in enumerate(batch.teacher_logits):
-        served = [n for n in range(24) if bool(batch.serving[n, k])]
+        served = [n for n in range(24) if bool(batch.teacher_mask[n, k])]
         means.append(
             torch.stack([logits[n, 0].softmax(-1) - teacher[n, 0].float().softmax(-1) for n in served]).mean(0)
         )
@@ -355,7 +357,7 @@ def test_a_rule_from_gradients_is_watched_by_the_matrix_of_the_batch(
     torch.testing.assert_close(batch_gram(built, batch, logits).view(3, 3), expected.detach(), atol=1e-5, rtol=1e-4)
     found = collect_features(built, batch, logits, shop.validation_loss)["gram"].view(24, 3, 3)
     for n in range(24):
-        stand = [k if bool(batch.serving[n, k]) else BOTH for k in range(3)]
+        stand = [k if bool(batch.teacher_mask[n, k]) else BOTH for k in range(3)]
         torch.testing.assert_close(found[n], expected.detach()[stand][:, stand], atol=1e-5, rtol=1e-4)
     assert math.isfinite(seen["axioms"]["W-C"])
 
@@ -402,20 +404,20 @@ def test_languages_are_domains_with_reports_of_their_own(small: ExamplesWorld, t
     }
     content["train"] |= {"steps": 60, "learning_rate": 0.3, "warmup_steps": 0}
     recipe = parse_recipe(content)
-    workshop = _prepared(recipe, tmp_path)
-    distill(recipe, workshop, tmp_path / "run")
+    prepared_run = _prepared(recipe, tmp_path)
+    distill(recipe, prepared_run, tmp_path / "run")
     found = json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8"))
     student, mixture, *teachers = found["rows"]
     for row in teachers:  # each knows its own language, and nothing of the others
         for language in words:
-            nats = row["domains"][language]["nats"]
-            assert nats < 0.05 if language == row["name"] else nats == pytest.approx(math.log(2), rel=1e-3)
+            nll = row["domains"][language]["nats"]
+            assert nll < 0.05 if language == row["name"] else nll == pytest.approx(math.log(2), rel=1e-3)
     for language in words:
         assert mixture["domains"][language]["nats"] < 0.05
         assert student["domains"][language]["accuracy"] == 1.0
 
 
-def _prepared(recipe: Recipe, folder: Path) -> Workshop:
+def _prepared(recipe: Recipe, folder: Path) -> PreparedRun:
     return prepare(recipe, folder, folder / "cache")
 
 
@@ -452,19 +454,19 @@ def test_a_sequence_classifier_of_transformers_teaches_another(tmp_path: Path, s
     content["scheme"]["cap"] = 1.0
     content["train"] |= {"steps": 4, "batch_size": 8}
     recipe = parse_recipe(content)
-    workshop = _prepared(recipe, tmp_path)
-    found = distill(recipe, workshop, tmp_path / "run")
+    prepared_run = _prepared(recipe, tmp_path)
+    found = distill(recipe, prepared_run, tmp_path / "run")
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "student")
     assert loaded.config.id2label == {0: "calm", 1: "loud"}
     again = parse_recipe(content | {"student": {"model": str(tmp_path / "run" / "student")}})
-    rows, _ = workshop.held_out
+    rows, _ = prepared_run.held_out
     torch.testing.assert_close(
-        student_nats(build_learner(again, tmp_path), rows), found["student"], rtol=1e-4, atol=1e-5
+        student_nll(build_classifier_student(again, tmp_path), rows), found["student"], rtol=1e-4, atol=1e-5
     )
     told: list[str] = []
     content["data"]["tasks"] = {"tone": labels[::-1]}  # an order that the folders name otherwise is put right
     turned = prepare(parse_recipe(content), tmp_path, tmp_path / "cache", lambda stage, done, total: told.append(stage))
-    torch.testing.assert_close(turned.validation_loss, workshop.validation_loss)
+    torch.testing.assert_close(turned.validation_loss, prepared_run.validation_loss)
     assert "note: teacher 'one' has its classes in another order, calm, loud; they are put into the recipe's" in told
 
 
@@ -501,7 +503,7 @@ def test_training_needs_no_labels_where_nothing_reads_them(small: ExamplesWorld,
     content = small.one_task()
     content["data"]["domains"][0]["train"] = "mine.py:unlabelled"
     recipe = parse_recipe(content)
-    distill(recipe, small.workshop(recipe), tmp_path / "run")
+    distill(recipe, small.prepared_run(recipe), tmp_path / "run")
     (small.folder / "cheat.py").write_text(
         "import torch, trivium as tv\n"
         "@tv.rule(scale='token', features=['label_log_prob'])\n"
@@ -511,15 +513,15 @@ def test_training_needs_no_labels_where_nothing_reads_them(small: ExamplesWorld,
     )
     for changes in ({"loss": {"label": 0.1}}, {"scheme": {**content["scheme"], "token": [{"rule": "cheat.py:cheat"}]}}):
         with pytest.raises(InputError, match="must have a label"):
-            small.workshop(parse_recipe(content | changes))
+            small.prepared_run(parse_recipe(content | changes))
 
 
 def test_every_feature_of_one_position_is_there(small: ExamplesWorld) -> None:
     names = ["entropy", "max_prob", "margin", "disagreement", "gap", "label_log_prob", "validation_loss"]
     recipe = parse_recipe(small.one_task())
-    workshop = small.workshop(recipe)
-    rows = rows_of(workshop)
-    batch = batch_of(rows, torch.arange(6), workshop.sources["train"])
+    prepared_run = small.prepared_run(recipe)
+    rows = rows_of(prepared_run)
+    batch = batch_of(rows, torch.arange(6), prepared_run.sources["train"])
 
     @rule(scale="token", features=names)
     def everything(**features: Tensor) -> Tensor:
@@ -527,7 +529,7 @@ def test_every_feature_of_one_position_is_there(small: ExamplesWorld) -> None:
 
     scheme = compose(recipe.teacher_names, token=[everything])
     logits = torch.randn(6, 1, 3)
-    found = collect_features(scheme, batch, logits, workshop.validation_loss)
+    found = collect_features(scheme, batch, logits, prepared_run.validation_loss)
     assert set(found) == set(names)
     assert scheme.log_weights(found).shape == (6, 1, 2)
     p = batch.teacher_logits[0][2, 0].double().softmax(-1)
@@ -545,9 +547,9 @@ def test_a_teacher_that_lacks_a_class_has_an_infinite_loss_and_the_mixture_has_n
     content = small.one_task()
     content["teachers"][1] = {"name": "lacking", "model": "lacking.py:lacking", "gives": "probabilities"}
     recipe = parse_recipe(content)
-    workshop = small.workshop(recipe)
-    assert float(workshop.validation_loss[0, 1]) == math.inf
-    found = distill(recipe, workshop, tmp_path / "run")
+    prepared_run = small.prepared_run(recipe)
+    assert float(prepared_run.validation_loss[0, 1]) == math.inf
+    found = distill(recipe, prepared_run, tmp_path / "run")
     assert bool(found["teachers"][:, 1].isinf().any())
     assert bool(torch.isfinite(found["mixture"]).all())
     row = json.loads((tmp_path / "run" / "accuracy.json").read_text(encoding="utf-8"))["rows"][3]

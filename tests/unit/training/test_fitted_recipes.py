@@ -17,11 +17,11 @@ from trivium.errors import InputError
 from trivium.fitting import mixed, weighed
 from trivium.fitting.fitted import Fitted
 from trivium.training.build import build_scheme
-from trivium.training.evaluate import mixture_nats, teacher_nats
+from trivium.training.evaluate import mixture_nats, teacher_nll
 from trivium.training.fitting import FittedRecipe, budget_of, fit_recipe, headroom_of
 from trivium.training.observing import family_of, observe, others_of
 from trivium.training.recipe import Recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 from trivium.weighting import FittedScores
 
 
@@ -36,25 +36,25 @@ def recipe(world: World) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def workshop(world: World, recipe: Recipe) -> Workshop:
+def prepared_run(world: World, recipe: Recipe) -> PreparedRun:
     return prepare(recipe, world.folder, world.folder / "cache", cached=("validation", "test"))
 
 
 @pytest.fixture(scope="module")
-def found(recipe: Recipe, workshop: Workshop) -> FittedRecipe:
-    return fit_recipe(recipe, workshop, features=["entropy", "recent_log_prob_90"], penalty=1e-2)
+def found(recipe: Recipe, prepared_run: PreparedRun) -> FittedRecipe:
+    return fit_recipe(recipe, prepared_run, features=["entropy", "recent_log_prob_90"], penalty=1e-2)
 
 
-def test_what_is_observed_is_what_the_run_evaluates(recipe: Recipe, workshop: Workshop) -> None:
+def test_what_is_observed_is_what_the_run_evaluates(recipe: Recipe, prepared_run: PreparedRun) -> None:
     """Sums over the observed tokens of a row's document are the nats that a run reports, of teachers and scheme."""
-    scheme = build_scheme(recipe, workshop.base)
-    rows, source, losses = workshop.tables.test, workshop.sources["test"], workshop.validation_loss
+    scheme = build_scheme(recipe, prepared_run.base)
+    rows, source, losses = prepared_run.tables.test, prepared_run.sources["test"], prepared_run.validation_loss
     assert rows is not None
     family = family_of(scheme, 4.0, prefix=True)
     data, differing = observe(rows, source, recipe.teacher_names, family, {"own": scheme}, losses, differ=True)
     assert len(data) == int(rows.mask.sum())
-    nats = teacher_nats(source, rows)
-    assert float(-data.label_log_prob[:, 0].sum()) == pytest.approx(float(nats[:, 0].sum()), rel=1e-6)
+    nll = teacher_nll(source, rows)
+    assert float(-data.label_log_prob[:, 0].sum()) == pytest.approx(float(nll[:, 0].sum()), rel=1e-6)
     whole = mixture_nats(scheme, source, rows, losses)
     assert float(-mixed(others_of(data)["own"], data).sum()) == pytest.approx(float(whole.sum()), rel=1e-5)
     for number in range(len(rows.domains)):
@@ -64,17 +64,19 @@ def test_what_is_observed_is_what_the_run_evaluates(recipe: Recipe, workshop: Wo
     assert set(differing.information) == set(rows.domains)
 
 
-def test_a_document_of_several_windows_is_one(recipe: Recipe, workshop: Workshop) -> None:
-    rows = workshop.tables.test
+def test_a_document_of_several_windows_is_one(recipe: Recipe, prepared_run: PreparedRun) -> None:
+    rows = prepared_run.tables.test
     assert rows is not None
-    family = family_of(build_scheme(recipe, workshop.base), 4.0, prefix=True)
-    data, _ = observe(rows, workshop.sources["test"], recipe.teacher_names, family, {}, workshop.validation_loss)
+    family = family_of(build_scheme(recipe, prepared_run.base), 4.0, prefix=True)
+    data, _ = observe(
+        rows, prepared_run.sources["test"], recipe.teacher_names, family, {}, prepared_run.validation_loss
+    )
     keys = set(zip(rows.domain.tolist(), rows.document, strict=True))
     assert data.documents == len(keys) < len(rows)
 
 
-def test_the_recipe_states_what_was_fitted(recipe: Recipe, workshop: Workshop, found: FittedRecipe) -> None:
-    written = build_scheme(found.recipe, workshop.base)
+def test_the_recipe_states_what_was_fitted(recipe: Recipe, prepared_run: PreparedRun, found: FittedRecipe) -> None:
+    written = build_scheme(found.recipe, prepared_run.base)
     assert written.formula() == found.fitted.scheme.formula()
     assert found.recipe.scheme.floor == recipe.scheme.floor
     assert found.recipe.scheme.budget is None
@@ -86,16 +88,16 @@ def _entries(recipe: Recipe) -> list[Any]:
     return [*recipe.scheme.token, *recipe.scheme.task, *recipe.scheme.context]
 
 
-def test_the_gain_is_that_of_the_mixture_of_the_written_recipe(workshop: Workshop, found: FittedRecipe) -> None:
-    rows, source = workshop.held_out
-    nats = {
-        name: float(mixture_nats(scheme, source, rows, workshop.validation_loss).sum())
+def test_the_gain_is_that_of_the_mixture_of_the_written_recipe(prepared_run: PreparedRun, found: FittedRecipe) -> None:
+    rows, source = prepared_run.held_out
+    nll = {
+        name: float(mixture_nats(scheme, source, rows, prepared_run.validation_loss).sum())
         for name, scheme in (
-            ("fitted", build_scheme(found.recipe, workshop.base)),
+            ("fitted", build_scheme(found.recipe, prepared_run.base)),
             ("uniform", tv.compose(found.recipe.teacher_names)),
         )
     }
-    gain = (nats["uniform"] - nats["fitted"]) / int(rows.mask.sum())
+    gain = (nll["uniform"] - nll["fitted"]) / int(rows.mask.sum())
     assert found.fitted.gains["all"].mean == pytest.approx(gain, abs=1e-5)
 
 
@@ -117,22 +119,22 @@ def test_without_test_rows_a_quarter_of_the_documents_judges(world: World) -> No
     assert 0 < counts["judged_documents"] < counts["documents"]
 
 
-def test_a_feature_that_is_not_at_hand_is_named(recipe: Recipe, workshop: Workshop) -> None:
+def test_a_feature_that_is_not_at_hand_is_named(recipe: Recipe, prepared_run: PreparedRun) -> None:
     with pytest.raises(InputError, match="'gap'"):
-        fit_recipe(recipe, workshop, features=["gap"])
+        fit_recipe(recipe, prepared_run, features=["gap"])
 
 
 @pytest.mark.parametrize(("name", "seen"), [("label_log_prob", "label"), ("gap", "student")])
 def test_what_sees_the_label_is_never_fitted_on_the_mixture(
-    recipe: Recipe, workshop: Workshop, name: str, seen: str
+    recipe: Recipe, prepared_run: PreparedRun, name: str, seen: str
 ) -> None:
     """It was refused as a name that nobody knew, though it is one of a rule."""
     with pytest.raises(InputError, match=f"'{name}', which sees the {seen}"):
-        fit_recipe(recipe, workshop, features=["entropy", name])
+        fit_recipe(recipe, prepared_run, features=["entropy", name])
 
 
-def test_headroom_of_a_recipe(recipe: Recipe, workshop: Workshop) -> None:
-    found, split = headroom_of(recipe, workshop)
+def test_headroom_of_a_recipe(recipe: Recipe, prepared_run: PreparedRun) -> None:
+    found, split = headroom_of(recipe, prepared_run)
     assert split == "test"
     assert list(found.rules) == ["the recipe's scheme", "its token scale", "its task scale", "its context scale"]
     assert found.bounds["everything"].gain.mean <= found.bounds["document"].gain.mean + 1e-9
@@ -224,10 +226,10 @@ def test_examples_with_several_tasks_and_absent_teachers(examples: ExamplesWorld
     assert found.fitted.gains["all"].mean > found.fitted.others["the recipe's scheme"]["all"].mean
     bias = found.recipe.scheme.task[0].options["bias"]
     assert bias["sign"]["sizer"] == bias["sign"]["both"], "an absent teacher has its stand-in's"
-    nats = distill(found.recipe, shop, tmp_path / "run")
+    nll = distill(found.recipe, shop, tmp_path / "run")
     rows, source = shop.held_out
     mixture = mixture_nats(build_scheme(found.recipe, shop.base), source, rows, shop.validation_loss)
-    assert nats["mixture"].tolist() == pytest.approx(mixture.tolist(), abs=1e-5)
+    assert nll["mixture"].tolist() == pytest.approx(mixture.tolist(), abs=1e-5)
 
 
 def test_a_column_of_the_data_is_fitted_where_the_scheme_reads_it(examples: ExamplesWorld) -> None:
@@ -245,31 +247,33 @@ def test_a_column_of_the_data_is_fitted_where_the_scheme_reads_it(examples: Exam
 
 
 def test_an_order_is_kept(examples: ExamplesWorld) -> None:
-    scheme = {"order": "both > sizer = signer", "margin": 0.1, "cap": 1.0, "floor": 0.0}
+    scheme = {"order": "both > sizer = signer", "order_margin": 0.1, "cap": 1.0, "floor": 0.0}
     family = family_of(build_scheme(examples.recipe(scheme=scheme), examples.folder), 4.0, prefix=False)
-    assert (family.order, family.margin) == ("both > sizer = signer", 0.1)
+    assert (family.order, family.order_margin) == ("both > sizer = signer", 0.1)
 
 
-def test_weights_of_a_hard_rule_can_be_compared(recipe: Recipe, workshop: Workshop) -> None:
+def test_weights_of_a_hard_rule_can_be_compared(recipe: Recipe, prepared_run: PreparedRun) -> None:
     hard = tv.compose(recipe.teacher_names, context=[tv.DomainMap((0, 1), budget=2000.0)])
     family = family_of(hard, 4.0, prefix=True, features=["entropy"])
-    rows, source = workshop.held_out
-    data, _ = observe(rows, source, recipe.teacher_names, family, {"hard": hard}, workshop.validation_loss)
+    rows, source = prepared_run.held_out
+    data, _ = observe(rows, source, recipe.teacher_names, family, {"hard": hard}, prepared_run.validation_loss)
     weights = others_of(data)["hard"]
     assert float(weights.min()) == -700.0
     assert weights.exp().sum(-1).tolist() == pytest.approx([1.0] * len(data))
 
 
-def test_a_feature_that_never_differs_is_left_out(found: FittedRecipe, recipe: Recipe, workshop: Workshop) -> None:
+def test_a_feature_that_never_differs_is_left_out(
+    found: FittedRecipe, recipe: Recipe, prepared_run: PreparedRun
+) -> None:
     """Two teachers disagree with each other alike; rounding is no evidence."""
-    again = fit_recipe(recipe, workshop, features=["disagreement", "entropy"], penalty=1e-2)
+    again = fit_recipe(recipe, prepared_run, features=["disagreement", "entropy"], penalty=1e-2)
     rule = again.fitted.rules["token"].rule
     assert isinstance(rule, FittedScores)
     assert list(rule.strengths) == ["entropy"]
-    assert weighed(again.fitted.scheme, _data(recipe, workshop)).isfinite().all()
+    assert weighed(again.fitted.scheme, _data(recipe, prepared_run)).isfinite().all()
 
 
-def _data(recipe: Recipe, workshop: Workshop) -> Any:
-    family = family_of(build_scheme(recipe, workshop.base), 4.0, prefix=True)
-    rows, source = workshop.held_out
-    return observe(rows, source, recipe.teacher_names, family, {}, workshop.validation_loss)[0]
+def _data(recipe: Recipe, prepared_run: PreparedRun) -> Any:
+    family = family_of(build_scheme(recipe, prepared_run.base), 4.0, prefix=True)
+    rows, source = prepared_run.held_out
+    return observe(rows, source, recipe.teacher_names, family, {}, prepared_run.validation_loss)[0]

@@ -182,7 +182,7 @@ def test_launched_without_a_gpu_it_is_one_run(world: World, tmp_path: Path, laun
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("student, certificate and report:") == 1, "one process tells the end"
     recipe = world.recipe(train={"batch_size": 4, **TRAIN})
-    distill(recipe, world.workshop(recipe), tmp_path / "one")
+    distill(recipe, world.prepared_run(recipe), tmp_path / "one")
     expected, found = weights_of(tmp_path / "one" / "student"), weights_of(tmp_path / "many" / "student")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-5)

@@ -18,7 +18,7 @@ from trivium.training.learning import Teaching
 from trivium.training.memory import TableRecall
 from trivium.training.recipe import Recipe
 from trivium.training.recorded import RowNumbers
-from trivium.training.run import Workshop, distill
+from trivium.training.run import PreparedRun, distill
 from trivium.training.trace import read_trace
 from trivium.weighting import AMTSS
 
@@ -39,8 +39,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ExamplesWorld:
 
 
 @pytest.fixture(scope="module")
-def shop(small: ExamplesWorld) -> Workshop:
-    return small.workshop(small.recipe())
+def shop(small: ExamplesWorld) -> PreparedRun:
+    return small.prepared_run(small.recipe())
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ def same_state(a: Path, b: Path) -> bool:
     )
 
 
-def interrupted(recipe: Recipe, shop: Workshop, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def interrupted(recipe: Recipe, shop: PreparedRun, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """A run that is cut off in its ``at``-th step, then resumed."""
     from trivium.training import distiller
 
@@ -87,7 +87,7 @@ def interrupted(recipe: Recipe, shop: Workshop, folder: Path, monkeypatch: pytes
 @pytest.mark.deep
 @pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(
-    small: ExamplesWorld, shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+    small: ExamplesWorld, shop: PreparedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
     recipe = small.recipe(name=rule, scheme=NO_SCHEME | RULES[rule])
     distill(recipe, shop, tmp_path / "whole")
@@ -98,7 +98,9 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_was_learned_changes_the_weights(small: ExamplesWorld, shop: Workshop, tmp_path: Path, rule: str) -> None:
+def test_what_was_learned_changes_the_weights(
+    small: ExamplesWorld, shop: PreparedRun, tmp_path: Path, rule: str
+) -> None:
     distill(small.recipe(name=rule, scheme=NO_SCHEME | RULES[rule]), shop, tmp_path / rule)
     lines = [line for line in read_trace(tmp_path / rule / "metrics.jsonl") if line["kind"] == "step"]
     first, last = lines[0]["share"]["all"], lines[-1]["share"]["all"]
@@ -107,12 +109,12 @@ def test_what_was_learned_changes_the_weights(small: ExamplesWorld, shop: Worksh
     assert all(line["axioms"]["W-N"] < 1e-6 for line in lines)
 
 
-def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesWorld, shop: Workshop) -> None:
+def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesWorld, shop: PreparedRun) -> None:
     from trivium.training.build import build_scheme
-    from trivium.training.tasks.classifiers import build_learner
+    from trivium.training.tasks.classifiers import build_classifier_student
 
     recipe = small.recipe(scheme=NO_SCHEME | {"token": [{"rule": "mmkd", "options": {"every": 1}}]})
-    scheme, student = build_scheme(recipe, small.folder), build_learner(recipe, small.folder)
+    scheme, student = build_scheme(recipe, small.folder), build_classifier_student(recipe, small.folder)
     noisy = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
     student.add_module("noise", noisy)  # not called, but copied with the rest
     before = {name: value.clone() for name, value in student.state_dict().items()}
@@ -132,17 +134,17 @@ def test_a_lesson_leaves_student_buffers_and_random_state_alone(small: ExamplesW
 
 @pytest.mark.deep
 def test_text_is_weighed_by_a_network_too(
-    world: World, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, prepared_run: PreparedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classes = len(workshop.tokenizer)
+    classes = len(prepared_run.tokenizer)
     options = {"every": 2, "budget": 4.0, "classes": classes, "samples": 4}
     recipe = world.recipe(
         name="network",
         scheme=NO_SCHEME | {"token": [{"rule": "mmkd", "options": options}]},
         train={"steps": 6, "save_every": 2, "log_every": 2, "evaluate_every": 6},
     )
-    distill(recipe, workshop, tmp_path / "whole")
-    interrupted(recipe, workshop, tmp_path / "cut", monkeypatch, at=5)
+    distill(recipe, prepared_run, tmp_path / "whole")
+    interrupted(recipe, prepared_run, tmp_path / "cut", monkeypatch, at=5)
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert same_state(tmp_path / "whole", tmp_path / "cut")

@@ -67,7 +67,7 @@ def student_of(world: World, folder: Path, **data: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     recipe = recipe_of(world, **data)
-    distill(recipe, world.workshop(recipe, folder / "cache"), folder / "run")
+    distill(recipe, world.prepared_run(recipe, folder / "cache"), folder / "run")
     return AutoModelForCausalLM.from_pretrained(folder / "run" / "student")
 
 

@@ -209,11 +209,11 @@ def test_a_run_that_took_no_step_saves_no_student(
         control.should_training_stop = True
 
     recipe = world.recipe()
-    workshop = world.workshop(recipe)
+    prepared_run = world.prepared_run(recipe)
     monkeypatch.setattr(Recorder, "on_train_begin", enough, raising=False)
     monkeypatch.setattr(Recorder, "on_step_begin", enough, raising=False)
     with pytest.raises(Exception, match="a run must take its 12 steps; received 1"):
-        distill(recipe, workshop, tmp_path / "run")
+        distill(recipe, prepared_run, tmp_path / "run")
     assert not (tmp_path / "run" / "student").exists()
 
 

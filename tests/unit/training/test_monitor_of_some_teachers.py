@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium.errors import AxiomViolation
 from trivium.simplex import ConformingSet, Order, restrict
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 
 NAMES = ("a", "b", "c")
 SERVING = torch.tensor([[True, True, False], [True, True, True], [False, False, True]])
@@ -20,7 +20,7 @@ MASK = torch.ones(3, 1, dtype=torch.bool)
 def monitor(action: Any = "raise", **bounds: Any) -> Monitor:
     if isinstance(bounds.get("order"), str):
         bounds["order"] = Order.parse(bounds["order"], NAMES)
-    return Monitor(Bounds(ConformingSet(3, **bounds)), action)
+    return Monitor(MonitoredBounds(ConformingSet(3, **bounds)), action)
 
 
 def logs(*rows: list[float]) -> Tensor:

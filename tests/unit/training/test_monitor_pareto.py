@@ -20,7 +20,7 @@ from trivium.scheme import compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.collect import Batch, collect_features
 from trivium.training.evaluate import is_predictor
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import LossSection, parse_recipe
 from trivium.training.run import distill
 from trivium.training.step import distillation_step
@@ -32,7 +32,7 @@ MASK = torch.tensor([[True, True, False]])
 
 
 def monitor(pareto: Any = "record") -> Monitor:
-    return Monitor(Bounds(ConformingSet(2)), "raise", pareto)
+    return Monitor(MonitoredBounds(ConformingSet(2)), "raise", pareto)
 
 
 def weights(*rows: list[float]) -> Tensor:
@@ -137,7 +137,7 @@ def test_the_shortest_mean_passes_every_batch_and_a_budget_does_not() -> None:
 def test_it_is_in_the_trace_and_in_the_run_section(world: World, tmp_path: Path) -> None:
     scheme = {"token": [], "context": [], "task": [{"rule": "aekd"}], "budget": 0.5}
     recipe = world.recipe(name="pareto", scheme=scheme, train={"steps": 6})
-    distill(recipe, world.workshop(recipe), tmp_path / "run")
+    distill(recipe, world.prepared_run(recipe), tmp_path / "run")
     trace = read_trace(tmp_path / "run" / "metrics.jsonl")
     steps = [row for row in trace if row["kind"] == "step"]
     assert steps
@@ -155,7 +155,7 @@ def test_a_run_with_torchjd_trains(world: World, tmp_path: Path) -> None:
     recipe = world.recipe(
         name="up", scheme={"token": [], "context": [], "task": [entry], "budget": 2.0}, train={"steps": 2}
     )
-    distill(recipe, world.workshop(recipe), tmp_path / "run")
+    distill(recipe, world.prepared_run(recipe), tmp_path / "run")
     assert TorchJD("upgrad").formula() == "upgrad(gram)"
     assert (tmp_path / "run" / "student").is_dir()
 

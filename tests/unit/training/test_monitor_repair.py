@@ -20,7 +20,7 @@ from trivium.simplex.geometry import hilbert
 from trivium.simplex.order import Order
 from trivium.simplex.projection import conforming_projection
 from trivium.training import distiller
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import Recipe
 from trivium.training.run import distill
 from trivium.training.step import StepOutput
@@ -45,7 +45,7 @@ def test_rows_that_count_are_projected_each_by_itself_and_others_stay_as_they_ar
     weights = torch.tensor(values, dtype=dtype).reshape(B, T, K)
     mask = torch.tensor(counted).reshape(B, T)
     kept = weights.clone()
-    watch = Monitor(Bounds(ASKED), "repair")
+    watch = Monitor(MonitoredBounds(ASKED), "repair")
     repaired = watch.watch(weights, mask)
     assert torch.equal(weights, kept)  # what was given is not written into
     assert repaired.dtype is dtype
@@ -57,14 +57,14 @@ def test_rows_that_count_are_projected_each_by_itself_and_others_stay_as_they_ar
         alone = conforming_projection(weights[b, t], ASKED)
         assert hilbert(repaired[b, t], alone) <= 64 * torch.finfo(dtype).eps * (1 + alone.abs().max())
         assert ASKED.contains(repaired[b, t])
-    again = Monitor(Bounds(ASKED), "raise")
+    again = Monitor(MonitoredBounds(ASKED), "raise")
     assert again.watch(repaired, mask) is repaired
 
 
 def test_a_repair_is_the_nearest_point_that_a_general_solver_finds() -> None:
     weights = torch.log_softmax(2 * torch.randn(B, T, K, dtype=torch.float64), dim=-1)
     mask = torch.tensor([[True, True, False], [True, False, True]])
-    repaired = Monitor(Bounds(ASKED), "repair").watch(weights, mask)
+    repaired = Monitor(MonitoredBounds(ASKED), "repair").watch(weights, mask)
     assert ASKED.order is not None
     for b, t in mask.nonzero().tolist():
         w, y = weights[b, t].exp().tolist(), repaired[b, t].exp().numpy()
@@ -107,7 +107,7 @@ def run(world: World, folder: Path, action: str, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(distiller, "distillation_step", spied)
     asked = recipe(world, action)
-    distill(asked, world.workshop(asked), folder)
+    distill(asked, world.prepared_run(asked), folder)
     return used, read_trace(folder / "metrics.jsonl")
 
 

@@ -12,7 +12,7 @@ from tiers import first
 from tiny_world import World
 from trivium.errors import AxiomViolation
 from trivium.training.recipe import Recipe
-from trivium.training.run import Workshop, distill
+from trivium.training.run import PreparedRun, distill
 from trivium.training.trace import read_trace
 
 ROUTE = {"map": {"sums": "sums", "tales": "tales"}}
@@ -43,30 +43,30 @@ def losses(folder: Path) -> list[float]:
 @pytest.mark.parametrize("rule", first(BROKEN))
 @pytest.mark.parametrize("pool", ["linear", "log"])
 def test_a_rule_with_zeros_stops_a_run_unless_that_is_recorded(
-    world: World, workshop: Workshop, tmp_path: Path, rule: str, pool: str
+    world: World, prepared_run: PreparedRun, tmp_path: Path, rule: str, pool: str
 ) -> None:
     scale, options, axiom = BROKEN[rule]
     with pytest.raises(AxiomViolation, match=axiom):
-        distill(recipe_of(world, scale, rule, options), workshop, tmp_path / "raised")
+        distill(recipe_of(world, scale, rule, options), prepared_run, tmp_path / "raised")
     recorded = recipe_of(world, scale, rule, options, monitor={"on_violation": "record"}, loss={"pool": pool})
-    distill(recorded, workshop, tmp_path / "recorded")
+    distill(recorded, prepared_run, tmp_path / "recorded")
     assert len(losses(tmp_path / "recorded")) == 2
     assert all(map(math.isfinite, losses(tmp_path / "recorded")))
     rows = list(read_trace(tmp_path / "recorded" / "metrics.jsonl"))
     assert axiom in {row["axiom"] for row in rows if row["kind"] == "violation"}
 
 
-def test_weights_that_sum_to_more_than_one_stop_a_run(world: World, workshop: Workshop, tmp_path: Path) -> None:
+def test_weights_that_sum_to_more_than_one_stop_a_run(world: World, prepared_run: PreparedRun, tmp_path: Path) -> None:
     # With two teachers 1 − H/ΣH sums to one: W-N breaks for K = 3 alone, and at ΣH = 0.
     three = [{"name": name, "model": name} for name in ("sums", "tales", "both")]
     recipe = recipe_of(world, "token", "ebkd", {}, teachers=three)
     with pytest.raises(AxiomViolation, match="W-N"):
-        distill(recipe, world.workshop(recipe), tmp_path / "run")
+        distill(recipe, world.prepared_run(recipe), tmp_path / "run")
 
 
 @pytest.mark.parametrize("rule", first(CONFORMING, 2))
-def test_a_conforming_form_trains(world: World, workshop: Workshop, tmp_path: Path, rule: str) -> None:
+def test_a_conforming_form_trains(world: World, prepared_run: PreparedRun, tmp_path: Path, rule: str) -> None:
     scale, options = CONFORMING[rule]
-    distill(recipe_of(world, scale, rule, options), workshop, tmp_path / "run")
+    distill(recipe_of(world, scale, rule, options), prepared_run, tmp_path / "run")
     assert len(losses(tmp_path / "run")) == 2
     assert all(map(math.isfinite, losses(tmp_path / "run")))

@@ -25,7 +25,7 @@ from trivium.training.build import build_scheme
 from trivium.training.identity import run_identity
 from trivium.training.recipe import Recipe, parse_recipe
 from trivium.training.run import distill, prepare
-from trivium.training.tasks.classifiers import build_learner
+from trivium.training.tasks.classifiers import build_classifier_student
 from trivium.weighting import loading
 
 # --- teachers in a shared cache --------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def one_teacher(world: ExamplesWorld, reference: str) -> Recipe:
 
 def says(world: ExamplesWorld, recipe: Recipe) -> torch.Tensor:
     """What the first teacher says of the training data, through the shared cache."""
-    shop = world.workshop(recipe, world.folder / "shared")
+    shop = world.prepared_run(recipe, world.folder / "shared")
     rows = torch.arange(len(shop.tables.train))
     live = torch.as_tensor(shop.teachers[0].logits(shop.tables.train.inputs))
     cached = shop.sources["train"].logits(rows)[0]
@@ -133,7 +133,7 @@ def test_a_declared_fingerprint_is_believed(points: ExamplesWorld) -> None:
     recipe = one_teacher(points, "reads.py:said")
     before = says(points, recipe)
     refit(points.folder, 1)  # the file's author said that nothing changed
-    shop = points.workshop(recipe, points.folder / "shared")
+    shop = points.prepared_run(recipe, points.folder / "shared")
     assert bool((shop.sources["train"].logits(torch.arange(60))[0].float() == before).all())
     path = points.folder / "reads.py"
     path.write_text(path.read_text(encoding="utf-8").replace('"one"', '"two"'), encoding="utf-8")
@@ -145,7 +145,7 @@ def test_a_declared_fingerprint_is_a_text(declared: str, points: ExamplesWorld) 
     path = points.folder / "reads.py"
     path.write_text(path.read_text(encoding="utf-8").replace('"one"', declared), encoding="utf-8")
     with pytest.raises(InputError, match="declares must be a text"):
-        points.workshop(one_teacher(points, "reads.py:said"))
+        points.prepared_run(one_teacher(points, "reads.py:said"))
 
 
 def test_a_teachers_helper_is_a_part_of_it(points: ExamplesWorld) -> None:
@@ -243,7 +243,7 @@ def begun(world: World | ExamplesWorld, recipe: Recipe, folder: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        distill(recipe, world.workshop(recipe), folder, watch=stop)
+        distill(recipe, world.prepared_run(recipe), folder, watch=stop)
     assert list(folder.glob("checkpoint-*"))
 
 
@@ -254,7 +254,7 @@ def refused(world: World | ExamplesWorld, recipe: Recipe, folder: Path, said: st
         prepare(recipe, world.folder, world.folder / "cache", resumed=folder)
     assert sorted(path.name for path in (world.folder / "cache").iterdir()) == before
     with pytest.raises(InputError, match=f"the one that was begun; received another {said}"):
-        distill(recipe, world.workshop(recipe), folder, resume=True)
+        distill(recipe, world.prepared_run(recipe), folder, resume=True)
 
 
 @pytest.mark.parametrize("split", first(["train", "validation", "test"]))
@@ -266,7 +266,7 @@ def test_a_data_file_edited_between_stop_and_resume(split: str, texts: World, tm
     path.write_text(kept.replace("=", ">"), encoding="utf-8")
     refused(texts, recipe, tmp_path / "run", rf"data \({split}\)\.")
     path.write_text(kept, encoding="utf-8")
-    distill(recipe, texts.workshop(recipe), tmp_path / "run", resume=True)
+    distill(recipe, texts.prepared_run(recipe), tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("reads", first([False, True]), ids=["import", "file"])
@@ -289,7 +289,7 @@ def test_a_rule_that_draws_lots_can_be_gone_on_with(texts: World, tmp_path: Path
     (texts.folder / "lots.py").write_text(LOTS, encoding="utf-8")
     recipe = texts.recipe(scheme={"token": [{"rule": "lots.py:mine"}], "floor": 0.0, "cap": 1.0, "budget": None})
     begun(texts, recipe, tmp_path / "run")
-    distill(recipe, texts.workshop(recipe), tmp_path / "run", resume=True)
+    distill(recipe, texts.prepared_run(recipe), tmp_path / "run", resume=True)
 
 
 @pytest.mark.deep
@@ -312,7 +312,7 @@ def test_a_number_of_processes_changed_between_stop_and_resume(
     texts: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = texts.recipe()
-    shop = texts.workshop(recipe)
+    shop = texts.prepared_run(recipe)
     student, scheme = make_model(texts.tokenizer, 0), build_scheme(recipe, texts.folder)
     one = run_identity(recipe, texts.folder, shop.teachers, shop.tables, student, scheme)
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -366,15 +366,15 @@ def test_a_students_maker_that_draws_its_own_weights_can_be_gone_on_with(points:
         encoding="utf-8",
     )
     begun(points, recipe, tmp_path / "run")
-    distill(recipe, points.workshop(recipe), tmp_path / "run", resume=True)
+    distill(recipe, points.prepared_run(recipe), tmp_path / "run", resume=True)
 
 
 @pytest.mark.deep
 def test_the_identity_of_a_run_says_the_same_in_another_process(points: ExamplesWorld, tmp_path: Path) -> None:
     recipe = one_teacher(points, "reads.py:module")
     points.write("recipe.yaml", recipe.model_dump())
-    shop = points.workshop(recipe)
-    made, scheme = build_learner(recipe, points.folder), build_scheme(recipe, points.folder)
+    shop = points.prepared_run(recipe)
+    made, scheme = build_classifier_student(recipe, points.folder), build_scheme(recipe, points.folder)
     here = run_identity(recipe, points.folder, shop.teachers, shop.tables, made, scheme)
     code = (
         "import sys, json; from pathlib import Path; from trivium.training.recipe import load_recipe\n"
@@ -392,7 +392,7 @@ def test_the_identity_of_a_run_says_the_same_in_another_process(points: Examples
 
 def test_two_runs_in_one_folder_do_not_meet(texts: World, tmp_path: Path) -> None:
     recipe = texts.recipe()
-    shop = texts.workshop(recipe)
+    shop = texts.prepared_run(recipe)
     folder = tmp_path / "run"
 
     def second(step: int, value: float) -> None:
@@ -405,7 +405,7 @@ def test_two_runs_in_one_folder_do_not_meet(texts: World, tmp_path: Path) -> Non
 
 
 def test_every_part_of_a_table_is_in_its_digest(texts: World, points: ExamplesWorld) -> None:
-    for shop in (texts.workshop(texts.recipe()), points.workshop(points.recipe())):
+    for shop in (texts.prepared_run(texts.recipe()), points.prepared_run(points.recipe())):
         table = shop.tables.train
         first = table.digest()
         for field in dataclasses.fields(table):

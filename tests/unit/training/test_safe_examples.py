@@ -30,7 +30,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ExamplesWorld:
 def test_a_class_is_limited_where_some_teachers_serve(small: ExamplesWorld, tmp_path: Path, enforce: str) -> None:
     safety = {**LARGE, "enforce": enforce, "trust": "sizer > both = signer"}
     recipe = small.recipe(safety=safety)
-    shop = small.workshop(recipe)
+    shop = small.prepared_run(recipe)
     distill(recipe, shop, tmp_path / "run")
     found = json.loads((tmp_path / "run" / "safety.json").read_text())
     assert found["forbidden"] == ["class 'large'"]
@@ -47,7 +47,7 @@ def test_a_class_is_limited_where_some_teachers_serve(small: ExamplesWorld, tmp_
 
 def test_what_is_found_before_training_is_that_of_the_teachers(small: ExamplesWorld) -> None:
     content = small.one_task(safety={**LARGE, "limit": 0.9, "trust": "sizer > twin"})
-    before = small.workshop(parse_recipe(content)).safety.before  # type: ignore[union-attr]
+    before = small.prepared_run(parse_recipe(content)).safety.before  # type: ignore[union-attr]
     assert before["teachers"]["sizer"] == before["teachers"]["twin"]
     assert before["bounds"]["S1"]["estimate"] == pytest.approx(before["bounds"]["S2"]["estimate"], abs=1e-6)
     assert before["order_fails"] == 0.0
@@ -66,7 +66,7 @@ def test_what_is_found_before_training_is_that_of_the_teachers(small: ExamplesWo
 )
 def test_what_examples_do_not_have_is_refused(small: ExamplesWorld, safety: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        small.workshop(small.recipe(safety={**LARGE, "enforce": "target", **safety}))
+        small.prepared_run(small.recipe(safety={**LARGE, "enforce": "target", **safety}))
 
 
 @pytest.mark.parametrize("seed", [1, 5, 6, 8, 13])

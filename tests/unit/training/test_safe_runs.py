@@ -25,7 +25,7 @@ from trivium.training.decoding import UnsafeLogits, load_guard
 from trivium.training.evaluate import batch_of
 from trivium.training.guard import Guard, Safety
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, distill
+from trivium.training.run import PreparedRun, distill
 from trivium.training.safety import checked_before, measured
 from trivium.training.trace import read_trace
 
@@ -41,20 +41,20 @@ def student_mass_after(world: World, folder: Path, safety: dict[str, Any] | None
     recipe = safe(
         world, {"enforce": "none", "limit": 0.9, **(safety or {})}, train={"steps": steps, "learning_rate": 2e-2}
     )
-    distill(recipe, world.workshop(recipe), folder)
+    distill(recipe, world.prepared_run(recipe), folder)
     found = json.loads((folder / "safety.json").read_text())
     return float(found["after"]["student"]["estimate"])
 
 
 @pytest.fixture(scope="module")
-def constrained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Workshop, Path]:
+def constrained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, PreparedRun, Path]:
     recipe, folder = safe(world, {"enforce": "constraint", "trust": "tales > sums"}), tmp_path_factory.mktemp("safe")
-    shop = world.workshop(recipe)
+    shop = world.prepared_run(recipe)
     distill(recipe, shop, folder / "run")
     return recipe, shop, folder / "run"
 
 
-def test_a_run_leaves_what_was_declared_found_and_measured(constrained: tuple[Recipe, Workshop, Path]) -> None:
+def test_a_run_leaves_what_was_declared_found_and_measured(constrained: tuple[Recipe, PreparedRun, Path]) -> None:
     folder = constrained[2]
     found = json.loads((folder / "safety.json").read_text())
     assert found["forbidden"] == ["string 'cat' as a whole word", "string 'dog' as a whole word"]
@@ -77,7 +77,7 @@ def test_a_run_leaves_what_was_declared_found_and_measured(constrained: tuple[Re
 
 
 def test_a_resumed_run_under_a_constraint_is_the_run_that_was_not_interrupted(
-    constrained: tuple[Recipe, Workshop, Path], tmp_path: Path
+    constrained: tuple[Recipe, PreparedRun, Path], tmp_path: Path
 ) -> None:
     recipe, shop, folder = constrained
     resumed_folder = tmp_path / "again"
@@ -98,7 +98,7 @@ def test_a_constraint_gives_in_two_batches_what_it_gives_in_one(world: World, tm
     for size in (8, 4):
         train = {"batch_size": size, "accumulation": 8 // size, "steps": 5}
         recipe = safe(world, {"enforce": "constraint", "rate": 1.0}, train=train)
-        distill(recipe, world.workshop(recipe), tmp_path / str(size))
+        distill(recipe, world.prepared_run(recipe), tmp_path / str(size))
         found.append(weights_of(tmp_path / str(size) / "student"))
     assert max(float((found[0][n] - found[1][n]).abs().max()) for n in found[0]) < 2e-5
 
@@ -122,7 +122,7 @@ def test_a_student_that_is_limited_does_less_of_it_than_one_that_is_not(world: W
 
 def test_trust_is_kept_on_critical_rows_and_elsewhere_the_scheme_is_as_it_was(world: World) -> None:
     recipe = safe(world, {"trust": "tales > sums", "margin": 0.2, "limit": 0.99})
-    shop = world.workshop(recipe)
+    shop = world.prepared_run(recipe)
     plain, trusting = build_scheme(world.recipe()), build_scheme(recipe)
     rows, source = shop.tables.validation, shop.sources["validation"]
     batch = batch_of(rows, torch.arange(len(rows)), source)
@@ -152,14 +152,14 @@ def test_trust_is_kept_on_critical_rows_and_elsewhere_the_scheme_is_as_it_was(wo
 )
 def test_what_cannot_be_is_refused_in_one_line(world: World, safety: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        world.workshop(safe(world, safety))
+        world.prepared_run(safe(world, safety))
 
 
 def test_a_limit_below_what_uniform_weights_force_names_the_least_relaxation(world: World) -> None:
     recipe = safe(world, {"limit": 1e-9}, scheme={"floor": 0.5, "cap": 1.0})
     with pytest.raises(InfeasibleError, match=r"Raise the limit to [0-9.e-]+"):
-        world.workshop(recipe)
-    found = world.workshop(safe(world, {"limit": 1e-9, "enforce": "target"}, scheme={"floor": 0.5, "cap": 1.0}))
+        world.prepared_run(recipe)
+    found = world.prepared_run(safe(world, {"limit": 1e-9, "enforce": "target"}, scheme={"floor": 0.5, "cap": 1.0}))
     assert found.safety is not None
     assert not found.safety.before["feasible"]
 
@@ -181,7 +181,7 @@ def test_trust_that_measures_contradict_is_reported_or_refused(world: World) -> 
     """A teacher who always does what is forbidden, trusted above one who never does."""
     one = {"unsafe": {"tokens": [65]}, "trust": "sums > tales", "limit": 0.99}
     recipe = safe(world, one, data={"evaluation_rows": None})
-    shop = world.workshop(recipe)
+    shop = world.prepared_run(recipe)
     rows, source = shop.tables.validation, shop.sources["validation"]
     apart = replace(rows, document=tuple(map(str, range(len(rows)))))  # type: ignore[type-var]
     assert shop.safety is not None
@@ -248,7 +248,7 @@ def test_a_multiplier_falls_to_zero_where_the_limit_is_kept() -> None:
 
 
 def test_the_audit_of_the_student_alone_asks_no_teacher(
-    constrained: tuple[Recipe, Workshop, Path], world: World
+    constrained: tuple[Recipe, PreparedRun, Path], world: World
 ) -> None:
     recipe, shop, folder = constrained
     student = shop.task.load(recipe, world.folder, folder / "student")
@@ -263,7 +263,7 @@ def test_the_audit_of_the_student_alone_asks_no_teacher(
 
 
 def test_a_guard_beside_the_student_keeps_what_is_forbidden_from_being_written(
-    constrained: tuple[Recipe, Workshop, Path], world: World
+    constrained: tuple[Recipe, PreparedRun, Path], world: World
 ) -> None:
     """Without it the teacher, which likes them, writes cats or dogs; with it never, prompts that begin one included."""
     folder = constrained[2]

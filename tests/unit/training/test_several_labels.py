@@ -15,7 +15,7 @@ import torch
 
 from tiny_world import resumed, weights_of
 from trivium.training.recipe import Recipe, parse_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 from trivium.training.trace import read_trace
 
 TAGS = '''
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from trivium.store.identity import of_table, of_tensor
 from trivium.teachers.admission import unsaid
-from trivium.training.evaluate import nats, teacher_nats, validation_losses
+from trivium.training.evaluate import nats, teacher_nll, validation_losses
 from trivium.training.tasks.base import Materials, three
 from trivium.weighting.loading import load_object
 
@@ -145,7 +145,7 @@ class Tags:
         return student
 
     def judge(self, source, rows, teachers, classes):
-        return validation_losses(teacher_nats(source, rows), rows), []
+        return validation_losses(teacher_nll(source, rows), rows), []
 
     def results(self, nats, rows, teachers):
         return {}
@@ -185,12 +185,12 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def shop(folder: Path, recipe: Recipe) -> Workshop:
+def shop(folder: Path, recipe: Recipe) -> PreparedRun:
     return prepare(recipe, folder, folder / "cache")
 
 
 @pytest.fixture(scope="module")
-def run(recipe: Recipe, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(recipe: Recipe, shop: PreparedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("runs") / "whole"
     distill(recipe, shop, found)
     return found
@@ -204,18 +204,18 @@ def test_all_tags_are_learned(run: Path) -> None:
 
 
 def test_nats_are_the_binary_cross_entropy_of_every_tag(
-    run: Path, recipe: Recipe, folder: Path, shop: Workshop
+    run: Path, recipe: Recipe, folder: Path, shop: PreparedRun
 ) -> None:
     rows = shop.tables.test
     assert rows is not None
     student = shop.task.load(recipe, folder, run / "student")
     z, known = student.body(rows.inputs), rows.mask
     each = torch.nn.functional.binary_cross_entropy_with_logits(z, rows.labels.clamp_min(0).float(), reduction="none")
-    nats = json.loads((run / "nats.json").read_text(encoding="utf-8"))
+    nll = json.loads((run / "nats.json").read_text(encoding="utf-8"))
     expected = torch.where(known, each, 0.0).sum(-1).double()
-    torch.testing.assert_close(torch.tensor(nats["student"]).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(nll["student"]).double(), expected, rtol=1e-5, atol=1e-5)
     right = ((z > 0) == (rows.labels == 1)) & known
-    assert nats["student_right"] == right.sum(-1).tolist()
+    assert nll["student_right"] == right.sum(-1).tolist()
 
 
 def test_the_first_loss_is_that_of_the_pooled_sigmoids(recipe: Recipe, folder: Path, tmp_path: Path) -> None:

@@ -12,21 +12,21 @@ from trivium.scheme import compose
 from trivium.scheme.tree import leaves
 from trivium.simplex.conforming import ConformingSet
 from trivium.training.build import build_scheme, cap_note, restricted_cap
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.weighting import MMKD, Entropy
 
 EMPTY = {"token": [], "task": [], "context": [], "budget": None, "floor": 0.0, "cap": 1.0}
 
 
 def test_a_cap_is_watched_where_all_teachers_serve_though_one_is_absent_elsewhere() -> None:
-    monitor = Monitor(Bounds(ConformingSet(3, 0.0, 0.4)), "raise")
+    monitor = Monitor(MonitoredBounds(ConformingSet(3, 0.0, 0.4)), "raise")
     weights = torch.log(torch.tensor([[[0.8, 0.1, 0.1]], [[0.6, 0.4, 0.0]]]))
-    serving = torch.tensor([[True, True, True], [True, True, False]])
+    teacher_mask = torch.tensor([[True, True, True], [True, True, False]])
     mask = torch.ones(2, 1, dtype=torch.bool)
     with pytest.raises(AxiomViolation, match="W-B"):
-        monitor.watch(weights, mask, serving)
-    among_two = Monitor(Bounds(ConformingSet(3, 0.0, 0.4)), "raise")
-    among_two.watch(weights[1:], mask[1:], serving[1:])  # two teachers cannot keep 0.4
+        monitor.watch(weights, mask, teacher_mask)
+    among_two = Monitor(MonitoredBounds(ConformingSet(3, 0.0, 0.4)), "raise")
+    among_two.watch(weights[1:], mask[1:], teacher_mask[1:])  # two teachers cannot keep 0.4
 
 
 def test_a_cap_that_absent_teachers_lift_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -50,10 +50,10 @@ def test_a_recipe_is_certified_for_the_cap_that_its_rows_have(tmp_path_factory: 
     recipe = small.recipe()
     (small.folder / "capped.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     subject = resolve(str(small.folder / "capped.yaml"))
-    question = subject.claims(len(subject.teachers), subject.teachers)
+    specification = subject.claims(len(subject.teacher_names), subject.teacher_names)
     assert recipe.scheme.cap == 0.6
-    assert question.cap == pytest.approx(0.6 / (0.6 + recipe.scheme.floor))
-    assert {f.verdict for f in certify(subject.operator, question, seconds=0.1).findings} == {"PROVED"}
+    assert specification.cap == pytest.approx(0.6 / (0.6 + recipe.scheme.floor))
+    assert {f.verdict for f in certify(subject.operator, specification, seconds=0.1).results} == {"PROVED"}
 
 
 def test_the_vocabulary_of_text_is_filled_in_and_checked(world: World) -> None:

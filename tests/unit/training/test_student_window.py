@@ -12,7 +12,7 @@ from tiny_world import WINDOW, World, student_config
 from trivium.errors import InputError
 from trivium.teachers.admission import admit_language_model
 from trivium.training.recipe import parse_recipe
-from trivium.training.run import Workshop, distill, prepare
+from trivium.training.run import PreparedRun, distill, prepare
 from trivium.training.tasks.text import build_student
 
 ENCODER: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -93,12 +93,12 @@ def test_a_student_that_cannot_read_the_rows_is_refused_before_the_teachers_read
 
 @pytest.mark.deep
 def test_longer_rows_than_the_config_foresees_are_told_in_the_runs_progress(
-    world: World, workshop: Workshop, tmp_path: Path
+    world: World, prepared_run: PreparedRun, tmp_path: Path
 ) -> None:
     told: list[str] = []
     for name, most in (("short", WINDOW - 1), ("long", WINDOW)):
         recipe = world.recipe(student={"config": student_config(max_position_embeddings=most)}, train={"steps": 1})
-        distill(recipe, workshop, tmp_path / name, progress=lambda stage, done, total: told.append(stage))
+        distill(recipe, prepared_run, tmp_path / name, progress=lambda stage, done, total: told.append(stage))
     notes = [stage for stage in told if stage.startswith("note")]
     assert notes == ["note: rows of 32 tokens are longer than the max_position_embeddings of the student, 31"]
 

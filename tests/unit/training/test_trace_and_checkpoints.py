@@ -22,11 +22,11 @@ from trivium.training.checkpoints import (
     step_of,
 )
 from trivium.training.recipe import load_recipe
-from trivium.training.trace import Trace, read_trace
+from trivium.training.trace import TraceWriter, read_trace
 
 
-def written(path: Path, *steps: int) -> Trace:
-    trace = Trace(path, None)
+def written(path: Path, *steps: int) -> TraceWriter:
+    trace = TraceWriter(path, None)
     for step in steps:
         trace.write("step", step, loss=1.0)
     return trace
@@ -34,7 +34,7 @@ def written(path: Path, *steps: int) -> Trace:
 
 def test_a_trace_is_one_object_a_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    trace = Trace(path, None)
+    trace = TraceWriter(path, None)
     trace.write("step", 1, loss=1 / 3, share={"all": {"ä": 0.5}}, odd=float("nan"), many=[float("inf"), 2])
     trace.write("eval", 1, mean=2.0)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
@@ -46,7 +46,7 @@ def test_a_trace_is_one_object_a_line(tmp_path: Path) -> None:
 def test_resuming_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     written(path, 0, 2, 4, 6)
-    trace = Trace(path, 4)
+    trace = TraceWriter(path, 4)
     trace.write("step", 6, loss=9.0)
     assert [row["step"] for row in read_trace(path)] == [0, 2, 4, 6]
     assert read_trace(path)[-1]["loss"] == 9.0
@@ -56,10 +56,10 @@ def test_resuming_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
 def test_beginning_empties_and_resuming_without_a_trace_begins_one(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     written(path, 0, 2)
-    Trace(path, None)
+    TraceWriter(path, None)
     assert read_trace(path) == []
     path.unlink()
-    Trace(path, 4)
+    TraceWriter(path, 4)
     assert read_trace(path) == []
 
 
@@ -70,14 +70,14 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path, tail: str) -> Non
     with path.open("a", encoding="utf-8") as file:
         file.write(tail)
     assert [row["step"] for row in read_trace(path)] == [2, 4]
-    Trace(path, 4).write("step", 6)
+    TraceWriter(path, 4).write("step", 6)
     assert [row["step"] for row in read_trace(path)] == [2, 4, 6]
 
 
 def test_another_process_joins_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     written(path, 2)
-    Trace(path, None, join=True).write("violation", 3)
+    TraceWriter(path, None, join=True).write("violation", 3)
     assert [row["step"] for row in read_trace(path)] == [2, 3]
 
 

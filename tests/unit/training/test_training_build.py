@@ -37,7 +37,7 @@ def test_paths_count_from_the_recipe_and_packaged_models_have_a_name() -> None:
 
 def test_the_scheme_has_the_rules_of_every_scale(world: World) -> None:
     scheme = build_scheme(world.recipe(), world.folder)
-    assert scheme.teachers == TEACHERS[:2]
+    assert scheme.teacher_names == TEACHERS[:2]
     assert list(scheme.scales) == ["token", "task", "context"]
     assert set(scheme.ranges) == {"entropy", "validation_loss", "prefix_log_prob"}
     assert scheme.conforming is not None

@@ -13,7 +13,7 @@ from trivium.errors import AxiomViolation, InfeasibleError
 from trivium.scheme import compose
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
-from trivium.training.monitor import Bounds, Monitor
+from trivium.training.monitor import Monitor, MonitoredBounds
 from trivium.training.recipe import MonitorSection
 
 NAMES = ("a", "b", "c")
@@ -23,7 +23,7 @@ ALL = torch.ones(1, 2, dtype=torch.bool)
 def monitor(action: Any = "raise", **bounds: Any) -> Monitor:
     if isinstance(bounds.get("order"), str):
         bounds["order"] = Order.parse(bounds["order"], NAMES)
-    return Monitor(Bounds(ConformingSet(3, **bounds)), action)
+    return Monitor(MonitoredBounds(ConformingSet(3, **bounds)), action)
 
 
 def logs(*rows: list[float]) -> Tensor:
@@ -36,7 +36,7 @@ BROKEN = {
     "W-N": ([0.5, 0.3, 0.4], {}, 0.2),
     "W-P": ([0.7, 0.3, 0.0], {}, 0.0),
     "W-B": ([0.9, 0.06, 0.04], {"floor": 0.05, "cap": 0.8}, 0.1),
-    "W-S": ([0.2, 0.5, 0.3], {"order": "a > b > c", "margin": 0.1}, 0.1 + torch.tensor(2.5).log().item()),
+    "W-S": ([0.2, 0.5, 0.3], {"order": "a > b > c", "order_margin": 0.1}, 0.1 + torch.tensor(2.5).log().item()),
 }
 
 
@@ -162,18 +162,18 @@ def test_weights_shared_by_all_positions_can_be_repaired() -> None:
 
 
 def test_bounds_are_the_schemes_promise_unless_the_recipe_states_its_own() -> None:
-    scheme = compose(NAMES, floor=0.05, cap=0.8, order="a > b = c", margin=0.1)
-    promised = Bounds.of(scheme, MonitorSection()).conforming
-    assert (promised.floor, promised.cap, promised.margin) == (0.05, 0.8, 0.1)
+    scheme = compose(NAMES, floor=0.05, cap=0.8, order="a > b = c", order_margin=0.1)
+    promised = MonitoredBounds.of(scheme, MonitorSection()).conforming
+    assert (promised.floor, promised.cap, promised.order_margin) == (0.05, 0.8, 0.1)
     assert promised.order == Order.parse("a > b = c", NAMES)
-    own = Bounds.of(scheme, MonitorSection(floor=0.1, cap=0.7, order="c > a = b")).conforming
+    own = MonitoredBounds.of(scheme, MonitorSection(floor=0.1, cap=0.7, order="c > a = b")).conforming
     assert (own.floor, own.cap) == (0.1, 0.7)
     assert own.order == Order.parse("c > a = b", NAMES)
-    free = Bounds.of(compose(NAMES), MonitorSection()).conforming
+    free = MonitoredBounds.of(compose(NAMES), MonitorSection()).conforming
     assert (free.floor, free.cap, free.order) == (0.0, 1.0, None)
-    assert set(Monitor(Bounds(free), "raise").axioms) == {"W-N", "W-P"}
+    assert set(Monitor(MonitoredBounds(free), "raise").axioms) == {"W-N", "W-P"}
 
 
 def test_bounds_that_no_weights_meet_are_refused() -> None:
     with pytest.raises(InfeasibleError):
-        Bounds.of(compose(NAMES), MonitorSection(floor=0.4))
+        MonitoredBounds.of(compose(NAMES), MonitorSection(floor=0.4))

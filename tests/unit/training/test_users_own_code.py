@@ -64,8 +64,8 @@ def world(tmp_path: Path) -> ExamplesWorld:
 def test_a_model_that_changes_what_it_reads_is_refused_for_that(name: str, world: ExamplesWorld) -> None:
     """``zeroes`` was taken; run live it gave every teacher after it rows of zeros. ``moves`` was told of dropout."""
     with pytest.raises(InputError, match="teacher 'mine' must leave its inputs as they are"):
-        world.workshop(of(world, f"place.py:{name}"))
-    world.workshop(of(world, "place.py:copies"))
+        world.prepared_run(of(world, f"place.py:{name}"))
+    world.prepared_run(of(world, "place.py:copies"))
 
 
 def test_teachers_that_run_live_share_no_rows() -> None:
@@ -85,7 +85,7 @@ def test_what_a_file_sets_for_the_whole_process_ends_with_it(world: ExamplesWorl
     """With gradients left off the training ended as a fault that nobody foresaw; with doubles the student did."""
     try:
         recipe = of(world, "sets.py:right")
-        shop = world.workshop(recipe)
+        shop = world.prepared_run(recipe)
         assert torch.is_grad_enabled()
         assert torch.get_default_dtype() == torch.float32
         distill(recipe, shop, tmp_path / "run")
@@ -126,4 +126,4 @@ class Unknown(Numbered):
 def test_what_an_attribute_raises_names_the_teacher(name: str, world: ExamplesWorld) -> None:
     (world.folder / "attributes.py").write_text(ATTRIBUTES, encoding="utf-8")
     with pytest.raises(TriviumError, match="teacher 'mine' must"):
-        world.workshop(of(world, f"attributes.py:{name}"))
+        world.prepared_run(of(world, f"attributes.py:{name}"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trivium.certification import certify
 from trivium.certification.calculus import known
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.errors import InputError
 from trivium.scheme import Squash, compose
 from trivium.scheme.tree import leaves
@@ -25,19 +25,19 @@ F64 = torch.float64
 COLUMNS = {"trust": (-1.0, 3.0)}
 
 
-def drawn(seed: int, tasks: int, teachers: int, size: float) -> FittedScores:
+def drawn(seed: int, tasks: int, num_teachers: int, size: float) -> FittedScores:
     draw = torch.Generator().manual_seed(seed)
     names = ("entropy", "recent_log_prob_90", "trust")
     numbers = (size * torch.randn(3, generator=draw, dtype=F64)).tolist()
-    bias = (size * torch.randn(tasks, teachers, generator=draw, dtype=F64)).tolist()
+    bias = (size * torch.randn(tasks, num_teachers, generator=draw, dtype=F64)).tolist()
     return FittedScores(dict(zip(names, numbers, strict=True)), tuple(map(tuple, bias)), COLUMNS)
 
 
-def sampled(rule: Operator, rows: int, teachers: int, seed: int) -> dict[str, torch.Tensor]:
+def sampled(rule: Operator, rows: int, num_teachers: int, seed: int) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(seed)
     found = {}
     for name, box in rule.ranges.items():
-        unit = torch.rand(rows, box.width(teachers), generator=draw, dtype=F64)
+        unit = torch.rand(rows, box.width(num_teachers), generator=draw, dtype=F64)
         unit = torch.where(torch.rand(unit.shape, generator=draw) < 0.3, unit.round(), unit)
         value = box.low + (box.high - box.low) * unit
         found[name] = value.round() if box.integer else value
@@ -54,22 +54,24 @@ def test_a_row_by_hand() -> None:
 @given(
     seed=st.integers(0, 10**6),
     tasks=st.integers(1, 3),
-    teachers=st.integers(2, 5),
+    num_teachers=st.integers(2, 5),
     size=st.sampled_from([0.0, 0.02, 0.5, 20.0]),
     budget=st.sampled_from([0.0, 0.1, 2.0, 8.0, 40.0]),
 )
-def test_declared_constants_hold_on_the_box(seed: int, tasks: int, teachers: int, size: float, budget: float) -> None:
-    rule = Squash(drawn(seed, tasks, teachers, size), budget) if budget else drawn(seed, tasks, teachers, size)
-    declared = known(rule, teachers)
+def test_declared_constants_hold_on_the_box(
+    seed: int, tasks: int, num_teachers: int, size: float, budget: float
+) -> None:
+    rule = Squash(drawn(seed, tasks, num_teachers, size), budget) if budget else drawn(seed, tasks, num_teachers, size)
+    declared = known(rule, num_teachers)
     assert declared is not None
     assert budget == 0 or declared.influence <= budget
-    u, v = sampled(rule, 200, teachers, seed), sampled(rule, 200, teachers, seed + 1)
+    u, v = sampled(rule, 200, num_teachers, seed), sampled(rule, 200, num_teachers, seed + 1)
     near = {n: (x if rule.ranges[n].integer else x + 1e-3 * (v[n] - x)) for n, x in u.items()}
     w = rule.log_weights(u)
-    assert bool((w.unsqueeze(-1) - w.unsqueeze(-2) >= declared.gap - 1e-9).all())
+    assert bool((w.unsqueeze(-1) - w.unsqueeze(-2) >= declared.log_ratio - 1e-9).all())
     for other in (v, near):
         moved = w - rule.log_weights(other)
-        far = sum(declared.regularity[n] * (u[n] - other[n]).abs().amax(-1) for n in u)
+        far = sum(declared.lipschitz[n] * (u[n] - other[n]).abs().amax(-1) for n in u)
         assert bool((moved.amax(-1) - moved.amin(-1) <= far + 1e-9).all())
 
 
@@ -80,23 +82,23 @@ def test_influence_and_regularity_are_attained() -> None:
     assert float(w[0] - w[1]) == pytest.approx(rule.constants(2).influence, rel=1e-12)
     near = torch.tensor([6.0 + 1e-4, 6.0 - 1e-4], dtype=F64)
     moved = rule.log_weights({"entropy": near}) - rule.log_weights({"entropy": near.flip(0)})
-    assert float(moved[1] - moved[0]) == pytest.approx(rule.constants(2).lipschitz * 2e-4, rel=1e-6)
+    assert float(moved[1] - moved[0]) == pytest.approx(rule.constants(2).total_lipschitz * 2e-4, rel=1e-6)
     assert float(rule.log_weights({"entropy": high})[0]) < float(w[0])
 
 
 def test_biases_that_the_features_cannot_overturn_keep_a_margin() -> None:
     rule = FittedScores({"margin": 0.25}, ((1.5, 0.5, 0.0), (1.25, 0.5, 0.0)), scale="task")
     order = Order.parse("a > b > c", ("a", "b", "c"))
-    assert rule.constants(3).margin(order) == pytest.approx(0.25, abs=1e-9)
+    assert rule.constants(3).order_margin(order) == pytest.approx(0.25, abs=1e-9)
     squashed = Squash(rule, 6.0)
     found = known(squashed, 3)
     assert found is not None
-    margin = found.margin(order)
+    margin = found.order_margin(order)
     assert 0.1 < margin < 0.25
     scheme = compose(("a", "b", "c"), task=[squashed])
-    question = Question(3, ("a", "b", "c"), influence=6.0, lipschitz=3.0, order=order, margin=margin)
-    certificate = certify(scheme, question, seconds=0.5)
-    assert {finding.verdict for finding in certificate.findings} == {"PROVED"}
+    specification = Specification(3, ("a", "b", "c"), influence=6.0, lipschitz=3.0, order=order, order_margin=margin)
+    certificate = certify(scheme, specification, seconds=0.5)
+    assert {result.verdict for result in certificate.results} == {"PROVED"}
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def test_static_constants_are_its_own_ratios():
     for j in range(3):
         for k in range(3):
             exact = math.log(weights[j]) - math.log(weights[k])
-            assert exact - 1e-15 * 8 <= float(declared.gap[j, k]) <= exact + 1e-16
-            assert float(w[j] - w[k]) == pytest.approx(float(declared.gap[j, k]), abs=1e-14)
-    assert declared.regularity == {}
+            assert exact - 1e-15 * 8 <= float(declared.log_ratio[j, k]) <= exact + 1e-16
+            assert float(w[j] - w[k]) == pytest.approx(float(declared.log_ratio[j, k]), abs=1e-14)
+    assert declared.lipschitz == {}
     assert declared.influence == pytest.approx(math.log(7.0 / 0.3), abs=1e-14)
 
 
@@ -75,8 +75,8 @@ def test_static_formula_and_scale():
 # Domain map
 
 
-def spread(budget: float, chosen: int | None, teachers: int) -> list[float]:
-    return reference.normalized([0.0 if chosen in (None, k) else -budget for k in range(teachers)])
+def spread(budget: float, chosen: int | None, num_teachers: int) -> list[float]:
+    return reference.normalized([0.0 if chosen in (None, k) else -budget for k in range(num_teachers)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64, torch.long])
@@ -104,10 +104,10 @@ def test_map_constants_hold_and_are_attained(teacher_of, budget):
     domains = torch.arange(len(teacher_of), dtype=F64).view(-1, 1)
     w = rule.log_weights({"domain": domains, "x": torch.zeros(3, dtype=F64)})
     seen = (w.unsqueeze(-1) - w.unsqueeze(-2)).amin(dim=0)
-    torch.testing.assert_close(seen, declared.gap, rtol=0, atol=1e-12)
+    torch.testing.assert_close(seen, declared.log_ratio, rtol=0, atol=1e-12)
     distances = [reference.distance(u, v) for u in w.tolist() for v in w.tolist()]
     steps = [abs(i - j) for i in range(len(w)) for j in range(len(w))]
-    constant = declared.regularity["domain"]
+    constant = declared.lipschitz["domain"]
     assert constant == 2 * budget
     assert all(d <= constant * step + 1e-12 for d, step in zip(distances, steps, strict=True))
     if teacher_of == (0, 1):  # neighbours with different teachers attain it

@@ -22,10 +22,10 @@ def plain(student: Tensor, teachers: list[Tensor], mask: Tensor) -> Tensor:
     return torch.tensor(plain_gram(rows), dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("positions", "vocabulary", "teachers"), [(1, 1, 1), (7, 5, 3), (40, 11, 2), (3, 2, 5)])
-def test_it_is_what_loops_give(positions: int, vocabulary: int, teachers: int) -> None:
+@pytest.mark.parametrize(("positions", "vocabulary", "num_teachers"), [(1, 1, 1), (7, 5, 3), (40, 11, 2), (3, 2, 5)])
+def test_it_is_what_loops_give(positions: int, vocabulary: int, num_teachers: int) -> None:
     student = logits(positions, vocabulary, seed=9)
-    others = [logits(positions, vocabulary, seed=k, scale=6.0) for k in range(teachers)]
+    others = [logits(positions, vocabulary, seed=k, scale=6.0) for k in range(num_teachers)]
     mask = torch.arange(positions) % 3 != 1
     found = gradient_gram(student, others, mask)
     assert found.dtype == torch.float32

@@ -22,9 +22,9 @@ from trivium.weighting.task.torchjd import METHODS, normalized, weighting
 KEEPS = ("upgrad", "dualproj", "mgda")
 
 
-def gradients(teachers: int, width: int = 4, seed: int = 0) -> Tensor:
+def gradients(num_teachers: int, width: int = 4, seed: int = 0) -> Tensor:
     """[K, P] of norm at most one, so that no inner product is clipped."""
-    rows = torch.randn(teachers, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rows = torch.randn(num_teachers, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return rows / rows.norm(dim=-1).max()
 
 
@@ -152,10 +152,10 @@ def test_pcgrad_is_a_function_and_leaves_the_random_state_alone() -> None:
     assert not torch.equal(TorchJD("pcgrad", seed=7).log_weights(g), first)
 
 
-@pytest.mark.parametrize("teachers", [2, 3, 5, 7, 9, 17])
+@pytest.mark.parametrize("num_teachers", [2, 3, 5, 7, 9, 17])
 @pytest.mark.parametrize("rule", [NashMTL(), AEKD(1.0), TorchJD("imtl_g"), TorchJD("aligned_mtl")], ids=Rule.formula)
-def test_singular_matrices_weigh_the_same_in_every_place_of_a_batch(rule: Rule, teachers: int) -> None:
-    rows = torch.stack([gradients(teachers, 3, seed) for seed in range(24)])
+def test_singular_matrices_weigh_the_same_in_every_place_of_a_batch(rule: Rule, num_teachers: int) -> None:
+    rows = torch.stack([gradients(num_teachers, 3, seed) for seed in range(24)])
     rows[:, 1] = -rows[:, 0]
     for dtype in (torch.float32, torch.float64):
         features = {name: value.to(dtype) for name, value in feature(rows).items()}

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from reference.meta import outer_loss
-from trivium.certification import Question, certify
+from trivium.certification import Specification, certify
 from trivium.errors import InputError
-from trivium.scheme import Limit
-from trivium.weighting import AMTSS, MMKD, Lesson
+from trivium.scheme import ClampInfluence
+from trivium.weighting import AMTSS, MMKD, TrainingState
 from trivium.weighting.meta import HardSamples, bilevel_gradient, cross_entropy, joined_logits, matching_loss
 from trivium.weighting.task.amtss import margin
 
 N, D, V, K = 12, 4, 3, 2
 
 
-def lesson(step: int = 5, seed: int = 0, rows: int = N) -> Lesson:
+def training_state(step: int = 5, seed: int = 0, rows: int = N) -> TrainingState:
     """A linear student on random inputs; teacher 0 knows the labels, teacher 1 is sure of others."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(40, D, generator=generator)
@@ -31,7 +31,7 @@ def lesson(step: int = 5, seed: int = 0, rows: int = N) -> Lesson:
     def student(parameters: Mapping[str, Tensor], numbers: Tensor) -> Tensor:
         return (x[numbers] @ parameters["theta"]).unsqueeze(1)
 
-    return Lesson(
+    return TrainingState(
         step=step,
         rows=torch.arange(rows),
         learning_rate=0.5,
@@ -44,7 +44,7 @@ def lesson(step: int = 5, seed: int = 0, rows: int = N) -> Lesson:
 
 
 def test_the_bilevel_gradient_is_that_of_the_steps_written_out() -> None:
-    rule, given = MMKD(teachers=K, classes=V, seed=3), lesson()
+    rule, given = MMKD(num_teachers=K, classes=V, seed=3), training_state()
     hard = torch.arange(20, 30)
     rule.network.double()
     found = bilevel_gradient(rule.weigh, list(rule.network.parameters()), given, hard)
@@ -82,24 +82,24 @@ def test_the_bilevel_gradient_is_that_of_the_steps_written_out() -> None:
 
 
 def test_the_network_learns_to_trust_the_teacher_that_helps() -> None:
-    rule, given = MMKD(teachers=K, classes=V, every=1, rate=0.02), lesson()
+    rule, given = MMKD(num_teachers=K, classes=V, every=1, rate=0.02), training_state()
     seen = joined_logits(given.teacher_logits(given.rows), given.student_logits(given.parameters, given.rows))
     before = rule.log_weights({"logits": seen}).exp()[..., 0].mean()
     theta = given.parameters["theta"].clone()
     for step in range(1, 31):
-        rule.learn(lesson(step))
+        rule.learn(training_state(step))
     after = rule.log_weights({"logits": seen}).exp()[..., 0].mean()
     assert after > before + 0.2
     assert torch.equal(given.parameters["theta"], theta)
 
 
 def test_the_network_is_trained_every_so_many_steps() -> None:
-    rule = MMKD(teachers=K, classes=V, every=5)
+    rule = MMKD(num_teachers=K, classes=V, every=5)
     before = rule.state()["network"]
     for step in range(1, 5):
-        rule.learn(lesson(step))
+        rule.learn(training_state(step))
     assert all(torch.equal(before[name], value) for name, value in rule.state()["network"].items())
-    rule.learn(lesson(5))
+    rule.learn(training_state(5))
     assert any(not torch.equal(before[name], value) for name, value in rule.state()["network"].items())
 
 
@@ -108,20 +108,20 @@ def test_a_restored_rule_goes_on_as_if_nothing_had_happened(make: object) -> Non
     assert callable(make)
     whole, first, second = make(), make(), make()
     for step in range(1, 9):
-        whole.learn(lesson(step, seed=step))
+        whole.learn(training_state(step, seed=step))
     for step in range(1, 5):
-        first.learn(lesson(step, seed=step))
+        first.learn(training_state(step, seed=step))
     second.restore(first.state())
     for step in range(5, 9):
-        second.learn(lesson(step, seed=step))
+        second.learn(training_state(step, seed=step))
     features = {"logits": torch.randn(5, 9), "task": torch.tensor([[0.0], [1.0]]), "teachers": torch.zeros(2, K)}
     assert torch.equal(whole.log_weights(features), second.log_weights(features))
 
 
 def test_the_slope_stays_below_its_bound_at_every_state() -> None:
-    rule = MMKD(teachers=K, classes=V, every=1, rate=0.1, budget=4.0, lipschitz=3.0)
+    rule = MMKD(num_teachers=K, classes=V, every=1, rate=0.1, budget=4.0, lipschitz=3.0)
     for step in range(1, 21):
-        rule.learn(lesson(step))
+        rule.learn(training_state(step))
         u = torch.randn(200, 9, dtype=torch.float64) * 5
         v = u + torch.randn(200, 9, dtype=torch.float64) * 0.1
         moved = rule.log_weights({"logits": u}) - rule.log_weights({"logits": v})
@@ -134,18 +134,18 @@ def test_the_slope_stays_below_its_bound_at_every_state() -> None:
 
 
 def test_what_is_declared_is_proved_after_learning_too() -> None:
-    rule = MMKD(teachers=K, classes=V, every=1, rate=0.1, budget=4.0, lipschitz=3.0)
+    rule = MMKD(num_teachers=K, classes=V, every=1, rate=0.1, budget=4.0, lipschitz=3.0)
     for step in range(1, 6):
-        rule.learn(lesson(step))
-    found = certify(rule, Question(K, influence=4.0, lipschitz=3.0), seconds=0.3).findings
+        rule.learn(training_state(step))
+    found = certify(rule, Specification(K, influence=4.0, lipschitz=3.0), seconds=0.3).results
     assert {f.verdict for f in found} == {"PROVED"}
-    assert MMKD(teachers=K, classes=V).constants(K) is None
-    published = certify(Limit(MMKD(K, V), 4.0), Question(K, influence=4.0), seconds=0.2).findings
+    assert MMKD(num_teachers=K, classes=V).constants(K) is None
+    published = certify(ClampInfluence(MMKD(K, V), 4.0), Specification(K, influence=4.0), seconds=0.2).results
     assert {f.axiom: f.verdict for f in published}["W-B"] == "PROVED"
 
 
 def test_importance_follows_the_margin_where_the_student_errs() -> None:
-    rule, given = AMTSS(K, tasks=2, rate=0.5), lesson()
+    rule, given = AMTSS(K, tasks=2, rate=0.5), training_state()
     rule.learn(given)
     labels = given.labels(given.rows)
     student = given.student_logits(given.parameters, given.rows).double().softmax(-1).gather(-1, labels.unsqueeze(-1))
@@ -171,7 +171,7 @@ def test_importance_is_bounded_by_budget_or_decay() -> None:
     free, held, forgetful = AMTSS(K, 2), AMTSS(K, 2, budget=1.0), AMTSS(K, 2, rate=0.5, decay=0.5)
     for _ in range(50):
         for rule in (free, held, forgetful):
-            rule.learn(lesson())
+            rule.learn(training_state())
     assert free.constants(K) is None
     for rule, bound in ((held, 1.0), (forgetful, 2.0)):
         known = rule.constants(K)
@@ -189,7 +189,7 @@ def test_a_margin_is_that_of_the_label() -> None:
 
 
 def test_the_buffer_keeps_the_hardest_rows_and_draws_them_once() -> None:
-    buffer, given = HardSamples(slots=6, seed=0), lesson()
+    buffer, given = HardSamples(slots=6, seed=0), training_state()
     buffer.see(given)
     losses = cross_entropy(given.student_logits(given.parameters, given.rows), given.labels(given.rows))
     assert set(buffer.loss) == set(losses.topk(6).indices.tolist())

@@ -14,9 +14,9 @@ from trivium.weighting.context.posterior import PrefixPosterior, prefix_log_prob
 F64 = torch.float64
 
 
-def likelihoods(seed: int, tokens: int, teachers: int, spread: float) -> torch.Tensor:
+def likelihoods(seed: int, tokens: int, num_teachers: int, spread: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.exp(-spread * torch.rand(1, tokens, teachers, generator=generator, dtype=F64))
+    return torch.exp(-spread * torch.rand(1, tokens, num_teachers, generator=generator, dtype=F64))
 
 
 @given(
@@ -96,10 +96,10 @@ def test_constants_with_a_prior_hold_and_are_attained(budget, tau):
     x = torch.cat([x, 0.0 - 1e6 * torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=F64)] * 3)])
     w = rule.log_weights({"prefix_log_prob": x})
     seen = (w.unsqueeze(-1) - w.unsqueeze(-2)).amin(dim=0)
-    assert bool((seen >= declared.gap - 1e-9 * (1 + declared.gap.abs())).all())
+    assert bool((seen >= declared.log_ratio - 1e-9 * (1 + declared.log_ratio.abs())).all())
     assert float((w.amax(-1) - w.amin(-1)).max()) == pytest.approx(declared.influence, rel=1e-12, abs=1e-9)
     y = (x + torch.rand(x.shape, generator=generator, dtype=F64) - 0.5).clamp(-1e6, 0.0)
-    constant = declared.regularity["prefix_log_prob"]
+    constant = declared.lipschitz["prefix_log_prob"]
     assert constant == 2 * tau
     for a, b, u, v in zip(
         w.tolist(), rule.log_weights({"prefix_log_prob": y}).tolist(), x.tolist(), y.tolist(), strict=True

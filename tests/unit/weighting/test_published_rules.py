@@ -28,10 +28,10 @@ def weigh(rule: Rule, dtype: torch.dtype = F64, **features: list[float] | list[l
     return found.exp().tolist()
 
 
-def rows(low: float, high: float, teachers: int, seed: int, count: int = 300) -> Tensor:
+def rows(low: float, high: float, num_teachers: int, seed: int, count: int = 300) -> Tensor:
     """Interior points, corners, ties, near-ties, and points near either end on a logarithmic scale."""
     generator = torch.Generator().manual_seed(seed)
-    share = torch.rand(count, teachers, generator=generator, dtype=F64)
+    share = torch.rand(count, num_teachers, generator=generator, dtype=F64)
     style = torch.randint(6, (count, 1), generator=generator)
     share = torch.where(style == 0, share.round(), share)
     share = torch.where(style == 1, share.mean(-1, keepdim=True), share)
@@ -131,10 +131,10 @@ def test_scores_by_hand() -> None:
 # Plain loops
 
 
-@given(seed=st.integers(0, 2**31), teachers=st.integers(1, 5))
-def test_weights_are_those_of_plain_loops(seed: int, teachers: int) -> None:
+@given(seed=st.integers(0, 2**31), num_teachers=st.integers(1, 5))
+def test_weights_are_those_of_plain_loops(seed: int, num_teachers: int) -> None:
     entropy, label, loss, gap, top = (
-        rows(*BUILT_IN[name][:2], teachers, seed + place, 4)
+        rows(*BUILT_IN[name][:2], num_teachers, seed + place, 4)
         for place, name in enumerate(("entropy", "label_log_prob", "sequence_loss", "gap", "max_prob"))
     )
 
@@ -147,7 +147,7 @@ def test_weights_are_those_of_plain_loops(seed: int, teachers: int) -> None:
     each(EBKD(smoothing=0.5), lambda h: reference.ebkd(h, 0.5), entropy=entropy)
     smooth = EBKD(normalized=True, smoothing=0.5)
     each(smooth, lambda h: reference.ebkd_normalized(h, 0.5), entropy=entropy)
-    if teachers > 1:
+    if num_teachers > 1:
         positive = entropy + 1e-3
         each(EBKD(), lambda h: reference.ebkd([min(x, 12.0) for x in h]), entropy=positive)
         each(CAMKD(stable=True), lambda v: reference.ca_mkd([-x for x in v]), label_log_prob=label)
@@ -245,8 +245,8 @@ CLAIMS = {
 each_claim = pytest.mark.parametrize("name", CLAIMS)
 
 
-def declared(rule: Rule, teachers: int) -> Constants:
-    found = rule.constants(teachers)
+def declared(rule: Rule, num_teachers: int) -> Constants:
+    found = rule.constants(num_teachers)
     assert found is not None
     return found
 
@@ -257,27 +257,27 @@ def log_w(claim: Claim, row: list[float]) -> list[float]:
 
 
 @each_claim
-@pytest.mark.parametrize("teachers", [1, 2, 3, 4, 6])
-def test_nothing_sampled_exceeds_the_bounds(name: str, teachers: int) -> None:
+@pytest.mark.parametrize("num_teachers", [1, 2, 3, 4, 6])
+def test_nothing_sampled_exceeds_the_bounds(name: str, num_teachers: int) -> None:
     claim = CLAIMS[name]
-    known = declared(claim.rule, teachers)
+    known = declared(claim.rule, num_teachers)
     low, high, *_ = BUILT_IN[claim.feature]
-    w = claim.rule.log_weights({claim.feature: rows(low, high, teachers, 1)})
+    w = claim.rule.log_weights({claim.feature: rows(low, high, num_teachers, 1)})
     seen = (w.unsqueeze(-1) - w.unsqueeze(-2)).amin(dim=0)
-    assert bool((seen >= known.gap - 1e-12 * (1 + known.gap.abs())).all())
+    assert bool((seen >= known.log_ratio - 1e-12 * (1 + known.log_ratio.abs())).all())
     assert float(w.exp().min()) >= known.floor * (1 - 1e-12)
     assert float(w.exp().max()) <= known.cap * (1 + 1e-12)
-    assert float((w.exp().sum(-1) - 1).abs().max()) <= weight_slack(F64, teachers)
+    assert float((w.exp().sum(-1) - 1).abs().max()) <= weight_slack(F64, num_teachers)
 
 
 @each_claim
-@pytest.mark.parametrize("teachers", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("num_teachers", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("span", [1e-7, 1e-4, 0.1, 1.0])
-def test_nothing_sampled_is_steeper(name: str, teachers: int, span: float) -> None:
+def test_nothing_sampled_is_steeper(name: str, num_teachers: int, span: float) -> None:
     claim = CLAIMS[name]
-    constant = declared(claim.rule, teachers).regularity[claim.feature]
+    constant = declared(claim.rule, num_teachers).lipschitz[claim.feature]
     low, high, *_ = BUILT_IN[claim.feature]
-    u = rows(low, high, teachers, 2)
+    u = rows(low, high, num_teachers, 2)
     away = torch.rand(u.shape, generator=torch.Generator().manual_seed(3), dtype=F64) * 2 - 1
     away[::2] = away[::2].sign()  # corners of the ball, where a linear function moves most
     v = (u + away * span * (high - low)).clamp(low, high)
@@ -289,31 +289,31 @@ def test_nothing_sampled_is_steeper(name: str, teachers: int, span: float) -> No
 @each_claim
 def test_every_constant_is_attained(name: str) -> None:
     claim = CLAIMS[name]
-    for teachers, row in claim.influence.items():
+    for num_teachers, row in claim.influence.items():
         at = log_w(claim, row)
-        assert max(at) - min(at) == pytest.approx(declared(claim.rule, teachers).influence, rel=1e-12)
-        assert math.exp(min(log_w(claim, row))) >= declared(claim.rule, teachers).floor * (1 - 1e-12)
-    for teachers, (u, v) in claim.steep.items():
+        assert max(at) - min(at) == pytest.approx(declared(claim.rule, num_teachers).influence, rel=1e-12)
+        assert math.exp(min(log_w(claim, row))) >= declared(claim.rule, num_teachers).floor * (1 - 1e-12)
+    for num_teachers, (u, v) in claim.steep.items():
         size = max(abs(a - b) for a, b in zip(u, v, strict=True))
         moved = plain.distance(log_w(claim, u), log_w(claim, v))
-        constant = declared(claim.rule, teachers).regularity[claim.feature]
+        constant = declared(claim.rule, num_teachers).lipschitz[claim.feature]
         assert moved / size == pytest.approx(constant, rel=2e-5)
-    for teachers, row in claim.cap.items():
-        assert math.exp(max(log_w(claim, row))) == pytest.approx(declared(claim.rule, teachers).cap, rel=1e-12)
+    for num_teachers, row in claim.cap.items():
+        assert math.exp(max(log_w(claim, row))) == pytest.approx(declared(claim.rule, num_teachers).cap, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["ebkd", "ca_mkd"])
 def test_the_floor_is_attained_with_the_influence(name: str) -> None:
     claim = CLAIMS[name]
-    for teachers, row in claim.influence.items():
-        assert math.exp(min(log_w(claim, row))) == pytest.approx(declared(claim.rule, teachers).floor, rel=1e-12)
+    for num_teachers, row in claim.influence.items():
+        assert math.exp(min(log_w(claim, row))) == pytest.approx(declared(claim.rule, num_teachers).floor, rel=1e-12)
 
 
 def test_scores_add_influence_and_keep_a_constant_a_feature() -> None:
     rule = Scores({"entropy": -0.5, "margin": 2.0})
     known = rule.constants(3)
     assert known.influence == 8.0
-    assert known.regularity == {"entropy": 1.0, "margin": 4.0}
+    assert known.lipschitz == {"entropy": 1.0, "margin": 4.0}
     at = rule.log_weights({"entropy": torch.tensor([0.0, 12.0, 12.0]), "margin": torch.tensor([1.0, 0.0, 0.0])})
     assert float(at[0] - at[1]) == pytest.approx(8.0)
 
@@ -330,7 +330,7 @@ def test_the_batch_mean_keeps_its_constants_in_the_metric_of_the_batch(score: st
         assert float((first.amax(-1) - first.amin(-1)).max()) <= known.influence + 1e-12
         moved = plain.distance(first[0].tolist(), second[0].tolist())
         assert moved <= 2 * 0.7 * float((u - v).abs().max()) + 1e-12
-    assert known.regularity == {feature: math.inf}  # of a row: it may stay and its weights move
+    assert known.lipschitz == {feature: math.inf}  # of a row: it may stay and its weights move
     assert not rule.row_local
     assert NemoRL(score, per_row=True).row_local  # type: ignore[arg-type]
 

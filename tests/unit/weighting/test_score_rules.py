@@ -33,11 +33,11 @@ each_rule = pytest.mark.parametrize("kind", MAKERS)
 BUDGETS = [None, 0.0, 0.7, 4.0, 1e7]
 
 
-def points(kind: str, seed: int, rows: int, teachers: int) -> torch.Tensor:
+def points(kind: str, seed: int, rows: int, num_teachers: int) -> torch.Tensor:
     """Feature rows in the box: corners, ties, near-ties and interior points."""
     low, high, *_ = BUILT_IN[MAKERS[kind][1]]
     generator = torch.Generator().manual_seed(seed)
-    share = torch.rand(rows, teachers, generator=generator, dtype=F64)
+    share = torch.rand(rows, num_teachers, generator=generator, dtype=F64)
     style = torch.randint(4, (rows, 1), generator=generator)
     share = torch.where(style == 0, share.round(), share)
     share = torch.where(style == 1, share.mean(-1, keepdim=True), share)
@@ -73,7 +73,7 @@ def test_declared_influence_is_never_exceeded_and_is_attained(kind, budget, teac
     declared = rule.constants(teachers)
     w = rule.log_weights({feature: points(kind, 1, 400, teachers)})
     seen = (w.unsqueeze(-1) - w.unsqueeze(-2)).amin(dim=0)
-    assert bool((seen >= declared.gap - 1e-9 * (1 + declared.gap.abs())).all())
+    assert bool((seen >= declared.log_ratio - 1e-9 * (1 + declared.log_ratio.abs())).all())
     low, high, *_ = BUILT_IN[feature]
     for k in range(teachers if teachers > 1 else 0):
         corner = torch.full((teachers,), low, dtype=F64)
@@ -88,7 +88,7 @@ def test_declared_influence_is_never_exceeded_and_is_attained(kind, budget, teac
 def test_declared_regularity_is_never_exceeded_and_is_attained(kind, budget, span):
     make, feature, _ = MAKERS[kind]
     rule = make(1.7, budget)
-    constant = rule.constants(3).regularity[feature]
+    constant = rule.constants(3).lipschitz[feature]
     low, high, *_ = BUILT_IN[feature]
     u = points(kind, 2, 300, 3)
     v = (u + (torch.rand_like(u) * 2 - 1) * span * (high - low)).clamp(low, high)
@@ -206,7 +206,7 @@ def test_the_catalogue_holds_every_built_in_rule_by_its_own_name():
         weighting.RawRule,
         weighting.ScoreRule,
         weighting.UserRule,
-        weighting.Learned,
+        weighting.LearnableRule,
     }
     assert set(RULES.values()) == {cls for cls in exported if issubclass(cls, Rule)} - abstract
     for name, cls in RULES.items():

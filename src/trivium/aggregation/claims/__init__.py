@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from trivium.aggregation.claims.pools import POOL_CLAIMS
 from trivium.aggregation.claims.softeners import SOFTENER_CLAIMS
-from trivium.aggregation.claims.table import DOMAINS, Broken, Cell, Claims, Holds, PoolWitness, SofteningWitness, Table
+from trivium.aggregation.claims.table import (
+    DOMAINS,
+    Broken,
+    Cell,
+    Claims,
+    ClaimsTable,
+    Holds,
+    PoolWitness,
+    SofteningWitness,
+)
 
 
-def claims() -> tuple[Table, Table]:
+def claims() -> tuple[ClaimsTable, ClaimsTable]:
     """The table of the aggregators and that of the softening operators.
 
     >>> pools, softeners = claims()
@@ -28,9 +37,9 @@ __all__ = [
     "Broken",
     "Cell",
     "Claims",
+    "ClaimsTable",
     "Holds",
     "PoolWitness",
     "SofteningWitness",
-    "Table",
     "claims",
 ]

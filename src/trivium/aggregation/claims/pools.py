@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trivium.aggregation.claims import moduli
-from trivium.aggregation.claims.table import Broken, Cell, Claims, Holds, PoolWitness, Table
+from trivium.aggregation.claims.table import Broken, Cell, Claims, ClaimsTable, Holds, PoolWitness
 from trivium.aggregation.entrywise import EntrywiseLinearPool
 from trivium.aggregation.linear import LinearPool
 from trivium.aggregation.logarithmic import LogarithmicPool
@@ -185,7 +185,7 @@ _ENTRYWISE = _row(
     },
 )
 
-POOL_CLAIMS = Table(
+POOL_CLAIMS = ClaimsTable(
     "aggregators",
     {axiom.id: axiom.statement for axiom in POOL_AXIOMS.values()},
     (_LINEAR, _LOG, _POWER_POSITIVE, _POWER_NEGATIVE, _ENTRYWISE),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trivium.aggregation.claims import moduli
-from trivium.aggregation.claims.table import Broken, Cell, Claims, Holds, SofteningWitness, Table
+from trivium.aggregation.claims.table import Broken, Cell, Claims, ClaimsTable, Holds, SofteningWitness
 from trivium.aggregation.softening import PriorMixing, Temperature, UniformMixing
 from trivium.axioms.softening import (
     SOFTENING_AXIOMS,
@@ -94,7 +94,7 @@ _PRIOR = _row(
     },
 )
 
-SOFTENER_CLAIMS = Table(
+SOFTENER_CLAIMS = ClaimsTable(
     "softening operators",
     {axiom.id: axiom.statement for axiom in SOFTENING_AXIOMS.values()},
     (_TEMPERATURE, _UNIFORM, _PRIOR),

@@ -113,7 +113,7 @@ class Claims:
 
 
 @dataclass(frozen=True)
-class Table:
+class ClaimsTable:
     """Rows of claims under the statements of the axioms, in the order of both."""
 
     title: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trivium.catalogue.entry import Case, Entry
-from trivium.scheme import Conform, Product, Squash
+from trivium.scheme import Product, Project, Squash
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 from trivium.weighting import MOPD, AvgCE, DomainMap, Entropy, FittedScores, MinCE, PrefixPosterior, Scores, Skill
@@ -95,7 +95,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "three scales",
         "conforming",
-        Conform(
+        Project(
             Product((Entropy(budget=1.5), Skill(budget=1.5), PrefixPosterior(budget=3.0))),
             ConformingSet(3, 0.01, 0.97, Order(((0,), (1,), (2,))), 0.0),
         ),

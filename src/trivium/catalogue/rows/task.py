@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trivium.catalogue.entry import Case, Entry
-from trivium.scheme import Limit
+from trivium.scheme import ClampInfluence
 from trivium.weighting import AEKD, NashMTL, Skill, Static, TorchJD
 from trivium.weighting.task.torchjd import Method
 
@@ -28,7 +28,7 @@ def _of_torchjd(method: Method, source: str, cost: str, raw: Case, conforming: C
         Entry(
             f"torchjd {method}",
             "conforming",
-            Limit(TorchJD(method), 4.0),
+            ClampInfluence(TorchJD(method), 4.0),
             "task",
             f"{source}, normalized and under an influence budget",
             cost,
@@ -93,7 +93,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "aekd",
         "conforming",
-        Limit(AEKD(), 4.0),
+        ClampInfluence(AEKD(), 4.0),
         "task",
         source=f"{AEKD_SOURCE}, under an influence budget",
         cost="O(K·V) a position for the gradients, O(K⁴) a batch",
@@ -122,7 +122,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "nash_mtl",
         "conforming",
-        Limit(NashMTL(), 4.0),
+        ClampInfluence(NashMTL(), 4.0),
         "task",
         source=f"{NASH_SOURCE}, under an influence budget",
         cost="O(K·V) a position for the gradients, tens of steps of O(K³) a batch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trivium.catalogue.entry import Case, Entry
-from trivium.scheme import Limit
+from trivium.scheme import ClampInfluence
 from trivium.weighting import CAMKD, EBKD, Disagreement, Entropy, Gap, Hardness, Margin, NemoRL, Scores
 
 EBKD_SOURCE = "Kwon et al., ICASSP 2020, as the code of CA-MKD has it"
@@ -111,7 +111,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "ca_mkd",
         "conforming",
-        Limit(CAMKD(stable=True), 4.0),
+        ClampInfluence(CAMKD(stable=True), 4.0),
         "token",
         source=f"{CA_MKD_SOURCE}, in log space, under a stated influence budget",
         cost="O(K²) after the label's log-probability",

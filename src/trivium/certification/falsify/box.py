@@ -19,28 +19,28 @@ class Box:
 
     Attributes:
         ranges: the range of each feature.
-        teachers: K.
+        num_teachers: K.
         low, high: bounds [D] float64.
         integer: which coordinates hold whole numbers only, bool [D].
         feature: index of the feature that each coordinate belongs to, int64 [D].
     """
 
     ranges: Mapping[str, Range]
-    teachers: int
+    num_teachers: int
     low: Tensor
     high: Tensor
     integer: Tensor
     feature: Tensor
 
     @classmethod
-    def of(cls, operator: Operator, teachers: int) -> Box:
+    def of(cls, operator: Operator, num_teachers: int) -> Box:
         """The box of an operator over K teachers."""
         ranges = dict(operator.ranges)
-        widths = torch.tensor([r.width(teachers) for r in ranges.values()], dtype=torch.int64)
+        widths = torch.tensor([r.width(num_teachers) for r in ranges.values()], dtype=torch.int64)
         rows = torch.tensor([[r.low, r.high, float(r.integer)] for r in ranges.values()], dtype=torch.float64)
         rows = rows.reshape(-1, 3).repeat_interleave(widths, dim=0)
         index = torch.arange(len(ranges)).repeat_interleave(widths)
-        return cls(ranges, teachers, rows[:, 0], rows[:, 1], rows[:, 2] > 0, index)
+        return cls(ranges, num_teachers, rows[:, 0], rows[:, 1], rows[:, 2] > 0, index)
 
     @property
     def dimension(self) -> int:
@@ -79,9 +79,9 @@ class Box:
     def split(self, points: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Features [..., K] or [..., 1] by name. Operators that read no feature learn K from ``teachers``."""
         cast = self.cast(points, dtype)
-        widths = [r.width(self.teachers) for r in self.ranges.values()]
+        widths = [r.width(self.num_teachers) for r in self.ranges.values()]
         features = {name: part.clone() for name, part in zip(self.ranges, cast.split(widths, dim=-1), strict=True)}
-        features["teachers"] = cast.new_zeros((*points.shape[:-1], self.teachers))
+        features["teachers"] = cast.new_zeros((*points.shape[:-1], self.num_teachers))
         return features
 
     @property
@@ -104,7 +104,7 @@ class Box:
         """The Gram matrices [N, K, K] that a rule sees at points [N, D]: the nearest positive semidefinite ones."""
         interval = self.ranges["gram"]
         flat = points[:, self.gram_places].clamp(interval.low, interval.high)
-        return nearest_psd(flat).view(-1, self.teachers, self.teachers)
+        return nearest_psd(flat).view(-1, self.num_teachers, self.num_teachers)
 
     def nested(self, points: Tensor, dtype: torch.dtype) -> dict[str, list[list[float]]]:
         """Rows as lists of floats, which JSON keeps to the bit; the values are those that ``dtype`` holds."""

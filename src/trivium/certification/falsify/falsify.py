@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
-from trivium.certification.falsify.findings import Findings
 from trivium.certification.falsify.pareto import with_gradients
 from trivium.certification.falsify.probe import quiet
-from trivium.certification.falsify.search import Search
-from trivium.certification.question import Finding, Question
+from trivium.certification.falsify.results import Results
+from trivium.certification.falsify.search import Falsification
+from trivium.certification.specification import Result, Specification
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
 
 
 def falsify(
     operator: Operator,
-    question: Question,
+    specification: Specification,
     *,
     seconds: float = 5.0,
     seed: int = 0,
     constants: Constants | None = None,
     other_teachers: bool = True,
-) -> dict[str, Finding]:
+) -> dict[str, Result]:
     """Search the operator's feature box for a breach of every axiom asked.
 
     NOT FALSIFIED means that this search found nothing, VIOLATED comes with a witness that :func:`replay` reproduces.
@@ -38,7 +38,7 @@ def falsify(
             longer, since it may sleep). What was left out is said. The capture itself does not count.
         seed: of all random choices; the caller's random state is left as it was.
         constants: declared constants, searched as well under the ids ``constants.influence``, ``constants.gap`` and
-            ``constants.regularity``.
+            ``constants.lipschitz``.
         other_teachers: whether a rule that accepts other numbers of teachers, from 1 to 16, but gives NaN there breaks
             W-N (a division by K − 1, a deviation over one teacher).
 
@@ -50,18 +50,18 @@ def falsify(
     >>> @rule(scale="token", features={"entropy": (0.0, 12.0)})
     ... def hard(entropy):
     ...     return torch.softmax(-entropy - 2.0 * (entropy > 7.3), dim=-1)
-    >>> found = falsify(hard, Question(2, lipschitz=2.0), seconds=0.5)
+    >>> found = falsify(hard, Specification(2, lipschitz=2.0), seconds=0.5)
     >>> found["W-N"].verdict, found["W-R"].verdict
     ('NOT FALSIFIED', 'VIOLATED')
     """
-    if question.pareto and with_gradients(operator) is not operator:
-        rest = dataclasses.replace(question, pareto=False)
+    if specification.pareto and with_gradients(operator) is not operator:
+        rest = dataclasses.replace(specification, pareto=False)
         found = falsify(operator, rest, seconds=seconds, seed=seed, constants=constants, other_teachers=other_teachers)
-        alone = Question(question.teachers, question.names, pareto=True)
+        alone = Specification(specification.num_teachers, specification.names, pareto=True)
         brief = min(seconds, 0.25)  # almost any gradients break it
         beside = falsify(with_gradients(operator), alone, seconds=brief, seed=seed, other_teachers=False)
         return {**found, "W-C": beside["W-C"]}
     with quiet(seed):
-        search = Search(operator, question, seconds, seed, constants)
+        search = Falsification(operator, specification, seconds, seed, constants)
         search.run(other_teachers)
-        return Findings(search, question).all()
+        return Results(search, specification).all()

@@ -32,7 +32,7 @@ def from_graph(operator: Operator, box: Box, points: Tensor, dtype: torch.dtype)
     worst = torch.zeros(len(points), dtype=torch.float64)
     features = box.split(points, dtype)
     for rule in leaves(operator):
-        program = rule.program(box.teachers, dtype) if isinstance(rule, UserRule) else None
+        program = rule.program(box.num_teachers, dtype) if isinstance(rule, UserRule) else None
         if not isinstance(rule, UserRule) or not isinstance(program, Program):
             continue
         alone = program(features)[0]
@@ -45,7 +45,7 @@ def from_graph(operator: Operator, box: Box, points: Tensor, dtype: torch.dtype)
 def differing(operator: Operator, box: Box, dtype: torch.dtype) -> tuple[Tensor, int, int | None] | None:
     """A batch [N, D] on which a user's function in an operator is not its graph, the row, and the line if known."""
     for rule in leaves(operator):
-        found = rule.difference(box.teachers, dtype) if isinstance(rule, UserRule) else None
+        found = rule.difference(box.num_teachers, dtype) if isinstance(rule, UserRule) else None
         if found is None:
             continue
         rows = len(next(iter(found.features.values())))
@@ -105,7 +105,7 @@ class Changes:
             yield weights[order.argsort()] if weights is not None else None
         for stacked in (batch.reshape(n, 1, d), batch.reshape(1, n, d), batch.expand(2, n, d)):
             weights = self.call(stacked)
-            yield weights.reshape(-1, n, self.box.teachers)[-1] if weights is not None else None
+            yield weights.reshape(-1, n, self.box.num_teachers)[-1] if weights is not None else None
         for beside in (self.box.low[None], self.box.high[None], other):
             if beside is not None:
                 behind, before = self.call(torch.cat([batch, beside])), self.call(torch.cat([beside, batch]))
@@ -120,7 +120,7 @@ class Changes:
 
     def _alone(self, batch: Tensor) -> Tensor:
         """Every row in a call of its own; of a long batch some, the others NaN, which compares as no change."""
-        alone = torch.full((len(batch), self.box.teachers), math.nan, dtype=torch.float64)
+        alone = torch.full((len(batch), self.box.num_teachers), math.nan, dtype=torch.float64)
         for row in range(0, len(batch), 1 if len(batch) <= MANY else len(batch) // 16):
             weights = self.call(batch[row : row + 1])
             if weights is not None:

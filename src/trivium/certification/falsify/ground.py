@@ -11,11 +11,11 @@ from torch import Tensor
 
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import Clock, TimeUp
+from trivium.certification.falsify.lipschitz import Allowance, Pairs
 from trivium.certification.falsify.objectives import Worst, objectives
 from trivium.certification.falsify.points import Points
 from trivium.certification.falsify.probe import Probe
-from trivium.certification.falsify.regularity import Allowance, Pairs
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
 
@@ -52,10 +52,10 @@ class Ground:
 
     @classmethod
     def of(
-        cls, operator: Operator, question: Question, seconds: float, seed: int, constants: Constants | None
+        cls, operator: Operator, specification: Specification, seconds: float, seed: int, constants: Constants | None
     ) -> Ground:
         """Before anything was evaluated but the center of the box and, for its pace, some random rows."""
-        box = Box.of(operator, question.teachers)
+        box = Box.of(operator, specification.num_teachers)
         probe = Probe(operator, box)
         if probe.captured(torch.float64):
             probe.captured(torch.float32), probe.captured(torch.bfloat16)
@@ -66,11 +66,11 @@ class Ground:
         dtype = usable[0] if usable else torch.float64
         size = torch.maximum(box.low.abs(), box.high.abs())[~box.integer]
         scale = min(_MOST_SCALE, float(size.max())) if len(size) else 0.0
-        allowances = [] if question.lipschitz is None else [Allowance("W-R", lipschitz=question.lipschitz)]
+        allowances = [] if specification.lipschitz is None else [Allowance("W-R", lipschitz=specification.lipschitz)]
         if constants is not None:
             allowances.append(Allowance.declared(constants, box))
         pairs = [Pairs(allowance, box, dtype) for allowance in allowances]
-        worst = Worst(objectives(question, constants, scale, box))
+        worst = Worst(objectives(specification, constants, scale, box))
         ground = cls(probe, Points(box, seed), worst, pairs, dtype, min(20.0, max(0.02, seconds / 5)))
         if box.dimension > _WIDTH:
             ground.effort *= _WIDTH / box.dimension

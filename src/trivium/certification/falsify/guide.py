@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trivium.certification.falsify.ascent import climb
 from trivium.certification.falsify.points import Points
-from trivium.certification.falsify.sites import Seen, Sites
+from trivium.certification.falsify.sites import Sites, VisitedSites
 
 #: Each round cuts a segment into 16 pieces, so 14 rounds are 56 halvings.
 _CUTS, _ROUNDS = 16, 14
@@ -21,7 +21,7 @@ _LEVELS = 10
 
 
 @dataclass
-class Boundaries:
+class BranchBoundaries:
     """Pairs of neighbours on two sides of a branch.
 
     Attributes:
@@ -40,7 +40,7 @@ class Guide:
     def __init__(self, sites: Sites, points: Points) -> None:
         self.sites, self.points, self.box = sites, points, points.box
 
-    def boundaries(self, pool: Tensor, seen: Seen, pairs: int) -> Boundaries:
+    def boundaries(self, pool: Tensor, seen: VisitedSites, pairs: int) -> BranchBoundaries:
         """Bisect every branch that takes two values in the pool, along one coordinate at a time."""
         ends = self._changing(seen, pairs)
         if ends is None:
@@ -63,7 +63,7 @@ class Guide:
         rows = torch.arange(len(a))
         low, high, site = path[rows, first][keep], path[rows, first + 1][keep], site[keep]
         low, high = self.bisect(low, high, site)
-        return Boundaries(low, high, self._levels(low, high))
+        return BranchBoundaries(low, high, self._levels(low, high))
 
     def bisect(self, low: Tensor, high: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
         """Cut segments [M, D] on whose ends branch ``site`` [M] differs, down to neighbouring floats."""
@@ -81,7 +81,7 @@ class Guide:
             low, high = whole[rows, other], whole[rows, other + 1]
         return low, high
 
-    def approach(self, pool: Tensor, seen: Seen, generations: int) -> Tensor:
+    def approach(self, pool: Tensor, seen: VisitedSites, generations: int) -> Tensor:
         """Points near branches that the pool rarely takes, alone and two at a time: evolution on their distances.
 
         A window such as |x − 3| < 1e-5 is missed by any sampling, but the distance to it is not.
@@ -92,7 +92,7 @@ class Guide:
         first = torch.tensor([t[0] for t in targets])
         second = torch.tensor([t[1] for t in targets])
 
-        def distance(run: Seen, of: Tensor) -> Tensor:
+        def distance(run: VisitedSites, of: Tensor) -> Tensor:
             near = (run.distances.abs() / scale).nan_to_num(nan=1.0, posinf=1.0)
             return torch.maximum(near.gather(1, first[of][:, None]), near.gather(1, second[of][:, None])).squeeze(1)
 
@@ -107,7 +107,7 @@ class Guide:
             children=16,
         )
 
-    def _targets(self, seen: Seen) -> tuple[list[tuple[int, int]], Tensor]:
+    def _targets(self, seen: VisitedSites) -> tuple[list[tuple[int, int]], Tensor]:
         """Branches that one side of is rare, and pairs of branches; the scale of each distance."""
         known = ~seen.distances.isnan().all(dim=0)
         scale = seen.distances.abs().nan_to_num(nan=0.0, posinf=0.0).median(dim=0).values.clamp(min=1e-12)
@@ -119,7 +119,7 @@ class Guide:
         pairs = [(i, j) for place, i in enumerate(pool) for j in pool[place + 1 :]]
         return [(s, s) for s in sites] + pairs, scale
 
-    def _changing(self, seen: Seen, pairs: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _changing(self, seen: VisitedSites, pairs: int) -> tuple[Tensor, Tensor, Tensor] | None:
         starts, ends, sites = [], [], []
         generator = self.points.generator
         n = len(seen.keys)
@@ -152,6 +152,6 @@ class Guide:
             values += [(x + y) / 2 for x, y in pairwise(ordered)]
         return [common[int(f)] for f in self.box.feature.tolist()]
 
-    def _nothing(self) -> Boundaries:
+    def _nothing(self) -> BranchBoundaries:
         none = torch.zeros(0, self.box.dimension, dtype=torch.float64)
-        return Boundaries(none, none, [[] for _ in range(self.box.dimension)])
+        return BranchBoundaries(none, none, [[] for _ in range(self.box.dimension)])

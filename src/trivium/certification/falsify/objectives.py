@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trivium.axioms import BoundedInfluence, Normalization, OrdinalSafety, ParetoCompatibility, Positivity
 from trivium.certification.falsify.box import Box
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import influence
 from trivium.simplex.rounding import log_slack, weight_slack
@@ -73,7 +73,7 @@ def _positivity(points: Tensor, weights: Tensor, log_weights: Tensor) -> Tensor:
 
 
 def _pareto(box: Box) -> Objective:
-    axiom, teachers = ParetoCompatibility(), box.teachers
+    axiom, num_teachers = ParetoCompatibility(), box.num_teachers
 
     def residual(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
         return axiom.residual_of_gram(w, box.gram(points))
@@ -81,13 +81,13 @@ def _pareto(box: Box) -> Objective:
     def rounding(points: Tensor, dtype: torch.dtype) -> Tensor:
         # A projected matrix is rounded like the one it was projected from, which may be far larger.
         largest = torch.maximum(box.gram(points).flatten(1).abs().amax(-1), points[:, box.gram_places].abs().amax(-1))
-        return largest * axiom.tolerance_of_gram(dtype, teachers, 1.0) + torch.finfo(torch.float64).tiny
+        return largest * axiom.tolerance_of_gram(dtype, num_teachers, 1.0) + torch.finfo(torch.float64).tiny
 
     return Objective("W-C", "Pareto compatibility", residual, rounding=rounding)
 
 
 def objectives(
-    question: Question, constants: Constants | None = None, scale: float = 0.0, box: Box | None = None
+    specification: Specification, constants: Constants | None = None, scale: float = 0.0, box: Box | None = None
 ) -> list[Objective]:
     """One for each part of each pointwise axiom asked, and of the declared constants when given.
 
@@ -97,33 +97,33 @@ def objectives(
         Objective("W-N", "normalization", _normalization, scale=scale),
         Objective("W-P", "positivity", _positivity, strict=True),
     ]
-    if question.floor is not None:
-        floor = BoundedInfluence(floor=question.floor)
+    if specification.floor is not None:
+        floor = BoundedInfluence(floor=specification.floor)
         asked.append(Objective("W-B", "floor", lambda _, w, log_w: floor.floor - w.amin(dim=-1), scale=scale))
-    if question.cap is not None:
-        cap = BoundedInfluence(cap=question.cap)
+    if specification.cap is not None:
+        cap = BoundedInfluence(cap=specification.cap)
         asked.append(Objective("W-B", "cap", lambda _, w, log_w: w.amax(dim=-1) - cap.cap, scale=scale))
-    if question.influence is not None:
-        asked.append(_influence("W-B", question.influence))
-    if question.order is not None:
-        order = OrdinalSafety(question.order, question.margin)
-        where = box.flag("critical") if question.critical and box is not None else None
+    if specification.influence is not None:
+        asked.append(_influence("W-B", specification.influence))
+    if specification.order is not None:
+        order = OrdinalSafety(specification.order, specification.order_margin)
+        where = box.flag("critical") if specification.critical and box is not None else None
 
         def disorder(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
             return order.residual(log_w, None if where is None else points[:, where] > 0.5)
 
         asked.append(Objective("W-S", "safety order", disorder, in_logs=True))
-    if question.pareto and box is not None and box.has_gram:
+    if specification.pareto and box is not None and box.has_gram:
         asked.append(_pareto(box))
     if constants is not None:
         asked.append(_influence("constants.influence", constants.influence))
-        gap = constants.gap
+        log_ratio = constants.log_ratio
 
         def below(points: Tensor, w: Tensor, log_w: Tensor) -> Tensor:
             lead = log_w.unsqueeze(-1) - log_w.unsqueeze(-2)
-            return (gap - lead).diagonal_scatter(torch.zeros_like(log_w), dim1=-2, dim2=-1).amax(dim=(-1, -2))
+            return (log_ratio - lead).diagonal_scatter(torch.zeros_like(log_w), dim1=-2, dim2=-1).amax(dim=(-1, -2))
 
-        asked.append(Objective("constants.gap", "declared gap", below, in_logs=True))
+        asked.append(Objective("constants.log_ratio", "declared gap", below, in_logs=True))
     return asked
 
 
@@ -138,7 +138,7 @@ def jump_slack(dtype: torch.dtype, log_u: Tensor, log_v: Tensor) -> Tensor:
 
 
 @dataclass
-class Candidate:
+class WorstPoint:
     """A point, or a pair of points, that may break an axiom."""
 
     point: Tensor
@@ -154,7 +154,7 @@ class Worst:
     """The worst points seen: of each objective the highest residuals, and those that exceed the rounding slack."""
 
     objectives: list[Objective]
-    best: dict[int, list[Candidate]] = field(default_factory=dict)
+    best: dict[int, list[WorstPoint]] = field(default_factory=dict)
 
     def observe(
         self, points: Tensor, weights: Tensor, log_weights: Tensor, asked: torch.dtype, rounded: torch.dtype
@@ -171,7 +171,7 @@ class Worst:
             floor = min((c.excess for c in kept), default=-math.inf) if len(kept) >= KEPT else -math.inf
             for value, row in zip(top.values.tolist(), top.indices.tolist(), strict=True):
                 if value > floor:
-                    kept.append(Candidate(points[row].clone(), float(residual[row]), value, asked, objective))
+                    kept.append(WorstPoint(points[row].clone(), float(residual[row]), value, asked, objective))
             kept.sort(key=lambda c: -c.excess)
             del kept[KEPT:]
 

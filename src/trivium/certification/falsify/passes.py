@@ -10,10 +10,10 @@ from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import TimeUp
 from trivium.certification.falsify.ground import Ground
 from trivium.certification.falsify.guide import Guide
+from trivium.certification.falsify.lipschitz import climb_pairs, climb_slopes, noise, zoom
 from trivium.certification.falsify.objectives import Objective, Worst
 from trivium.certification.falsify.points import Points
 from trivium.certification.falsify.probe import Probe
-from trivium.certification.falsify.regularity import climb_pairs, climb_slopes, noise, zoom
 from trivium.certification.falsify.rounding import errors
 from trivium.certification.falsify.scan import lines, scan
 from trivium.certification.falsify.sites import Sites, form
@@ -197,10 +197,10 @@ def other_teachers(ground: Ground, seed: int, found: list[tuple[Box, Worst]]) ->
     that gives none, since a capture for each K costs more than the rest of a search."""
     tried = []
     operator, dtype = ground.probe.operator, ground.dtype
-    for teachers in range(1, 17):
-        if teachers == ground.box.teachers:
+    for num_teachers in range(1, 17):
+        if num_teachers == ground.box.num_teachers:
             continue
-        box = Box.of(operator, teachers)
+        box = Box.of(operator, num_teachers)
         probe, points = Probe(operator, box, ground.probe.clock, leads=False), Points(box, seed)
         probe.clock.check()
         rows = torch.cat([points.uniform(32), points.odd_one(32), points.tied(points.picks(32))])
@@ -219,6 +219,6 @@ def other_teachers(ground: Ground, seed: int, found: list[tuple[Box, Worst]]) ->
             worst.observe(rows[undefined], weights[undefined], log_weights[undefined], dtype, dtype)
         found.append((box, worst))
         ground.probe.rows += probe.rows
-        tried.append(teachers)
+        tried.append(num_teachers)
     if tried:
         ground.say("teachers", f"numbers also for K in {tried[0]}…{tried[-1]}")

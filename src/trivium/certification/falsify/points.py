@@ -101,11 +101,11 @@ class Points:
     def tied(self, points: Tensor) -> Tensor:
         """The same points with teachers made equal in random groups, for all features at once; some off by a hair."""
         tied = points.clone()
-        teachers = self.box.teachers
-        group = torch.randint(max(1, teachers), (len(points), teachers), generator=self.generator)
+        num_teachers = self.box.num_teachers
+        group = torch.randint(max(1, num_teachers), (len(points), num_teachers), generator=self.generator)
         group[::3] = 0
         for coordinates in self.box.groups:
-            if len(coordinates) == teachers:
+            if len(coordinates) == num_teachers:
                 tied[:, coordinates] = points[:, coordinates].gather(1, group)
         hair = 10 ** (-2 - 10 * torch.rand(len(points), 1, generator=self.generator, dtype=torch.float64))
         hair[::2] = 0.0
@@ -114,10 +114,10 @@ class Points:
     def odd_one(self, n: int) -> Tensor:
         """Near one-hot: all teachers at one level, one teacher at another."""
         picks, other = self.picks(n), self.picks(n)
-        who = torch.randint(max(1, self.box.teachers), (n, 1), generator=self.generator)
+        who = torch.randint(max(1, self.box.num_teachers), (n, 1), generator=self.generator)
         for coordinates in self.box.groups:
-            if len(coordinates) == self.box.teachers:
-                rest = picks[:, coordinates[:1]].expand(-1, self.box.teachers)
+            if len(coordinates) == self.box.num_teachers:
+                rest = picks[:, coordinates[:1]].expand(-1, self.box.num_teachers)
                 picks[:, coordinates] = rest.scatter(1, who, other[:, coordinates].gather(1, who))
         return self.box.snap(picks)
 

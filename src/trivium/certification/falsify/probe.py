@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import Clock, TimeUp
-from trivium.certification.question import DType
+from trivium.certification.specification import DType
 from trivium.errors import RuleError, words_of
 from trivium.weighting.base import Operator, RawRule, program_of
 from trivium.weighting.program import Opaque, Program
@@ -67,7 +67,7 @@ class Probe:
     def program(self, dtype: torch.dtype) -> Program | Opaque:
         """The graph that is searched in ``dtype``, or why there is none; of an opaque operator waiting counts."""
         if dtype not in self._programs:
-            found = program_of(self.operator, self.box.teachers, dtype)
+            found = program_of(self.operator, self.box.num_teachers, dtype)
             if isinstance(found, Program) and not self._runs_as(found, dtype):
                 found = Opaque("on batches it gives other weights than its graph")
             self._programs[dtype] = found
@@ -109,7 +109,7 @@ class Probe:
         else:
             returned = self.operator.log_weights(features)
         self._check(returned)
-        wide = returned.double().expand(*points.shape[:-1], self.box.teachers)
+        wide = returned.double().expand(*points.shape[:-1], self.box.num_teachers)
         least = 1e-300 if points.requires_grad else 0.0
         logs = torch.where(wide.isnan(), math.nan, wide.clamp(min=least).log()) if is_raw else wide
         return wide if is_raw else wide.exp(), logs, returned.dtype if returned.is_floating_point() else torch.float64
@@ -131,8 +131,10 @@ class Probe:
         if weights.is_complex() or weights.dtype is torch.bool or weights.device.type == "meta":
             received = "meta tensors without values" if weights.device.type == "meta" else str(weights.dtype)
             raise RuleError("weights must be real numbers", received, "Return a floating-point tensor.")
-        if weights.shape[-1:] != (self.box.teachers,):
-            raise RuleError(f"there must be {self.box.teachers} weights a row", weights.shape[-1:], "One a teacher.")
+        if weights.shape[-1:] != (self.box.num_teachers,):
+            raise RuleError(
+                f"there must be {self.box.num_teachers} weights a row", weights.shape[-1:], "One a teacher."
+            )
 
     def __call__(self, points: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
         """(w, log w) [N, K], in calls of a limited number of rows; NaN rows where the operator raises."""
@@ -168,7 +170,7 @@ class Probe:
             if len(points) <= 1 or len(self.raised) >= _FAILURES:
                 if len(points) == 1:
                     self.raised.append((points[0].clone(), one_line(error), dtype))
-                nothing = torch.full((len(points), self.box.teachers), math.nan, dtype=torch.float64)
+                nothing = torch.full((len(points), self.box.num_teachers), math.nan, dtype=torch.float64)
                 return nothing, nothing
             half = len(points) // 2
             first, second = self._safely(points[:half], dtype), self._safely(points[half:], dtype)

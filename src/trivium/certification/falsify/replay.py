@@ -6,11 +6,11 @@ import math
 
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.function import Changes, from_graph
+from trivium.certification.falsify.lipschitz import Allowance, Pairs
 from trivium.certification.falsify.objectives import objectives
 from trivium.certification.falsify.pareto import with_gradients
 from trivium.certification.falsify.probe import DTYPES, Probe, quiet
-from trivium.certification.falsify.regularity import Allowance, Pairs
-from trivium.certification.question import STATEMENTS, Witness
+from trivium.certification.specification import STATEMENTS, Witness
 from trivium.errors import InputError, nearest
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator, Rule
@@ -34,10 +34,10 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
     Raises:
         InputError: a witness without its question, over other features, or of constants that nobody declares.
     """
-    if witness.question is None:
+    if witness.specification is None:
         raise InputError("a witness must hold the question it answers", "none", "Write the certificate again.")
     operator = with_gradients(operator) if witness.axiom == "W-C" else operator
-    box = Box.of(operator, witness.teachers)
+    box = Box.of(operator, witness.num_teachers)
     if set(box.ranges) != set(witness.features):
         raise InputError(
             "a witness must be over the operator's features",
@@ -56,35 +56,35 @@ def replay(operator: Operator, witness: Witness, constants: Constants | None = N
                 return written
             return max(written, float(Changes(probe, dtype).of(points, other, PATIENCE).max()))
         if witness.axiom.startswith("constants.") and constants is None:
-            constants = operator.constants(witness.teachers) if isinstance(operator, Rule) else None
+            constants = operator.constants(witness.num_teachers) if isinstance(operator, Rule) else None
             if constants is None:
                 raise InputError("a witness against declared constants needs them", "none", "Pass constants=…")
         if other is not None:
-            allowance = Allowance("W-R", lipschitz=witness.question.lipschitz or 0.0)
-            if witness.axiom == "constants.regularity" and constants is not None:
+            allowance = Allowance("W-R", lipschitz=witness.specification.lipschitz or 0.0)
+            if witness.axiom == "constants.lipschitz" and constants is not None:
                 allowance = Allowance.declared(constants, box)
             pairs = Pairs(allowance, box, dtype)
             log_u, log_v = probe.alone(points[0], dtype)[1], probe.alone(other[0], dtype)[1]
             return float(pairs.residual(points[:1], other[:1], log_u, log_v)[0])
         row = points[witness.row : witness.row + 1]
         weights, log_weights = probe.alone(row[0], dtype)
-    asked = [o for o in objectives(witness.question, constants, box=box) if o.axiom == witness.axiom]
+    asked = [o for o in objectives(witness.specification, constants, box=box) if o.axiom == witness.axiom]
     return max((float(o.value(row, weights, log_weights)[0]) for o in asked), default=-math.inf)
 
 
 def _check(witness: Witness, box: Box) -> None:
     """Raises InputError for a witness that says nothing about these features or is no row of its own batch."""
-    known = (*STATEMENTS, "constants.influence", "constants.gap", "constants.regularity")
+    known = (*STATEMENTS, "constants.influence", "constants.log_ratio", "constants.lipschitz")
     if witness.axiom not in known:
         raise InputError("a witness must break an axiom", repr(witness.axiom), nearest(witness.axiom, known))
     for features in (witness.features, witness.other):
         counts = set()
         for name, interval in box.ranges.items() if features is not None else ():
             rows = (features or {}).get(name, [])
-            width = interval.width(box.teachers)
+            width = interval.width(box.num_teachers)
             counts.add(len(rows))
             if not rows or any(len(row) != width for row in rows):
-                must = f"each row of the feature {name!r} must hold {width} numbers for {box.teachers} teachers"
+                must = f"each row of the feature {name!r} must hold {width} numbers for {box.num_teachers} teachers"
                 raise InputError(must, [len(row) for row in rows], "Write the certificate again.")
         if len(counts) > 1:
             raise InputError("the features of a witness must have equally many rows", sorted(counts), "Write it again.")

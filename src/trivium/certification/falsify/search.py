@@ -12,10 +12,10 @@ from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import TimeUp
 from trivium.certification.falsify.function import Changes, Coupling
 from trivium.certification.falsify.ground import Ground
+from trivium.certification.falsify.lipschitz import Pairs
 from trivium.certification.falsify.objectives import Worst
-from trivium.certification.falsify.regularity import Pairs
 from trivium.certification.falsify.sites import numbers
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import Operator
 from trivium.weighting.program import Program
@@ -31,7 +31,7 @@ WIDE = 512
 _CAPTURED, _OPAQUE = (1.5, 1.6, 1.9), (0.5, 0.7, 1.0)
 
 
-class Search:
+class Falsification:
     """One search of one operator; after :meth:`run` its attributes hold what was found.
 
     The number of evaluations follows from ``seconds``, the number of coordinates and, in coarse steps, from what a row
@@ -46,13 +46,13 @@ class Search:
     """
 
     def __init__(
-        self, operator: Operator, question: Question, seconds: float, seed: int, constants: Constants | None
+        self, operator: Operator, specification: Specification, seconds: float, seed: int, constants: Constants | None
     ) -> None:
-        self.operator, self.question, self.seed, self.constants = operator, question, seed, constants
+        self.operator, self.specification, self.seed, self.constants = operator, specification, seed, constants
         self.seconds, self.left = seconds, list[str]()
         self.others: list[tuple[Box, Worst]] = []
         self.couplings: list[Coupling] = []
-        self.ground = Ground.of(operator, question, seconds, seed, constants)
+        self.ground = Ground.of(operator, specification, seconds, seed, constants)
         self.pairs: list[Pairs] = list(self.ground.pairs)
         self.dtypes = [self.ground.dtype]
         self.pool = self.ground.points.uniform(0)
@@ -92,7 +92,7 @@ class Search:
     def told(self, axiom: str) -> str:
         """What was searched for one axiom, in words."""
         ground = self.ground
-        if axiom in ("W-R", "constants.regularity"):
+        if axiom in ("W-R", "constants.lipschitz"):
             asked = [d for d in self.dtypes if any(pairs.dtype is d for pairs in self.pairs)]
         else:
             asked = [d for d in self.dtypes if d is not torch.bfloat16 or axiom in passes.NARROW]
@@ -145,7 +145,7 @@ class Search:
         ground = self.ground
         noisy = max((pairs.noise for pairs in self.pairs if pairs.dtype is dtype), default=0.0)
         rounded = ground.probe.rounding.get(dtype, dtype)
-        limit = max(FunctionOfItsRow().tolerance(rounded, ground.box.teachers), min(_NOISY, noisy))
+        limit = max(FunctionOfItsRow().tolerance(rounded, ground.box.num_teachers), min(_NOISY, noisy))
         pool = self.pool[: ground.count(4096)] if len(self.pool) else ground.points.uniform(64)
         coupling = Coupling(Changes(ground.probe, dtype), pool, limit, self.seed)
         self.couplings.append(coupling)

@@ -32,7 +32,7 @@ _LEVELS: Final = 64
 _NUMBERS: Final = frozenset({"number", "Optional[number]", "float", "Tensor"})
 
 
-class Seen(NamedTuple):
+class VisitedSites(NamedTuple):
     """Keys and distances [N, S] of a batch, a column a place where the rule may branch."""
 
     keys: Tensor
@@ -101,7 +101,7 @@ class Sites:
 
         self._row, self._inputs = torch.vmap(row), program.inputs
 
-    def __call__(self, points: Tensor) -> Seen:
+    def __call__(self, points: Tensor) -> VisitedSites:
         """Keys and distances at points [N, D]."""
         parts = []
         for chunk in points.split(4096):
@@ -111,7 +111,7 @@ class Sites:
             self.probe.calls += 1
             with torch.no_grad():
                 parts.append(self._row(*(features[name] for name in self._inputs)))
-        return Seen(torch.cat([keys for keys, _ in parts]), torch.cat([distances for _, distances in parts]))
+        return VisitedSites(torch.cat([keys for keys, _ in parts]), torch.cat([distances for _, distances in parts]))
 
 
 def name_of(target: Any) -> str:

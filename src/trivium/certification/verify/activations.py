@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import Bounds, Unsupported
+from trivium.certification.verify.bounds import Enclosure, Unsupported
 from trivium.certification.verify.casts import stepped
 from trivium.certification.verify.functions import (
     _BELL,
@@ -37,7 +37,7 @@ _ATEN = torch.ops.aten
 _ONE = torch.ones(1, 1, dtype=torch.float64)
 
 
-def leaky(x: Bounds, slope: float) -> Bounds:
+def leaky(x: Enclosure, slope: float) -> Enclosure:
     """x, or slope·x below zero."""
     if not 0 <= slope <= 1:
         raise Unsupported("leaky_relu with this slope")
@@ -49,7 +49,7 @@ def leaky(x: Bounds, slope: float) -> Bounds:
     return unary(x, value, lambda box: bend(box, slope, 1.0), units=2)
 
 
-def elu(x: Bounds, alpha: float) -> Bounds:
+def elu(x: Enclosure, alpha: float) -> Enclosure:
     """x, or α·(e^x − 1) below zero."""
     if not 0 <= alpha < math.inf:
         raise Unsupported("elu with this alpha")
@@ -66,7 +66,7 @@ def elu(x: Bounds, alpha: float) -> Bounds:
     return unary(x, rising(function), slope)
 
 
-def normal_share(x: Bounds) -> Bounds:
+def normal_share(x: Enclosure) -> Enclosure:
     """N(x) = (1 + erf(x/√2))/2, off by an absolute half ulp of one."""
 
     def value(box: Interval) -> Interval:
@@ -80,8 +80,8 @@ def normal_share(x: Bounds) -> Bounds:
     return unary(x, value, slope, size=torch.ones_like(x.box[0]))
 
 
-def _register(overload: object, function: Callable[[Bounds], Bounds], whole: bool = False) -> None:
-    def bound(call: Call, x: object) -> Bounds:
+def _register(overload: object, function: Callable[[Enclosure], Enclosure], whole: bool = False) -> None:
+    def bound(call: Call, x: object) -> Enclosure:
         operand = call.lift(x)
         (needs_number if whole else needs_float)(operand, call.name)
         return function(operand)
@@ -111,7 +111,7 @@ for _step in (torch.floor, torch.ceil, torch.trunc, torch.round):
 
 
 @entry(_ATEN.pow.Tensor_Scalar)
-def _power(call: Call, x: object, exponent: float) -> Bounds:
+def _power(call: Call, x: object, exponent: float) -> Enclosure:
     if isinstance(exponent, bool):
         raise Unsupported("a power whose exponent is a truth value")
     operand = call.lift(x)
@@ -120,12 +120,12 @@ def _power(call: Call, x: object, exponent: float) -> Bounds:
 
 
 @entry(_ATEN.pow.Scalar)
-def _power_of(call: Call, x: float, exponent: object) -> Bounds:
+def _power_of(call: Call, x: float, exponent: object) -> Enclosure:
     return power_of(call.lift(exponent), float(x))
 
 
 @entry(_ATEN.log_sigmoid_forward.default)
-def _log_sigmoid(call: Call, x: object) -> tuple[Bounds | None, ...]:
+def _log_sigmoid(call: Call, x: object) -> tuple[Enclosure | None, ...]:
     operand = call.lift(x)
     needs_float(operand, call.name)
     slope = rising(torch.sigmoid, 0.0, 1.0)
@@ -138,14 +138,14 @@ def _log_sigmoid(call: Call, x: object) -> tuple[Bounds | None, ...]:
 
 
 @entry(_ATEN.leaky_relu.default)
-def _leaky_relu(call: Call, x: object, negative_slope: float = 0.01) -> Bounds:
+def _leaky_relu(call: Call, x: object, negative_slope: float = 0.01) -> Enclosure:
     operand = call.lift(x)
     needs_float(operand, call.name)
     return leaky(operand, float(negative_slope))
 
 
 @entry(_ATEN.elu.default)
-def _elu(call: Call, x: object, alpha: float = 1) -> Bounds:
+def _elu(call: Call, x: object, alpha: float = 1) -> Enclosure:
     operand = call.lift(x)
     needs_float(operand, call.name)
     return elu(operand, float(alpha))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trivium.certification.verify import interval as iv
 from trivium.certification.verify.bounds import (
-    Bounds,
+    Enclosure,
     Unsupported,
     aligned,
     aside,
@@ -28,17 +28,17 @@ from trivium.certification.verify.totals import Total
 _ONE = torch.ones(1, 1, dtype=torch.float64)
 
 
-def constant(x: Bounds, value: float) -> Bounds:
+def constant(x: Enclosure, value: float) -> Enclosure:
     """A number in the dtype of x."""
     return number(x.run, value, x.dtype)
 
 
-def add(x: Bounds, y: Bounds) -> Bounds:
+def add(x: Enclosure, y: Enclosure) -> Enclosure:
     """x + y."""
     return _sum(x, y, 1)
 
 
-def subtract(x: Bounds, y: Bounds) -> Bounds:
+def subtract(x: Enclosure, y: Enclosure) -> Enclosure:
     """x − y; exactly zero for x − x."""
     if x.number == y.number and x.shape == y.shape:
         return multiply(x, constant(x, 0))
@@ -53,7 +53,7 @@ def subtract(x: Bounds, y: Bounds) -> Bounds:
     return made
 
 
-def _sum(x: Bounds, y: Bounds, sign: int) -> Bounds:
+def _sum(x: Enclosure, y: Enclosure, sign: int) -> Enclosure:
     shape, (x, y) = aligned(x, y)
     value = (iv.add if sign > 0 else iv.sub)(x.value, y.value)
 
@@ -64,7 +64,7 @@ def _sum(x: Bounds, y: Bounds, sign: int) -> Bounds:
         return (iv.add if sign > 0 else iv.sub)(jx, jy)
 
     error = x.error + y.error
-    made = Bounds(x.run, value, slopes, shape, x.dtype)
+    made = Enclosure(x.run, value, slopes, shape, x.dtype)
     rounding = own(x.dtype, magnitude(made.box) + error, underflow=False)
     made.error = (error + rounding).expand(-1, made.width)
     made.nonnegative = sign > 0 and x.nonnegative and y.nonnegative
@@ -88,7 +88,7 @@ def _sum(x: Bounds, y: Bounds, sign: int) -> Bounds:
     return (made if x.constant or y.constant else made.tightened()).computed("a sum")
 
 
-def _common(made: Bounds, x: Bounds, y: Bounds, sign: int, rounding: Tensor) -> None:
+def _common(made: Enclosure, x: Enclosure, y: Enclosure, sign: int, rounding: Tensor) -> None:
     """What it is but for a term common to the row; the rounding of the whole stays with it."""
     width = made.width
     if y.width == 1 < width:
@@ -103,7 +103,7 @@ def _over(rounding: Tensor, width: int) -> float:
     return float(rounding.expand(len(rounding), width).sum(-1).max())
 
 
-def _mixed(x: Bounds, y: Bounds) -> Bounds | None:
+def _mixed(x: Enclosure, y: Enclosure) -> Enclosure | None:
     """x, if adding y does not raise distances in Hilbert's metric: a constant y ≥ 0, and x > 0 of constant row sum.
 
     With equal sums m·x' ≤ x ≤ M·x' has m ≤ 1 ≤ M, so m·(x' + y) ≤ x + y ≤ M·(x' + y).
@@ -113,31 +113,31 @@ def _mixed(x: Bounds, y: Bounds) -> Bounds | None:
     return (x if x.dominant is None else x.dominant) if fits else None
 
 
-def _log_of_sum(x: Bounds, y: Bounds, total: Bounds) -> Bounds:
+def _log_of_sum(x: Enclosure, y: Enclosure, total: Enclosure) -> Enclosure:
     """log(x + y) of positive terms: its slope is the mean of those of log x and log y, by their shares of the sum."""
 
     def slopes() -> Interval | None:
-        def share(part: Bounds, other: Bounds) -> Interval:
+        def share(part: Enclosure, other: Enclosure) -> Interval:
             low, high = iv.inverse(iv.add((_ONE, _ONE), iv.div(other.box, part.box)))
             return low.clamp(min=0.0), high.clamp(max=1.0)
 
         return chained((log_of(x), lambda: share(x, y)), (log_of(y), lambda: share(y, x)))
 
     value = lower(torch.log(total.lo.clamp_min(0.0)), ULPS), upper(torch.log(total.hi), ULPS)
-    return Bounds(x.run, value, slopes, total.shape, total.dtype, relative_of(total))
+    return Enclosure(x.run, value, slopes, total.shape, total.dtype, relative_of(total))
 
 
 def _plain(value: float) -> Total:
     return Total.number_of([float(value)])
 
 
-def negative(x: Bounds) -> Bounds:
+def negative(x: Enclosure) -> Enclosure:
     """−x, exactly."""
 
     def slopes() -> Interval | None:
         return None if x.jacobian is None else iv.neg(x.jacobian)
 
-    made = Bounds(x.run, iv.neg(x.value), slopes, x.shape, x.dtype, x.error)
+    made = Enclosure(x.run, iv.neg(x.value), slopes, x.shape, x.dtype, x.error)
     made.relative = x.relative
     if x.total is not None:
         made.total = x.total.scaled(_plain(-1.0))
@@ -148,14 +148,14 @@ def negative(x: Bounds) -> Bounds:
     return made
 
 
-def multiply(x: Bounds, y: Bounds) -> Bounds:
+def multiply(x: Enclosure, y: Enclosure) -> Enclosure:
     """x·y."""
     if x.number == y.number and x.shape == y.shape:
         return square(x)
     shape, (x, y) = aligned(x, y)
     if x.constant or (x.width == 1 and y.width > 1 and not y.constant):
         x, y = y, x  # y: the constant, or the factor common to the row
-    made = Bounds(
+    made = Enclosure(
         x.run,
         iv.mul(x.value, y.value),
         lambda: chained((x, lambda: y.box), (y, lambda: x.box)),
@@ -177,13 +177,13 @@ def multiply(x: Bounds, y: Bounds) -> Bounds:
     return (made if x.constant or y.constant else made.tightened()).computed("a product")
 
 
-def _relative(made: Bounds, x: Bounds, y: Bounds) -> Tensor:
+def _relative(made: Enclosure, x: Enclosure, y: Enclosure) -> Tensor:
     """Errors of logs add, as long as the result is a normal number."""
     normal = mignitude(made.box) >= 4 * least_normal(made.dtype) if made.floating else mignitude(made.box) > 0
     return torch.where(normal, relative_of(x) + relative_of(y) + 2 * unit(made.dtype), math.inf)
 
 
-def _total_of_product(x: Bounds, y: Bounds, width: int, rounding: Tensor) -> Total | None:
+def _total_of_product(x: Enclosure, y: Enclosure, width: int, rounding: Tensor) -> Total | None:
     """Of entries times a number common to them."""
     more = _over(rounding, width)
     if y.constant and x.width == 1 < y.width:
@@ -201,7 +201,7 @@ def _total_of_product(x: Bounds, y: Bounds, width: int, rounding: Tensor) -> Tot
     return None
 
 
-def _keep_scores(made: Bounds, x: Bounds, y: Bounds, divided: bool) -> None:
+def _keep_scores(made: Enclosure, x: Enclosure, y: Enclosure, divided: bool) -> None:
     """log(x·y) or log(x/y): scores add; a positive factor common to the row drops out."""
     join = subtract if divided else add
     if y.width == 1 and made.width > 1:
@@ -214,7 +214,7 @@ def _keep_scores(made: Bounds, x: Bounds, y: Bounds, divided: bool) -> None:
         made.logarithm = once(lambda: join(log_of(x), log_of(y)))
 
 
-def divide(x: Bounds, y: Bounds) -> Bounds:
+def divide(x: Enclosure, y: Enclosure) -> Enclosure:
     """x/y; entries over their own sum are shares, which sum to one."""
     if x.dtype not in FLOATS:
         raise Unsupported("a division of whole numbers")
@@ -232,7 +232,7 @@ def divide(x: Bounds, y: Bounds) -> Bounds:
     return made
 
 
-def _quotient(x: Bounds, y: Bounds, shape: tuple[int, ...]) -> Bounds:
+def _quotient(x: Enclosure, y: Enclosure, shape: tuple[int, ...]) -> Enclosure:
     value = iv.div(x.value, y.value)
     n = x.run.count
 
@@ -248,7 +248,7 @@ def _quotient(x: Bounds, y: Bounds, shape: tuple[int, ...]) -> Bounds:
     def slopes() -> Interval | None:
         return chained((x, lambda: over(y.box)), (y, lambda: slope(ratio, y.box)))
 
-    made = Bounds(x.run, value, slopes, shape, x.dtype)
+    made = Enclosure(x.run, value, slopes, shape, x.dtype)
     error = inherited((x, over(y.wide_box)), (y, slope(wide, y.wide_box)))
     rounding = own(x.dtype, magnitude(made.box) + error, 2.0)
     made.error = (error + rounding).expand(-1, made.width)
@@ -265,7 +265,7 @@ def _quotient(x: Bounds, y: Bounds, shape: tuple[int, ...]) -> Bounds:
     return (made if x.constant or y.constant else made.tightened()).computed("a quotient")
 
 
-def lerp(start: Bounds, end: Bounds, weight: Bounds) -> Bounds:
+def lerp(start: Enclosure, end: Enclosure, weight: Enclosure) -> Enclosure:
     """start + weight·(end − start), by one of two formulas."""
     step = subtract(end, start)
     made = add(start, multiply(step, weight))

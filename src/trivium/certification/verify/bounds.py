@@ -36,7 +36,7 @@ class Unsupported(Exception):
     """The graph leaves what can be bounded soundly; the message says where, in a phrase."""
 
 
-class Run:
+class SubBoxes:
     """The sub-boxes of one reading of a graph, and what happened in it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Run:
             self.bad = self.bad | rows
 
 
-class Bounds:
+class Enclosure:
     """Enclosures of a tensor of one row, flattened to M entries, over N sub-boxes with D coordinates.
 
     Attributes:
@@ -100,7 +100,7 @@ class Bounds:
 
     def __init__(
         self,
-        run: Run,
+        run: SubBoxes,
         value: Interval,
         slopes: Callable[[], Interval | None],
         shape: Shape,
@@ -116,19 +116,19 @@ class Bounds:
         self._known = False
         self.number = run.next_number()
         self.total: Total | None = None
-        self.modulo: Bounds | None = None
-        self.logarithm: Callable[[], Bounds] | None = None
-        self.scores: Callable[[], Bounds] | None = None
+        self.modulo: Enclosure | None = None
+        self.logarithm: Callable[[], Enclosure] | None = None
+        self.scores: Callable[[], Enclosure] | None = None
         self.relative: Tensor | None = None
-        self.dominant: Bounds | None = None
-        self.limited: Bounds | None = None
-        self.exponential: Callable[[], Bounds] | None = None
+        self.dominant: Enclosure | None = None
+        self.limited: Enclosure | None = None
+        self.exponential: Callable[[], Enclosure] | None = None
         self.source: int | None = None
         self.normalizer: int | None = None
         self.extreme: tuple[int, bool] | None = None
-        self.lead: Bounds | None = None
-        self.offset: tuple[Bounds, Bounds] | None = None
-        self.repeated: Bounds | None = None
+        self.lead: Enclosure | None = None
+        self.offset: tuple[Enclosure, Enclosure] | None = None
+        self.repeated: Enclosure | None = None
         self.nonnegative = self.whole = False
 
     @property
@@ -193,7 +193,7 @@ class Bounds:
         return self.dtype in FLOATS
 
     @property
-    def core(self) -> Bounds:
+    def core(self) -> Enclosure:
         """``modulo``, or itself."""
         return self if self.modulo is None else self.modulo
 
@@ -208,7 +208,7 @@ class Bounds:
             self.run.magnitudes[self.number] = float(magnitude(self.wide).max())
         return self.total
 
-    def reshaped(self, shape: Shape) -> Bounds:
+    def reshaped(self, shape: Shape) -> Enclosure:
         """The same entries in the same order."""
         if shape == self.shape:
             return self
@@ -218,17 +218,17 @@ class Bounds:
             made._slopes = lambda: self.jacobian
         return made
 
-    def rounded(self, amount: Tensor) -> Bounds:
+    def rounded(self, amount: Tensor) -> Enclosure:
         """With an error that is larger by ``amount``."""
         return self.with_error(self.error + amount)
 
-    def with_error(self, error: Tensor) -> Bounds:
+    def with_error(self, error: Tensor) -> Enclosure:
         """The same real numbers with another error; of its relations those are kept that hold for real numbers."""
-        made = Bounds(self.run, self.value, lambda: self.jacobian, self.shape, self.dtype, error)
+        made = Enclosure(self.run, self.value, lambda: self.jacobian, self.shape, self.dtype, error)
         made.limited, made.lead = self.limited, self.lead
         return made
 
-    def tightened(self) -> Bounds:
+    def tightened(self) -> Enclosure:
         """With what the mean value theorem adds: f(u) ∈ f(c) + Σ_i [∂f/∂u_i]·(u_i − c_i)."""
         jacobian = self.jacobian
         if jacobian is None or self.constant:
@@ -244,7 +244,7 @@ class Bounds:
         beyond = ~((low >= smallest(self.dtype)) & (high <= largest(self.dtype))).all(dim=-1)
         self.run.mark(beyond, f"{name} may overflow or be undefined")
 
-    def computed(self, name: str) -> Bounds:
+    def computed(self, name: str) -> Enclosure:
         """Itself, checked, a number on the way to a result that need not show it; not so :func:`aside`."""
         if not _ASIDE.get():
             self.check(name)
@@ -265,18 +265,18 @@ def _nothing() -> Interval | None:
     return None
 
 
-def once(make: Callable[[], Bounds]) -> Callable[[], Bounds]:
+def once(make: Callable[[], Enclosure]) -> Callable[[], Enclosure]:
     """The same, made at its first use, :func:`aside`."""
 
     @functools.cache
-    def made() -> Bounds:
+    def made() -> Enclosure:
         with aside():
             return make()
 
     return made
 
 
-def number(run: Run, value: float | Tensor, dtype: torch.dtype) -> Bounds:
+def number(run: SubBoxes, value: float | Tensor, dtype: torch.dtype) -> Enclosure:
     """A constant as Bounds: the real number that the graph names, with what writing it in ``dtype`` changes.
 
     Raises:
@@ -301,7 +301,7 @@ def number(run: Run, value: float | Tensor, dtype: torch.dtype) -> Bounds:
         error = torch.zeros_like(exact)
     else:
         raise Unsupported("a number that is not whole among whole ones")
-    made = Bounds(run, (exact, exact), _nothing, tuple(tensor.shape), dtype, error)
+    made = Enclosure(run, (exact, exact), _nothing, tuple(tensor.shape), dtype, error)
     made.nonnegative = bool((exact >= 0).all())
     made.whole = bool((exact == exact.round()).all()) and bool((error == 0).all())
     return made
@@ -313,7 +313,7 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64).reshape(1, -1)
 
 
-def chained(*parts: tuple[Bounds, Callable[[], Interval]]) -> Interval | None:
+def chained(*parts: tuple[Enclosure, Callable[[], Interval]]) -> Interval | None:
     """Σ factor·slopes of operands, the chain rule: factors [N or 1, M] are asked only of operands that move."""
     total: Interval | None = None
     for x, factor in parts:
@@ -325,19 +325,19 @@ def chained(*parts: tuple[Bounds, Callable[[], Interval]]) -> Interval | None:
     return total
 
 
-def inherited(*parts: tuple[Bounds, Interval]) -> Tensor:
+def inherited(*parts: tuple[Enclosure, Interval]) -> Tensor:
     """Σ |factor|·error of operands, with factors over all that the operands may be, [N or 1, M]."""
     return sum((passed(magnitude(factor), x.error) for x, factor in parts), torch.zeros(1, 1, dtype=torch.float64))
 
 
-def relative_of(x: Bounds) -> Tensor:
+def relative_of(x: Enclosure) -> Tensor:
     """How far log |x| of the graph may lie from log |x|, [N or 1, M]; infinite where x may vanish."""
     least = mignitude(x.box) - x.error
     plain = torch.where(x.error == 0, 0.0, torch.where(least > 0, x.error / least * (1 + 1e-9), math.inf))
     return plain if x.relative is None else torch.minimum(plain, x.relative)
 
 
-def aligned(*parts: Bounds) -> tuple[Shape, list[Bounds]]:
+def aligned(*parts: Enclosure) -> tuple[Shape, list[Enclosure]]:
     """The shape to which operands broadcast, and the operands with one entry or as many as that shape has."""
     try:
         shape = tuple(torch.broadcast_shapes(*(part.shape for part in parts)))
@@ -356,7 +356,7 @@ def aligned(*parts: Bounds) -> tuple[Shape, list[Bounds]]:
     return shape, made
 
 
-def select(x: Bounds, places: Tensor, shape: Shape) -> Bounds:
+def select(x: Enclosure, places: Tensor, shape: Shape) -> Enclosure:
     """The entries at ``places`` [M'], a tensor of whole numbers, in a shape of M' entries."""
     if places.numel() == x.width and bool((places == torch.arange(x.width)).all()):
         return x.reshaped(shape)
@@ -367,7 +367,7 @@ def select(x: Bounds, places: Tensor, shape: Shape) -> Bounds:
         inner = x.jacobian
         return None if inner is None else (inner[0][:, places], inner[1][:, places])
 
-    made = Bounds(x.run, (x.lo[:, places], x.hi[:, places]), slopes, shape, x.dtype, x.error[:, places])
+    made = Enclosure(x.run, (x.lo[:, places], x.hi[:, places]), slopes, shape, x.dtype, x.error[:, places])
     made.nonnegative, made.whole = x.nonnegative, x.whole
     if x.width == 1:
         made.repeated = x
@@ -382,7 +382,7 @@ def select(x: Bounds, places: Tensor, shape: Shape) -> Bounds:
     return made
 
 
-def join(run: Run, parts: list[Bounds]) -> Bounds:
+def join(run: SubBoxes, parts: list[Enclosure]) -> Enclosure:
     """Side by side, as one vector."""
     if len(parts) == 1:
         return parts[0].reshaped((parts[0].width,))
@@ -406,7 +406,7 @@ def join(run: Run, parts: list[Bounds]) -> Bounds:
         for ends in zip(*(p.value for p in parts), strict=False)
     )
     error = torch.cat([part.error.expand(rows, -1) for part in parts], dim=1)
-    made = Bounds(run, (low, high), slopes, (sum(widths),), parts[0].dtype, error)
+    made = Enclosure(run, (low, high), slopes, (sum(widths),), parts[0].dtype, error)
     made.nonnegative = all(part.nonnegative for part in parts)
     if all(part.width == 1 or part.total is not None or part.constant for part in parts):
         made.total = functools.reduce(lambda one, other: one + other, [part.form for part in parts])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trivium.certification.verify.bounds import Bounds, Unsupported, relative_of
+from trivium.certification.verify.bounds import Enclosure, Unsupported, relative_of
 from trivium.certification.verify.interval import Interval, magnitude
 from trivium.certification.verify.rounding import FLOATS, INTEGERS, KINDS, least_normal, own, unit
 
@@ -22,7 +22,7 @@ _WIDER = {
 }
 
 
-def cast(x: Bounds, dtype: torch.dtype) -> Bounds:
+def cast(x: Enclosure, dtype: torch.dtype) -> Enclosure:
     """The same real numbers in another floating format; whole numbers cut off; 0 and 1 of whether it is zero.
 
     Raises:
@@ -36,7 +36,7 @@ def cast(x: Bounds, dtype: torch.dtype) -> Bounds:
         return is_not_zero(x)
     if x.dtype in FLOATS:
         return stepped(x, torch.trunc, dtype) if dtype in INTEGERS else _between_floats(x, dtype)
-    made = Bounds(x.run, x.value, lambda: x.jacobian, x.shape, dtype, x.error)
+    made = Enclosure(x.run, x.value, lambda: x.jacobian, x.shape, dtype, x.error)
     if dtype in FLOATS:
         made.error = made.error + _of_whole(x, dtype)
     made.nonnegative = x.nonnegative
@@ -46,12 +46,12 @@ def cast(x: Bounds, dtype: torch.dtype) -> Bounds:
     return made
 
 
-def _of_whole(x: Bounds, dtype: torch.dtype) -> Tensor:
+def _of_whole(x: Enclosure, dtype: torch.dtype) -> Tensor:
     size = magnitude(x.wide_box)
     return torch.where(size <= 1 / unit(dtype) / 2, 0.0, own(dtype, size, underflow=False))
 
 
-def _between_floats(x: Bounds, dtype: torch.dtype) -> Bounds:
+def _between_floats(x: Enclosure, dtype: torch.dtype) -> Enclosure:
     if dtype in _WIDER[x.dtype]:
         made = copy.copy(x.reshaped(x.shape))
         made._slopes, made._known, made._jacobian = (lambda: x.jacobian), False, None
@@ -62,7 +62,7 @@ def _between_floats(x: Bounds, dtype: torch.dtype) -> Bounds:
         made.modulo = None if x.modulo is None else _between_floats(x.modulo, dtype)
         return made
     amount = own(dtype, magnitude(x.wide_box))
-    made = Bounds(x.run, x.value, lambda: x.jacobian, x.shape, dtype, x.error + amount)
+    made = Enclosure(x.run, x.value, lambda: x.jacobian, x.shape, dtype, x.error + amount)
     made.scores, made.logarithm, made.dominant, made.nonnegative = x.scores, x.logarithm, x.dominant, x.nonnegative
     normal = x.wide_box[0] >= least_normal(dtype)
     made.relative = torch.where(normal, relative_of(x) + unit(dtype) * (1 + 1e-6), math.inf)
@@ -74,7 +74,7 @@ def _between_floats(x: Bounds, dtype: torch.dtype) -> Bounds:
     return made
 
 
-def stepped(x: Bounds, step: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Bounds:
+def stepped(x: Enclosure, step: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Enclosure:
     """An increasing step function; undecided, it may jump along every feature that it depends on."""
     low, high = x.wide
     value = step(low), step(high)
@@ -84,20 +84,20 @@ def stepped(x: Bounds, step: Callable[[Tensor], Tensor], dtype: torch.dtype) -> 
         decided = value[0] == value[1]
         return unknown((x,), ~(decided if len(decided) == 1 else decided[:n]))
 
-    made = Bounds(x.run, value, slopes, x.shape, dtype)
+    made = Enclosure(x.run, value, slopes, x.shape, dtype)
     made.nonnegative = bool((value[0] >= 0).all())
     made.check("rounding to whole numbers")
     return made
 
 
-def is_not_zero(x: Bounds) -> Bounds:
+def is_not_zero(x: Enclosure) -> Enclosure:
     """Whether a number is not zero, as 0, 1 or undecided."""
     low, high = x.wide
     true, false = (low > 0) | (high < 0), (low == 0) & (high == 0)
     return decided(true, false, (x,))
 
 
-def decided(true: Tensor, false: Tensor, parts: tuple[Bounds, ...]) -> Bounds:
+def decided(true: Tensor, false: Tensor, parts: tuple[Enclosure, ...]) -> Enclosure:
     """A comparison of ``parts`` that is surely true, surely false, or may be either, [2N or 1, M] each."""
     value = true.double(), (~false).double()
     n = parts[0].run.count
@@ -107,12 +107,12 @@ def decided(true: Tensor, false: Tensor, parts: tuple[Bounds, ...]) -> Bounds:
         return unknown(parts, open_ if len(open_) == 1 else open_[:n])
 
     shape = tuple(torch.broadcast_shapes(*(part.shape for part in parts)))
-    made = Bounds(parts[0].run, value, slopes, shape, torch.bool)
+    made = Enclosure(parts[0].run, value, slopes, shape, torch.bool)
     made.nonnegative = True
     return made
 
 
-def unknown(parts: tuple[Bounds, ...], rows: Tensor) -> Interval | None:
+def unknown(parts: tuple[Enclosure, ...], rows: Tensor) -> Interval | None:
     """Slopes of a jump: anything, in the features that ``parts`` depend on, where ``rows`` [N or 1, M] holds; else 0.
 
     No error goes with it: which side rounding falls on is within the bounds, as long as both sides are.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import Bounds, Unsupported, chained, number, once, relative_of
+from trivium.certification.verify.bounds import Enclosure, Unsupported, chained, number, once, relative_of
 from trivium.certification.verify.interval import ULPS, Interval, lower, magnitude, mignitude, upper
 from trivium.certification.verify.rounding import LIBRARY, least_normal, own, passed, unit
 from trivium.certification.verify.table import needs_float
@@ -23,9 +23,9 @@ _ATEN = torch.ops.aten
 _ONE = torch.ones(1, 1, dtype=torch.float64)
 
 
-def unary(x: Bounds, value: Range, slope: Range, units: float = LIBRARY, size: Tensor | None = None) -> Bounds:
+def unary(x: Enclosure, value: Range, slope: Range, units: float = LIBRARY, size: Tensor | None = None) -> Enclosure:
     """f(x) from the ranges of f and of its generalized derivative; ``size``: what its rounding is relative to."""
-    made = Bounds(x.run, value(x.value), lambda: chained((x, lambda: slope(x.box))), x.shape, x.dtype)
+    made = Enclosure(x.run, value(x.value), lambda: chained((x, lambda: slope(x.box))), x.shape, x.dtype)
     wide = x.wide_box
     reach = value(wide)
     span = upper(reach[1] - reach[0])
@@ -62,17 +62,17 @@ def bend(x: Interval, below: float, above: float) -> Interval:
     return torch.where(right | left, side, low), torch.where(right | left, side, high)
 
 
-def needs(x: Bounds, low: float, name: str, strict: bool) -> None:
+def needs(x: Enclosure, low: float, name: str, strict: bool) -> None:
     """Marks sub-boxes where an argument may leave its domain, rounded or not."""
     least = torch.minimum(x.box[0], x.wide_box[0])
     outside = least <= low if strict else least < low
     x.run.mark(outside.any(dim=-1), f"{name} of a number that may be below {low:.3g}")
 
 
-def scaled(x: Bounds, factor: float) -> Bounds:
+def scaled(x: Enclosure, factor: float) -> Enclosure:
     """c·x of real numbers, for scores."""
     c = torch.full((1, 1), factor, dtype=torch.float64)
-    return Bounds(x.run, iv.mul(x.value, (c, c)), lambda: chained((x, lambda: (c, c))), x.shape, x.dtype)
+    return Enclosure(x.run, iv.mul(x.value, (c, c)), lambda: chained((x, lambda: (c, c))), x.shape, x.dtype)
 
 
 def square_of(x: Interval) -> Interval:
@@ -134,7 +134,7 @@ SMOOTH: dict[str, tuple[Range, Range, bool, bool]] = {
 }
 
 
-def smooth(name: str, x: Bounds) -> Bounds:
+def smooth(name: str, x: Enclosure) -> Enclosure:
     """One of :data:`SMOOTH`."""
     if name == "erf" and x.dtype in (torch.float16, torch.bfloat16):
         # Its vector kernel sums a polynomial that is right to 1.5e-7, however small the result is.
@@ -145,7 +145,7 @@ def smooth(name: str, x: Bounds) -> Bounds:
     return made
 
 
-def exp(x: Bounds) -> Bounds:
+def exp(x: Enclosure) -> Enclosure:
     """e^x, whose log is x."""
     if x.exponential is not None:
         return x.exponential()
@@ -157,19 +157,19 @@ def exp(x: Bounds) -> Bounds:
     return made
 
 
-def sigmoid(x: Bounds) -> Bounds:
+def sigmoid(x: Enclosure) -> Enclosure:
     """1/(1 + e^−x)."""
     return smooth("sigmoid", x)
 
 
-def of_power(made: Bounds, x: Bounds, p: float, units: float) -> None:
+def of_power(made: Enclosure, x: Enclosure, p: float, units: float) -> None:
     """Sets what errors do to the log of a power: p times as much, as long as the result is a normal number."""
     if made.floating:
         normal = mignitude(made.wide_box) >= 2 * least_normal(made.dtype)
         made.relative = torch.where(normal, (abs(p) * relative_of(x) + 2 * units * unit(made.dtype)), math.inf)
 
 
-def square(x: Bounds) -> Bounds:
+def square(x: Enclosure) -> Enclosure:
     """x²."""
     made = unary(x, square_of, lambda box: (lower(2 * box[0]), upper(2 * box[1])), units=1)
     of_power(made, x, 2.0, 1.0)
@@ -177,21 +177,21 @@ def square(x: Bounds) -> Bounds:
     return made.computed("a square")
 
 
-def absolute(x: Bounds) -> Bounds:
+def absolute(x: Enclosure) -> Enclosure:
     """|x|, exactly."""
     made = unary(x, lambda box: (mignitude(box), magnitude(box)), lambda box: bend(box, -1.0, 1.0), units=0)
     made.nonnegative = True
     return made
 
 
-def relu(x: Bounds) -> Bounds:
+def relu(x: Enclosure) -> Enclosure:
     """max(x, 0), exactly."""
     made = unary(x, lambda b: (b[0].clamp(min=0.0), b[1].clamp(min=0.0)), lambda b: bend(b, 0.0, 1.0), units=0)
     made.nonnegative = True
     return made
 
 
-def log_of(x: Bounds) -> Bounds:
+def log_of(x: Enclosure) -> Enclosure:
     """log x without a mark: where x may vanish it is unbounded below, and where it may be negative above too."""
     if x.logarithm is not None:
         return x.logarithm()
@@ -205,13 +205,13 @@ def log_of(x: Bounds) -> Bounds:
     return unary(x, value, _inverse_of(1.0))
 
 
-def scores_of(x: Bounds) -> Bounds:
+def scores_of(x: Enclosure) -> Enclosure:
     """Bounds s with log x_m = s_m + a term common to the row, valid where x > 0."""
     scores = x.scores() if x.scores is not None else log_of(x)
     return scores.core
 
 
-def log(x: Bounds, base: float = math.e) -> Bounds:
+def log(x: Enclosure, base: float = math.e) -> Enclosure:
     """log x, for x that the format can hold as a normal number."""
     needs(x, least_normal(x.dtype), "log", strict=False)
     natural = log_of(x)
@@ -227,18 +227,18 @@ def log(x: Bounds, base: float = math.e) -> Bounds:
     c = torch.full((1, 1), 1 / math.log(base), dtype=torch.float64)
     factor = lower(c, 4), upper(c, 4)
     error = (made.error + rounding) * float(factor[1])
-    return Bounds(
+    return Enclosure(
         x.run, iv.mul(made.value, factor), lambda: chained((made, lambda: factor)), x.shape, x.dtype, error * (1 + 1e-6)
     )
 
 
-def log1p(x: Bounds) -> Bounds:
+def log1p(x: Enclosure) -> Enclosure:
     """log(1 + x)."""
     needs(x, -1.0, "log1p", strict=True)
     return unary(x, rising(torch.log1p), _inverse_of(1.0, 1.0))
 
 
-def sqrt(x: Bounds) -> Bounds:
+def sqrt(x: Enclosure) -> Enclosure:
     """√x; its slope at zero is infinite."""
     needs(x, 0.0, "sqrt", strict=False)
 
@@ -256,7 +256,7 @@ def sqrt(x: Bounds) -> Bounds:
     return made
 
 
-def reciprocal(x: Bounds) -> Bounds:
+def reciprocal(x: Enclosure) -> Enclosure:
     """1/x."""
     small = (mignitude(x.wide_box) < least_normal(x.dtype)).any(dim=-1)
     x.run.mark(small, "a division by a number that may be zero")
@@ -267,7 +267,7 @@ def reciprocal(x: Bounds) -> Bounds:
     return made
 
 
-def softplus(x: Bounds, threshold: float = math.inf) -> Bounds:
+def softplus(x: Enclosure, threshold: float = math.inf) -> Enclosure:
     """log(1 + e^x), and x itself above the threshold, a jump of e^−threshold there."""
 
     def function(z: Tensor) -> Tensor:
@@ -293,7 +293,7 @@ def softplus(x: Bounds, threshold: float = math.inf) -> Bounds:
     return made
 
 
-def power(x: Bounds, p: float) -> Bounds:
+def power(x: Enclosure, p: float) -> Enclosure:
     """x ** p for a number p."""
     if not math.isfinite(p):
         raise Unsupported("a power whose exponent is not finite")
@@ -339,7 +339,7 @@ def power(x: Bounds, p: float) -> Bounds:
     return made
 
 
-def _of_exponent(made: Bounds, x: Bounds, p: float, written: float) -> None:
+def _of_exponent(made: Enclosure, x: Enclosure, p: float, written: float) -> None:
     """Adds what an exponent p > 0 that is written down as another changes, of x^p and of its log.
 
     Below one |x^p − x^q| is at most |p − q|/min(p, q), the largest of x^m·(1 − x^d) being d/(m + d) or less; above one
@@ -355,7 +355,7 @@ def _of_exponent(made: Bounds, x: Bounds, p: float, written: float) -> None:
         made.relative = made.relative + off * logs
 
 
-def power_of(x: Bounds, base: float) -> Bounds:
+def power_of(x: Enclosure, base: float) -> Enclosure:
     """base ** x for a positive number."""
     needs_float(x, "an exponent")
     if not 0 < base < math.inf:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import Bounds, Run, relative_of
+from trivium.certification.verify.bounds import Enclosure, SubBoxes, relative_of
 from trivium.certification.verify.functions import scores_of
 from trivium.certification.verify.interval import Interval, magnitude
 from trivium.certification.verify.normalization import differences
@@ -55,9 +55,9 @@ class Reach:
     rounding: Tensor
 
 
-def goals(question: Question, dtype: torch.dtype = torch.float32) -> dict[str, list[Goal]]:
+def goals(specification: Specification, dtype: torch.dtype = torch.float32) -> dict[str, list[Goal]]:
     """By axiom, for a run in ``dtype``; W-F is not among them."""
-    teachers = range(question.teachers)
+    teachers = range(specification.num_teachers)
     pairs = [(j, k) for j in teachers for k in teachers if j != k]
     asked = {
         "W-N": [Goal("W-N", "|Σ w − 1|", "sum", 0.0)],
@@ -66,23 +66,25 @@ def goals(question: Question, dtype: torch.dtype = torch.float32) -> dict[str, l
         "W-R": [],
         "W-S": [],
     }
-    if question.floor is not None:
-        asked["W-B"] += [Goal("W-B", "floor", "weight", -question.floor, j, sign=-1.0) for j in teachers]
-    if question.cap is not None:
-        asked["W-B"] += [Goal("W-B", "cap", "weight", question.cap, j) for j in teachers]
-    if question.influence is not None:
-        asked["W-B"] += [Goal("W-B", "influence", "ratio", question.influence, j, k) for j, k in pairs]
-    if question.lipschitz is not None:
-        asked["W-R"] = [Goal("W-R", "L", "slope", question.lipschitz, j, k) for j, k in pairs if j < k]
-    if question.critical:  # sub-boxes of all inputs say nothing of some of them
+    if specification.floor is not None:
+        asked["W-B"] += [Goal("W-B", "floor", "weight", -specification.floor, j, sign=-1.0) for j in teachers]
+    if specification.cap is not None:
+        asked["W-B"] += [Goal("W-B", "cap", "weight", specification.cap, j) for j in teachers]
+    if specification.influence is not None:
+        asked["W-B"] += [Goal("W-B", "influence", "ratio", specification.influence, j, k) for j, k in pairs]
+    if specification.lipschitz is not None:
+        asked["W-R"] = [Goal("W-R", "L", "slope", specification.lipschitz, j, k) for j, k in pairs if j < k]
+    if specification.critical:  # sub-boxes of all inputs say nothing of some of them
         del asked["W-S"]
-    elif question.order is not None:
-        order = [(safer, less) for safer, less in question.order.pairs()]
-        asked["W-S"] = [Goal("W-S", "order", "ratio", -question.margin, less, safer) for safer, less in order]
-    return {axiom: asked[axiom] for axiom in question.axioms if axiom in asked}
+    elif specification.order is not None:
+        order = [(safer, less) for safer, less in specification.order.pairs()]
+        asked["W-S"] = [
+            Goal("W-S", "order", "ratio", -specification.order_margin, less, safer) for safer, less in order
+        ]
+    return {axiom: asked[axiom] for axiom in specification.axioms if axiom in asked}
 
 
-def reach(weights: Bounds, run: Run, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
+def reach(weights: Enclosure, run: SubBoxes, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
     """The goals ``which`` [N], all of one kind, over the sub-boxes of a run in a floating format."""
     kind = goals[0].kind
     if kind == "sum":
@@ -112,12 +114,12 @@ def _errors_at(errors: Tensor, places: Tensor) -> Tensor:
     return errors.expand(len(places), -1)[torch.arange(len(places)), places]
 
 
-def _slopes_at(x: Bounds, places: Tensor) -> Interval | None:
+def _slopes_at(x: Enclosure, places: Tensor) -> Interval | None:
     inner = x.jacobian
     return None if inner is None else _gather(inner, places, x.run.count)
 
 
-def _weight(weights: Bounds, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
+def _weight(weights: Enclosure, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
     n = weights.run.count
     place = torch.tensor([goal.j for goal in goals])[which]
     sign = torch.tensor([goal.sign for goal in goals], dtype=torch.float64)[which]
@@ -138,12 +140,12 @@ def _weight(weights: Bounds, dtype: torch.dtype, goals: list[Goal], which: Tenso
     return Reach(above, attained, slopes, _errors_at(weights.error, place) / weight_slack(dtype, weights.width))
 
 
-def _near(centre: Interval, slopes: Interval, run: Run) -> Tensor:
+def _near(centre: Interval, slopes: Interval, run: SubBoxes) -> Tensor:
     lifted = (centre[0].unsqueeze(1), centre[1].unsqueeze(1)), (slopes[0].unsqueeze(1), slopes[1].unsqueeze(1))
     return iv.mean_value(*lifted, run.radius)[1].squeeze(1)
 
 
-def _pair(weights: Bounds, run: Run, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
+def _pair(weights: Enclosure, run: SubBoxes, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
     n = run.count
     j, k = (torch.tensor([getattr(goal, end) for goal in goals])[which] for end in ("j", "k"))
     logs = scores_of(weights)
@@ -166,7 +168,7 @@ def _pair(weights: Bounds, run: Run, dtype: torch.dtype, goals: list[Goal], whic
     return Reach(above.masked_fill(~positive, math.inf), low[n:], slopes, error)
 
 
-def _of_logs(weights: Bounds, dtype: torch.dtype) -> Tensor:
+def _of_logs(weights: Enclosure, dtype: torch.dtype) -> Tensor:
     """How far the log that the graph takes of its weights may lie from that of the real weights, [N or 1, K]."""
     low, high = weights.wide_box
     low = torch.maximum(low, weights.box[0] * torch.exp(-relative_of(weights)))
@@ -175,7 +177,7 @@ def _of_logs(weights: Bounds, dtype: torch.dtype) -> Tensor:
     return relative_of(weights) + own(weights.dtype, size, _LOG)
 
 
-def steepest(x: Bounds) -> Tensor:
+def steepest(x: Enclosure) -> Tensor:
     """The largest slope of any log x_j − log x_k, [N], by way of what moves at least as far; ∞ if nothing does."""
     found = torch.full((x.run.count,), math.inf, dtype=torch.float64)
     if x.dominant is not None:
@@ -184,14 +186,14 @@ def steepest(x: Bounds) -> Tensor:
     return found if scores.limited is None else torch.minimum(found, _steepest(scores.limited.core))
 
 
-def _steepest(scores: Bounds) -> Tensor:
+def _steepest(scores: Enclosure) -> Tensor:
     steep = differences(scores)[1]
     if steep is None:
         return torch.zeros(scores.run.count, dtype=torch.float64)
     return iv.total((iv.mignitude(steep), magnitude(steep)), -1)[1].flatten(1).amax(dim=1)
 
 
-def _sum(weights: Bounds, run: Run, dtype: torch.dtype) -> Reach:
+def _sum(weights: Enclosure, run: SubBoxes, dtype: torch.dtype) -> Reach:
     n, slack = run.count, weight_slack(dtype, weights.width)
     total = weights.form if weights.constant else weights.total
     if total is not None:

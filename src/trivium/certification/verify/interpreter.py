@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 # Entries register themselves.
 from trivium.certification.verify import activations, elementwise, movement, ordering, products, reductions  # noqa: F401
-from trivium.certification.verify.bounds import ENTRIES, Bounds, Run, Unsupported
+from trivium.certification.verify.bounds import ENTRIES, Enclosure, SubBoxes, Unsupported
 from trivium.certification.verify.movement import FILLED
 from trivium.certification.verify.rounding import FLOATS, INTEGERS, KINDS
 from trivium.certification.verify.table import TABLE, Call, bind, lifted
@@ -45,13 +45,13 @@ class Reading:
         Unsupported: an operation, overload, argument or dtype that is not in the table.
     """
 
-    def __init__(self, program: Program, ranges: Mapping[str, Range], teachers: int, output: int = 0) -> None:
-        self.program, self.teachers = program, teachers
+    def __init__(self, program: Program, ranges: Mapping[str, Range], num_teachers: int, output: int = 0) -> None:
+        self.program, self.num_teachers = program, num_teachers
         self.columns: dict[str, list[int]] = {}
         low: list[float] = []
         high: list[float] = []
         for name, interval in ranges.items():
-            width = interval.width(teachers)
+            width = interval.width(num_teachers)
             self.columns[name] = list(range(len(low), len(low) + width))
             low += [interval.low] * width
             high += [interval.high] * width
@@ -65,7 +65,7 @@ class Reading:
         self._product_unit = _PRODUCTS.get(program.environment["float32 matmul precision"], 2.0**-8)
         with torch.no_grad():
             self._result = self._plan(output)
-        k, d = teachers, max(1, self.dimension)
+        k, d = num_teachers, max(1, self.dimension)
         sizes = [_size(node) for node, _, _ in self._steps]
         wide = max([k * k, *(_size(node) * _partners(node) for node, _, _ in self._steps)])
         self.operations = len(self._steps)
@@ -143,13 +143,13 @@ class Reading:
 
     def _real(self, target: Any, args: Any, kwargs: Any, made: Tensor) -> None:
         """What a small constant is in real arithmetic: 0.7·[2, 1, 0] is 1.4, 0.7, 0, whatever float32 makes of it."""
-        run = Run(self.low[:0][None], self.high[:0][None], self._reals)
+        run = SubBoxes(self.low[:0][None], self.high[:0][None], self._reals)
         call = Call(run, target, str(target), made.dtype, tuple(made.shape), self._product_unit)
         try:
             found = TABLE[target].bound(call, **bind(target, tuple(args), kwargs))
         except (Unsupported, TypeError, RuntimeError, IndexError, AttributeError):
             return  # then its own numbers are the real ones
-        fits = isinstance(found, Bounds) and found.constant and found.shape == tuple(made.shape)
+        fits = isinstance(found, Enclosure) and found.constant and found.shape == tuple(made.shape)
         if fits and not bool(run.bad.any()):
             off = (made.to(torch.float64).reshape(1, -1) - found.lo).abs()
             if bool((found.hi - found.lo <= 1e-12 * (1 + off)).all()) and bool(off.isfinite().all()):
@@ -158,7 +158,7 @@ class Reading:
     def _known(self, node: Any) -> bool:
         return node in self._constants
 
-    def run(self, low: Tensor, high: Tensor) -> tuple[Bounds, Run]:
+    def run(self, low: Tensor, high: Tensor) -> tuple[Enclosure, SubBoxes]:
         """The weights over the sub-boxes [N, D]."""
         result, run = self.enclose(low, high)
         if result.dtype not in FLOATS:
@@ -167,9 +167,9 @@ class Reading:
         run.mark(~(least.isfinite() & most.isfinite()).all(dim=-1), "weights that are unbounded")
         return result, run
 
-    def enclose(self, low: Tensor, high: Tensor) -> tuple[Bounds, Run]:
+    def enclose(self, low: Tensor, high: Tensor) -> tuple[Enclosure, SubBoxes]:
         """The output, whatever it is, over the sub-boxes [N, D]."""
-        run = Run(low, high, self._reals)
+        run = SubBoxes(low, high, self._reals)
         values: dict[Any, Any] = dict(self._constants)
         for node, name in self._features.items():
             values[node] = _feature(run, self.columns[name], node.meta["val"].dtype)
@@ -202,13 +202,13 @@ class Reading:
         return ", ".join(parts)
 
 
-def _feature(run: Run, columns: list[int], dtype: torch.dtype) -> Bounds:
+def _feature(run: SubBoxes, columns: list[int], dtype: torch.dtype) -> Enclosure:
     low = torch.cat([run.low[:, columns], run.centre[:, columns]])
     high = torch.cat([run.high[:, columns], run.centre[:, columns]])
     steep = torch.zeros(len(columns), run.dimension, dtype=torch.float64)
     steep[range(len(columns)), columns] = 1.0
     steep = steep.expand(run.count, -1, -1)
-    made = Bounds(run, (low, high), lambda: (steep, steep), (len(columns),), dtype)
+    made = Enclosure(run, (low, high), lambda: (steep, steep), (len(columns),), dtype)
     made.nonnegative = bool((low >= 0).all())
     return made
 
@@ -222,8 +222,8 @@ def _as_promised(name: str, made: Any, meta: Any) -> None:
             if one is not None:
                 _as_promised(name, one, promised)
         return
-    if not isinstance(made, Bounds) or made.shape != tuple(meta.shape) or made.dtype != meta.dtype:
-        found = f"{made.dtype} {list(made.shape)}" if isinstance(made, Bounds) else type(made).__name__
+    if not isinstance(made, Enclosure) or made.shape != tuple(meta.shape) or made.dtype != meta.dtype:
+        found = f"{made.dtype} {list(made.shape)}" if isinstance(made, Enclosure) else type(made).__name__
         raise Unsupported(f"{name} gives {meta.dtype} {list(meta.shape)} and was bounded as {found}")
     if made.dtype in INTEGERS:
         made.lo, made.hi = made.lo.ceil(), made.hi.floor()

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from trivium.certification.question import Question
+from trivium.certification.specification import Specification
 from trivium.certification.verify.bounds import Unsupported
 from trivium.certification.verify.goals import Goal, goals
 from trivium.certification.verify.interpreter import Reading
-from trivium.certification.verify.search import Outcome, Search
+from trivium.certification.verify.search import BranchAndBound, Outcome
 from trivium.certification.verify.verify import SPEED, read, timer
 from trivium.simplex.constants import Constants
 from trivium.weighting.base import UserRule
@@ -25,7 +25,7 @@ PATIENCE = 4.0
 SLACKS = (0.02, 0.2)
 
 
-def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
+def bounded_leaf(rule: UserRule, num_teachers: int) -> Constants | None:
     """Gaps and regularity of a plain PyTorch rule, proved by branch and bound over its box; None where it is not
     normalized and positive there, or uses an operation that is not bounded.
 
@@ -34,9 +34,9 @@ def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
     """
     if type(rule) is not UserRule:
         return None
-    asked = goals(Question(teachers, influence=0.0, lipschitz=0.0))
+    asked = goals(Specification(num_teachers, influence=0.0, lipschitz=0.0))
     try:
-        program = read(rule, teachers, torch.float32)
+        program = read(rule, num_teachers, torch.float32)
         with torch.no_grad():
             for axiom in ("W-N", "W-P"):
                 if not _run(program, asked[axiom]).proved:
@@ -48,11 +48,11 @@ def bounded_leaf(rule: UserRule, teachers: int) -> Constants | None:
         return None
     if ratios is None:
         return None
-    gap = torch.zeros(teachers, teachers, dtype=torch.float64)
+    log_ratio = torch.zeros(num_teachers, num_teachers, dtype=torch.float64)
     for goal, above in zip(asked["W-B"], ratios.tolist(), strict=True):
-        gap[goal.k, goal.j] = -above
+        log_ratio[goal.k, goal.j] = -above
     steep = math.inf if slopes is None else float(slopes.clamp(min=0.0).max()) if len(slopes) else 0.0
-    return Constants(gap, dict.fromkeys(rule.ranges, steep))
+    return Constants(log_ratio, dict.fromkeys(rule.ranges, steep))
 
 
 def _least(program: Reading, wanted: list[Goal]) -> Tensor | None:
@@ -70,4 +70,4 @@ def _least(program: Reading, wanted: list[Goal]) -> Tensor | None:
 
 
 def _run(program: Reading, wanted: list[Goal]) -> Outcome:
-    return Search(program, torch.float32, wanted, WORK * SPEED, timer(PATIENCE * WORK)).run()
+    return BranchAndBound(program, torch.float32, wanted, WORK * SPEED, timer(PATIENCE * WORK)).run()

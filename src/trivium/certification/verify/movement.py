@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import ENTRIES, Bounds, Unsupported, join, number, select
+from trivium.certification.verify.bounds import ENTRIES, Enclosure, Unsupported, join, number, select
 from trivium.certification.verify.casts import unknown
 from trivium.certification.verify.interval import Interval
 from trivium.certification.verify.rounding import INTEGERS
-from trivium.certification.verify.table import TABLE, Call, Entry, entry, lifted
+from trivium.certification.verify.table import TABLE, Call, OperationEntry, entry, lifted
 from trivium.certification.verify.totals import Total
 
 _ATEN = torch.ops.aten
@@ -48,16 +48,16 @@ def _places(call: Call, count: int, shape: tuple[int, ...], arguments: dict[str,
     return call.overload(**{"self": numbers, **arguments})
 
 
-def moved(call: Call, x: Bounds, places: Any) -> Any:
+def moved(call: Call, x: Enclosure, places: Any) -> Any:
     """What an operation on numbers of places gave, for the entries themselves."""
     if isinstance(places, list | tuple):
         return tuple(moved(call, x, part) for part in places)
     return select(x, places.flatten(), tuple(places.shape))
 
 
-def _of_one(call: Call, x: Bounds, **arguments: Any) -> Any:
+def _of_one(call: Call, x: Enclosure, **arguments: Any) -> Any:
     given = {key: value for key, value in arguments.items() if key != "memory_format"}
-    if any(isinstance(value, Bounds) for value in given.values()):
+    if any(isinstance(value, Enclosure) for value in given.values()):
         raise Unsupported(f"{call.name} by an index that depends on features")
     padding = given.pop("value", 0)
     fills = call.name.split(".")[1] in ("tril", "triu", "constant_pad_nd", "diag_embed")
@@ -82,7 +82,7 @@ def _register(names: str, bound: Callable[..., Any]) -> None:
     """With all arguments of the schema honoured: they go to the operation itself."""
     for overload in overloads(names):
         keys = frozenset("x" if a.name == "self" else a.name for a in overload._schema.arguments)
-        TABLE[overload] = Entry(bound, keys)
+        TABLE[overload] = OperationEntry(bound, keys)
 
 
 _register(_OF_ONE, lambda call, x, **rest: _of_one(call, call.lift(x, x.dtype), **rest))
@@ -110,7 +110,9 @@ def _together(call: Call, tensors: list[Any], step: Callable[[list[Tensor]], Ten
     return moved(call, join(call.run, parts), step(shaped))
 
 
-def choice(x: Any, index: Bounds, shape: tuple[int, ...], count: int, table: Tensor, dtype: torch.dtype) -> Bounds:
+def choice(
+    x: Any, index: Enclosure, shape: tuple[int, ...], count: int, table: Tensor, dtype: torch.dtype
+) -> Enclosure:
     """Entries of x at places that depend on features: hulls over all that may be picked.
 
     Args:
@@ -133,7 +135,7 @@ def choice(x: Any, index: Bounds, shape: tuple[int, ...], count: int, table: Ten
     first = torch.where(open_, 0, torch.where(low < 0, low + count, low))
     last = torch.where(open_, count - 1, torch.where(high < 0, high + count, high))
     last = torch.maximum(first, last)
-    if isinstance(x, Bounds) or x.numel() <= _SMALL:
+    if isinstance(x, Enclosure) or x.numel() <= _SMALL:
         return _among(lifted(run, x, dtype), index, shape, table, first, last)
     flat = x.detach()
     if not flat.dtype.is_floating_point and bool((flat.long().abs() > 2**53).any()):
@@ -142,7 +144,7 @@ def choice(x: Any, index: Bounds, shape: tuple[int, ...], count: int, table: Ten
         raise Unsupported("a table with numbers that are not finite")
     values = flat.to(torch.float64).flatten()[table]
     value = _range(values, first, last, smallest=True), _range(values, first, last, smallest=False)
-    made = Bounds(run, value, lambda: unknown((index,), _half(first != last, n)), shape, dtype)
+    made = Enclosure(run, value, lambda: unknown((index,), _half(first != last, n)), shape, dtype)
     made.nonnegative = bool((value[0] >= 0).all())
     return made
 
@@ -168,7 +170,9 @@ def _range(values: Tensor, first: Tensor, last: Tensor, smallest: bool) -> Tenso
     return pick(padded[level, row, first], padded[level, row, last - (2**level) + 1])
 
 
-def _among(x: Bounds, index: Bounds, shape: tuple[int, ...], table: Tensor, first: Tensor, last: Tensor) -> Bounds:
+def _among(
+    x: Enclosure, index: Enclosure, shape: tuple[int, ...], table: Tensor, first: Tensor, last: Tensor
+) -> Enclosure:
     run, n = index.run, index.run.count
     places = torch.arange(table.shape[1])
     possible = (places >= first.unsqueeze(-1)) & (places <= last.unsqueeze(-1))  # [2N or 1, M', P]
@@ -187,7 +191,7 @@ def _among(x: Bounds, index: Bounds, shape: tuple[int, ...], table: Tensor, firs
         )
         return chosen if jump is None else iv.hull(chosen, jump)
 
-    made = Bounds(run, (low, high), slopes, shape, x.dtype)
+    made = Enclosure(run, (low, high), slopes, shape, x.dtype)
     made.error = torch.where(own, x.error[:, table], 0.0).amax(-1)
     made.nonnegative = x.nonnegative
     if x.constant and (index.width == 1 or index.repeated is not None):  # one of the rows of a table
@@ -197,7 +201,7 @@ def _among(x: Bounds, index: Bounds, shape: tuple[int, ...], table: Tensor, firs
     return made
 
 
-def _index_of(call: Call, index: Any) -> Bounds:
+def _index_of(call: Call, index: Any) -> Enclosure:
     made = call.lift(index, index.dtype)
     if made.dtype not in INTEGERS:
         raise Unsupported(f"{call.name} by {str(made.dtype).removeprefix('torch.')}")
@@ -206,7 +210,7 @@ def _index_of(call: Call, index: Any) -> Bounds:
 
 @entry(_ATEN.index.Tensor)
 def _index(call: Call, x: Any, indices: Any) -> Any:
-    moving = [place for place, index in enumerate(indices) if isinstance(index, Bounds)]
+    moving = [place for place, index in enumerate(indices) if isinstance(index, Enclosure)]
     if not moving:
         operand = call.lift(x, x.dtype)
         return moved(call, operand, call.overload(torch.arange(operand.width).reshape(operand.shape), indices))
@@ -229,7 +233,7 @@ def _index(call: Call, x: Any, indices: Any) -> Any:
 
 @entry(_ATEN.gather.default)
 def _gather(call: Call, x: Any, dim: int, index: Any) -> Any:
-    if not isinstance(index, Bounds):
+    if not isinstance(index, Enclosure):
         operand = call.lift(x, x.dtype)
         return moved(call, operand, torch.arange(operand.width).reshape(operand.shape).gather(dim, index))
     picked = _index_of(call, index)
@@ -245,7 +249,7 @@ def _gather(call: Call, x: Any, dim: int, index: Any) -> Any:
 
 @entry(_ATEN.scatter.src, _ATEN.scatter.value)
 def _scatter(call: Call, x: Any, dim: int, index: Any, src: Any = None, value: Any = None) -> Any:
-    if isinstance(index, Bounds) or (index.dim() < 2 and index.flatten().unique().numel() < index.numel()):
+    if isinstance(index, Enclosure) or (index.dim() < 2 and index.flatten().unique().numel() < index.numel()):
         raise Unsupported(f"{call.name} by an index that depends on features, or that repeats")
     one = call.lift(x)
     numbers = torch.arange(one.width).reshape(one.shape)
@@ -261,7 +265,7 @@ def _scatter(call: Call, x: Any, dim: int, index: Any, src: Any = None, value: A
 
 @entry(_ATEN.index_put.default)
 def _index_put(call: Call, x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
-    if accumulate or any(isinstance(index, Bounds) for index in indices):
+    if accumulate or any(isinstance(index, Enclosure) for index in indices):
         raise Unsupported(f"{call.name} by an index that depends on features, or that adds up")
     one, other = call.lift(x), call.lift(values)
     numbers = torch.arange(one.width + other.width)

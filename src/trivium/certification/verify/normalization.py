@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trivium.certification.verify import interval as iv
-from trivium.certification.verify.bounds import ENTRIES, Bounds, Unsupported, join, once, relative_of, select
+from trivium.certification.verify.bounds import ENTRIES, Enclosure, Unsupported, join, once, relative_of, select
 from trivium.certification.verify.functions import scores_of
 from trivium.certification.verify.interval import ULPS, Interval, lower, magnitude, mignitude, upper
 from trivium.certification.verify.rounding import LIBRARY, least_normal, own, unit, vanishing
@@ -22,7 +22,7 @@ _ATEN = torch.ops.aten
 SCORES = 64
 
 
-def differences(s: Bounds) -> tuple[Interval, Interval | None]:
+def differences(s: Enclosure) -> tuple[Interval, Interval | None]:
     """d[..., k, j] = s_k − s_j: values [2N, M, M], slopes over the sub-boxes [N, M, M, D]."""
     if s.width > SCORES:
         raise Unsupported(f"a softmax of {s.width} scores, more than {SCORES}")
@@ -75,12 +75,12 @@ def _pull(w: Interval, steep: Interval) -> Interval:
     return iv.meet(weighted, iv.mul((rest[0].unsqueeze(-1), rest[1].unsqueeze(-1)), mean))
 
 
-def uneven(s: Bounds) -> Tensor:
+def uneven(s: Enclosure) -> Tensor:
     """What errors of scores change in the log of a share: at most that of its own and the largest one."""
     return s.error + s.error.amax(dim=-1, keepdim=True)
 
 
-def softmax_of(scores: Bounds, dtype: torch.dtype | None = None) -> Bounds:
+def softmax_of(scores: Enclosure, dtype: torch.dtype | None = None) -> Enclosure:
     """w_k = e^{s_k}/Σ_j e^{s_j}, computed by one operation that subtracts the largest score first."""
     s = scores.core
     kind = s.dtype if dtype is None else dtype
@@ -94,7 +94,7 @@ def softmax_of(scores: Bounds, dtype: torch.dtype | None = None) -> Bounds:
         w = _box(value, n)
         return iv.mul((w[0].unsqueeze(-1), w[1].unsqueeze(-1)), _pull(w, steep))
 
-    made = Bounds(s.run, value, slopes, scores.shape, kind)
+    made = Enclosure(s.run, value, slopes, scores.shape, kind)
     # s − max s is off by half an ulp of itself, and at most as far below as the pairs are apart.
     apart = _box(difference, n)[1].flatten(1).amax(dim=1, keepdim=True).clamp_min(0.0)
     plain = (s.width + LIBRARY + 3 + math.log(s.width)) * unit(kind)
@@ -115,7 +115,7 @@ def _of_shares(width: int, dtype: torch.dtype) -> float:
     return (width + 8) * unit(dtype) + width * vanishing(dtype)
 
 
-def log_softmax_of(scores: Bounds) -> Bounds:
+def log_softmax_of(scores: Enclosure) -> Enclosure:
     """log w_k, with slopes Σ_j w_j·∂(s_k − s_j)."""
     s = scores.core
     difference, steep = differences(s)
@@ -126,7 +126,7 @@ def log_softmax_of(scores: Bounds) -> Bounds:
     def slopes() -> Interval | None:
         return None if steep is None else _pull(_box(share, s.run.count), steep)
 
-    made = Bounds(s.run, value, slopes, scores.shape, s.dtype)
+    made = Enclosure(s.run, value, slopes, scores.shape, s.dtype)
     apart = _box(difference, s.run.count)[1].flatten(1).amax(dim=1, keepdim=True).clamp_min(0.0)
     size = magnitude(made.box) + apart + s.width + LIBRARY + 3 + math.log(s.width)
     made.error = (uneven(s) + own(s.dtype, size, 1.0)) * (1 + 1e-6)
@@ -135,7 +135,7 @@ def log_softmax_of(scores: Bounds) -> Bounds:
     return made
 
 
-def _exponential(logs: Bounds, s: Bounds) -> Bounds:
+def _exponential(logs: Enclosure, s: Enclosure) -> Enclosure:
     """exp of a log-softmax, with the rounding of both."""
     made = softmax_of(s)
     made.relative = logs.error + LIBRARY * unit(s.dtype) * (1 + 1e-6)
@@ -145,7 +145,7 @@ def _exponential(logs: Bounds, s: Bounds) -> Bounds:
     return made.reshaped(logs.shape)
 
 
-def log_sum_exp(x: Bounds) -> Bounds:
+def log_sum_exp(x: Enclosure) -> Enclosure:
     """log Σ_j e^{s_j}, [1]: increasing in every score, with slopes that average those of the scores."""
     low = lower(torch.logsumexp(x.lo, -1, keepdim=True), 2 * ULPS + x.width)
     high = upper(torch.logsumexp(x.hi, -1, keepdim=True), 2 * ULPS + x.width)
@@ -162,19 +162,19 @@ def log_sum_exp(x: Bounds) -> Bounds:
         low, high = iv.meet(mean, (inner[0].amin(dim=1), inner[1].amax(dim=1)))
         return low.unsqueeze(1), high.unsqueeze(1)
 
-    made = Bounds(x.run, value, slopes, (1,), x.dtype)
+    made = Enclosure(x.run, value, slopes, (1,), x.dtype)
     made.error = x.error.amax(dim=-1, keepdim=True) + rounding_of_log_sum(x, made)
     made.normalizer = x.number
     return made
 
 
-def rounding_of_log_sum(x: Bounds, made: Bounds) -> Tensor:
+def rounding_of_log_sum(x: Enclosure, made: Enclosure) -> Tensor:
     """Of max s + log Σ e^{s − max s}."""
     # What s − max s is off by is weighed by e^{s − max s}, as in a softmax.
     return own(x.dtype, magnitude(made.wide_box) + 3 * math.log(x.width) + x.width + LIBRARY)
 
 
-def less_log_sum(x: Bounds, y: Bounds) -> Bounds:
+def less_log_sum(x: Enclosure, y: Enclosure) -> Enclosure:
     """x − y where y = log Σ e^x was computed apart."""
     made = log_softmax_of(x.core)
     made.error = uneven(x.core) + rounding_of_log_sum(x, y) + own(x.dtype, magnitude(made.box), 1.001)
@@ -182,7 +182,7 @@ def less_log_sum(x: Bounds, y: Bounds) -> Bounds:
     return made.reshaped(x.shape)
 
 
-def shares(x: Bounds, total: Bounds, quotient: Bounds) -> Bounds:
+def shares(x: Enclosure, total: Enclosure, quotient: Enclosure) -> Enclosure:
     """x over its sum: softmax(log x) where x > 0, and wherever x ≥ 0 still between 0 and 1.
 
     Entries sum to one, whatever their signs, as long as the sum is not zero.
@@ -214,7 +214,7 @@ def shares(x: Bounds, total: Bounds, quotient: Bounds) -> Bounds:
         where = positive[:n].unsqueeze(-1)
         return torch.where(where, one[0], other[0]), torch.where(where, one[1], other[1])
 
-    made = Bounds(x.run, (low, high), slopes, quotient.shape, x.dtype, quotient.error)
+    made = Enclosure(x.run, (low, high), slopes, quotient.shape, x.dtype, quotient.error)
     off = relative_of(x)
     made.relative = off + off.amax(-1, keepdim=True) + (x.width + 4) * u
     made.relative = torch.where(made.box[0] > 2 * least_normal(x.dtype), made.relative, math.inf)
@@ -227,7 +227,7 @@ def shares(x: Bounds, total: Bounds, quotient: Bounds) -> Bounds:
     return made
 
 
-def grouped(x: Bounds, dims: list[int]) -> tuple[list[Bounds], Tensor]:
+def grouped(x: Enclosure, dims: list[int]) -> tuple[list[Enclosure], Tensor]:
     """The parts of x along some of its dims, each flattened, and the places [G, R] of their entries in x."""
     rank = len(x.shape)
     places = torch.arange(x.width).reshape(x.shape)
@@ -247,7 +247,7 @@ def wrapped(dim: Any, rank: int) -> list[int]:
     return [int(d) % rank if rank else 0 for d in given if rank]
 
 
-def along(call: Call, x: Bounds, dim: Any, step: Callable[[Bounds], Bounds]) -> Bounds:
+def along(call: Call, x: Enclosure, dim: Any, step: Callable[[Enclosure], Enclosure]) -> Enclosure:
     """An operation from vectors to vectors, on each of those along one axis."""
     parts, places = grouped(x, wrapped(dim, len(x.shape)))
     if places.numel() > ENTRIES:
@@ -258,21 +258,21 @@ def along(call: Call, x: Bounds, dim: Any, step: Callable[[Bounds], Bounds]) -> 
 
 
 @entry(_ATEN._softmax.default)
-def _softmax(call: Call, x: object, dim: int) -> Bounds:
+def _softmax(call: Call, x: object, dim: int) -> Enclosure:
     operand = call.lift(x)
     needs_float(operand, call.name)
     return along(call, operand, dim, softmax_of)
 
 
 @entry(_ATEN._log_softmax.default)
-def _log_softmax(call: Call, x: object, dim: int) -> Bounds:
+def _log_softmax(call: Call, x: object, dim: int) -> Enclosure:
     operand = call.lift(x)
     needs_float(operand, call.name)
     return along(call, operand, dim, log_softmax_of)
 
 
 @entry(_ATEN.logsumexp.default)
-def _logsumexp(call: Call, x: object, dim: object, keepdim: bool = False) -> Bounds:
+def _logsumexp(call: Call, x: object, dim: object, keepdim: bool = False) -> Enclosure:
     operand = call.lift(x)
     needs_float(operand, call.name)
     parts, _ = grouped(operand, wrapped(dim, len(operand.shape)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.certification.verify.bounds import Bounds, Unsupported, join, select
+from trivium.certification.verify.bounds import Enclosure, Unsupported, join, select
 from trivium.certification.verify.interval import Interval
 from trivium.certification.verify.normalization import along, grouped, wrapped
 from trivium.certification.verify.reductions import _hull_of, _numbers, reduced
@@ -18,11 +18,11 @@ from trivium.certification.verify.table import Call, entry
 _ATEN = torch.ops.aten
 
 
-def ordered(x: Bounds, descending: bool) -> Bounds:
+def ordered(x: Enclosure, descending: bool) -> Enclosure:
     """The entries in order: each order statistic is increasing in every entry, and moves like one that it may be."""
     value = x.lo.sort(dim=-1, descending=descending).values, x.hi.sort(dim=-1, descending=descending).values
 
-    made = Bounds(x.run, value, lambda: _hull_of(x.jacobian, _touching(x.box, descending)), x.shape, x.dtype)
+    made = Enclosure(x.run, value, lambda: _hull_of(x.jacobian, _touching(x.box, descending)), x.shape, x.dtype)
     made.error = x.error.amax(-1, keepdim=True).expand(-1, x.width)
     made.total, made.nonnegative = x.total, x.nonnegative
     return made
@@ -35,7 +35,7 @@ def _touching(box: Interval, descending: bool) -> Tensor:
     return (low.unsqueeze(1) <= last.unsqueeze(2)) & (high.unsqueeze(1) >= first.unsqueeze(2))
 
 
-def _sorted(call: Call, x: Any, dim: int, descending: bool) -> tuple[Bounds, Bounds]:
+def _sorted(call: Call, x: Any, dim: int, descending: bool) -> tuple[Enclosure, Enclosure]:
     operand = call.lift(x, x.dtype)
     return (
         along(call, operand, dim, lambda part: ordered(part, descending)),
@@ -44,24 +44,24 @@ def _sorted(call: Call, x: Any, dim: int, descending: bool) -> tuple[Bounds, Bou
 
 
 @entry(_ATEN.sort.default)
-def _sort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> tuple[Bounds, Bounds]:
+def _sort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> tuple[Enclosure, Enclosure]:
     return _sorted(call, x, dim, descending)
 
 
 @entry(_ATEN.sort.stable)
 def _sort_stable(
     call: Call, x: Any, stable: Any = None, dim: int = -1, descending: bool = False
-) -> tuple[Bounds, Bounds]:
+) -> tuple[Enclosure, Enclosure]:
     return _sorted(call, x, dim, descending)
 
 
-def _kth(call: Call, x: Any, dim: int, place: Callable[[Bounds], int]) -> tuple[Bounds, Bounds]:
+def _kth(call: Call, x: Any, dim: int, place: Callable[[Enclosure], int]) -> tuple[Enclosure, Enclosure]:
     operand = call.lift(x, x.dtype)
 
-    def value(part: Bounds) -> Bounds:
+    def value(part: Enclosure) -> Enclosure:
         return select(ordered(part, False), torch.tensor([place(part)]), (1,))
 
-    def index(part: Bounds) -> Bounds:
+    def index(part: Enclosure) -> Enclosure:
         numbers = _numbers(part, _touching(part.wide, False), part.shape)
         return select(numbers, torch.tensor([place(part)]), (1,))
 
@@ -69,18 +69,18 @@ def _kth(call: Call, x: Any, dim: int, place: Callable[[Bounds], int]) -> tuple[
 
 
 @entry(_ATEN.median.dim)
-def _median(call: Call, x: Any, dim: int, keepdim: bool = False) -> tuple[Bounds, Bounds]:
+def _median(call: Call, x: Any, dim: int, keepdim: bool = False) -> tuple[Enclosure, Enclosure]:
     return _kth(call, x, dim, lambda part: (part.width - 1) // 2)
 
 
 @entry(_ATEN.median.default)
-def _median_all(call: Call, x: Any) -> Bounds:
+def _median_all(call: Call, x: Any) -> Enclosure:
     operand = call.lift(x).reshaped((math.prod(x.shape),))
     return select(ordered(operand, False), torch.tensor([(operand.width - 1) // 2]), call.shape)
 
 
 @entry(_ATEN.kthvalue.default)
-def _kth_value(call: Call, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Bounds, Bounds]:
+def _kth_value(call: Call, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Enclosure, Enclosure]:
     return _kth(call, x, dim, lambda part: k - 1)
 
 
@@ -91,7 +91,7 @@ def _topk(call: Call, x: Any, k: int, dim: int = -1, largest: bool = True, sorte
         raise Unsupported(f"{call.name} with sorted=False")
     operand = call.lift(x, x.dtype)
 
-    def first(part: Bounds) -> Bounds:
+    def first(part: Enclosure) -> Enclosure:
         return select(ordered(part, largest), torch.arange(k), (k,))
 
     parts, _ = grouped(operand, wrapped(dim, len(operand.shape)))
@@ -99,7 +99,7 @@ def _topk(call: Call, x: Any, k: int, dim: int = -1, largest: bool = True, sorte
     return _back(made, operand.shape, dim, k), None
 
 
-def _back(made: Bounds, shape: tuple[int, ...], dim: int, k: int) -> Bounds:
+def _back(made: Enclosure, shape: tuple[int, ...], dim: int, k: int) -> Enclosure:
     """Vectors of k numbers, one after the other, along an axis of a shape."""
     axis = dim % len(shape)
     outer = [size for place, size in enumerate(shape) if place != axis]

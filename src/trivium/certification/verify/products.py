@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trivium.certification.verify.arithmetic import add, multiply
-from trivium.certification.verify.bounds import ENTRIES, Bounds, Unsupported, select
+from trivium.certification.verify.bounds import ENTRIES, Enclosure, Unsupported, select
 from trivium.certification.verify.interval import magnitude
 from trivium.certification.verify.reductions import linear_map, summed
 from trivium.certification.verify.rounding import FLOATS, passed
@@ -16,10 +16,10 @@ from trivium.certification.verify.table import Call, entry, needs_float
 _ATEN = torch.ops.aten
 
 
-def contracted(call: Call, x: Any, y: Any) -> Bounds:
+def contracted(call: Call, x: Any, y: Any) -> Enclosure:
     """A product of matrices or vectors: linear where one of them is constant, else a sum of products."""
-    if not isinstance(x, Bounds) or not isinstance(y, Bounds):
-        moving, fixed = (x, y) if isinstance(x, Bounds) else (y, x)
+    if not isinstance(x, Enclosure) or not isinstance(y, Enclosure):
+        moving, fixed = (x, y) if isinstance(x, Enclosure) else (y, x)
         if moving.dtype not in FLOATS or fixed.dtype != moving.dtype:
             raise Unsupported(f"{call.name} of whole numbers, or of two dtypes")
         if not bool(fixed.isfinite().all()):
@@ -30,13 +30,13 @@ def contracted(call: Call, x: Any, y: Any) -> Bounds:
             one = torch.zeros(moving.width, dtype=torch.float64)
             one[place] = 1.0
             one = one.reshape(moving.shape)
-            pair = (one, exact) if isinstance(x, Bounds) else (exact, one)
+            pair = (one, exact) if isinstance(x, Enclosure) else (exact, one)
             rows.append(call.overload(*pair).flatten())
         return linear_map(moving, torch.stack(rows), call.shape, call.product_unit)
     return _of_both(call, x, y)
 
 
-def _of_both(call: Call, x: Bounds, y: Bounds) -> Bounds:
+def _of_both(call: Call, x: Enclosure, y: Enclosure) -> Enclosure:
     """Row i of one times column j of the other, from numbers of places that the operation is not asked for."""
     needs_float(x, call.name)
     inner = x.shape[-1]
@@ -60,27 +60,27 @@ def _of_both(call: Call, x: Bounds, y: Bounds) -> Bounds:
 
 
 @entry(_ATEN.mm.default)
-def _mm(call: Call, x: Any, mat2: Any) -> Bounds:
+def _mm(call: Call, x: Any, mat2: Any) -> Enclosure:
     return contracted(call, x, mat2)
 
 
 @entry(_ATEN.bmm.default)
-def _bmm(call: Call, x: Any, mat2: Any) -> Bounds:
+def _bmm(call: Call, x: Any, mat2: Any) -> Enclosure:
     return contracted(call, x, mat2)
 
 
 @entry(_ATEN.mv.default)
-def _mv(call: Call, x: Any, vec: Any) -> Bounds:
+def _mv(call: Call, x: Any, vec: Any) -> Enclosure:
     return contracted(call, x, vec)
 
 
 @entry(_ATEN.dot.default)
-def _dot(call: Call, x: Any, tensor: Any) -> Bounds:
+def _dot(call: Call, x: Any, tensor: Any) -> Enclosure:
     return contracted(call, x, tensor)
 
 
 @entry(_ATEN.addmm.default)
-def _addmm(call: Call, x: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> Bounds:
+def _addmm(call: Call, x: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> Enclosure:
     if beta != 1 or alpha != 1:
         raise Unsupported(f"{call.name} with beta={beta}, alpha={alpha}")
     inner = Call(call.run, _ATEN.mm.default, call.name, call.dtype, call.shape, call.product_unit)

@@ -47,7 +47,7 @@ class Outcome:
     rounding: float
 
 
-class Search:
+class BranchAndBound:
     """The parts still open for goals of one kind, the most doubtful first."""
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium.certification.verify import interval as iv
 from trivium.certification.verify.arithmetic import subtract
-from trivium.certification.verify.bounds import Bounds, Unsupported, aligned, aside
+from trivium.certification.verify.bounds import Enclosure, Unsupported, aligned, aside
 from trivium.certification.verify.casts import cast, decided, is_not_zero, unknown
 from trivium.certification.verify.interval import Interval
 from trivium.certification.verify.table import Call, entry, promoted
@@ -19,7 +19,7 @@ from trivium.certification.verify.totals import Total
 _ATEN = torch.ops.aten
 
 
-def _pick(x: Bounds, y: Bounds, first: Tensor, second: Tensor) -> Interval | None:
+def _pick(x: Enclosure, y: Enclosure, first: Tensor, second: Tensor) -> Interval | None:
     """Slopes of whichever of two is chosen, [N or 1, M] bool each; of both where neither is decided."""
     jx, jy = x.jacobian, y.jacobian
     if jx is None and jy is None:
@@ -33,17 +33,17 @@ def _pick(x: Bounds, y: Bounds, first: Tensor, second: Tensor) -> Interval | Non
     return low, high
 
 
-def larger(x: Bounds, y: Bounds) -> Bounds:
+def larger(x: Enclosure, y: Enclosure) -> Enclosure:
     """max(x, y), exactly."""
     return _extreme(x, y, True)
 
 
-def smaller(x: Bounds, y: Bounds) -> Bounds:
+def smaller(x: Enclosure, y: Enclosure) -> Enclosure:
     """min(x, y), exactly."""
     return _extreme(x, y, False)
 
 
-def _extreme(x: Bounds, y: Bounds, largest: bool) -> Bounds:
+def _extreme(x: Enclosure, y: Enclosure, largest: bool) -> Enclosure:
     shape, (x, y) = aligned(x, y)
     pick = torch.maximum if largest else torch.minimum
     value = pick(x.lo, y.lo), pick(x.hi, y.hi)
@@ -52,7 +52,7 @@ def _extreme(x: Bounds, y: Bounds, largest: bool) -> Bounds:
     above, below = xl >= yh, xh <= yl
     first, second = (above, below) if largest else (below, above)
 
-    made = Bounds(x.run, value, lambda: _pick(x, y, first, second), shape, x.dtype, torch.maximum(x.error, y.error))
+    made = Enclosure(x.run, value, lambda: _pick(x, y, first, second), shape, x.dtype, torch.maximum(x.error, y.error))
     (xl, xh), (yl, yh) = x.wide_box, y.wide_box
     surely, never = (xl >= yh, xh <= yl) if largest else (xh <= yl, xl >= yh)
     made.error = torch.where(surely, x.error, torch.where(never, y.error, made.error)).expand(-1, made.width)
@@ -70,7 +70,7 @@ def _extreme(x: Bounds, y: Bounds, largest: bool) -> Bounds:
     return made
 
 
-def clamp(x: Bounds, low: Bounds | None, high: Bounds | None) -> Bounds:
+def clamp(x: Enclosure, low: Enclosure | None, high: Enclosure | None) -> Enclosure:
     """min(max(x, low), high)."""
     x = x if low is None else larger(x, low)
     made = x if high is None else smaller(x, high)
@@ -81,7 +81,7 @@ def clamp(x: Bounds, low: Bounds | None, high: Bounds | None) -> Bounds:
     return made
 
 
-def greater(x: Bounds, y: Bounds, strict: bool) -> Bounds:
+def greater(x: Enclosure, y: Enclosure, strict: bool) -> Enclosure:
     """x > y or x ≥ y as 0, 1 or undecided, whatever rounding did to either."""
     _, (x, y) = aligned(x, y)
     (xl, xh), (yl, yh) = x.wide, y.wide
@@ -89,7 +89,7 @@ def greater(x: Bounds, y: Bounds, strict: bool) -> Bounds:
     return decided(true, false, (x, y))
 
 
-def equal(x: Bounds, y: Bounds) -> Bounds:
+def equal(x: Enclosure, y: Enclosure) -> Enclosure:
     """x = y. A whole number among different ones that are all it may be equals exactly one of them."""
     if x.number == y.number and x.shape == y.shape:
         same = torch.ones(1, x.width, dtype=torch.bool)
@@ -108,18 +108,18 @@ def equal(x: Bounds, y: Bounds) -> Bounds:
     return made
 
 
-def negation(x: Bounds) -> Bounds:
+def negation(x: Enclosure) -> Enclosure:
     """1 − x of a comparison."""
 
     def slopes() -> Interval | None:
         return None if x.jacobian is None else iv.neg(x.jacobian)
 
-    made = Bounds(x.run, (1 - x.hi, 1 - x.lo), slopes, x.shape, torch.bool)
+    made = Enclosure(x.run, (1 - x.hi, 1 - x.lo), slopes, x.shape, torch.bool)
     made.nonnegative = True
     return made
 
 
-def choose(condition: Bounds, x: Bounds, y: Bounds) -> Bounds:
+def choose(condition: Enclosure, x: Enclosure, y: Enclosure) -> Enclosure:
     """x where the condition holds, else y; both where it is undecided, with a jump between them."""
     shape, (condition, x, y) = aligned(condition, x, y)
     if x.number == y.number and x.width == math.prod(shape):
@@ -137,7 +137,7 @@ def choose(condition: Bounds, x: Bounds, y: Bounds) -> Bounds:
         return torch.minimum(chosen[0], jump[0]), torch.maximum(chosen[1], jump[1])
 
     error = torch.where(t, x.error, torch.where(f, y.error, torch.maximum(x.error, y.error)))
-    made = Bounds(x.run, (low, high), slopes, shape, x.dtype)
+    made = Enclosure(x.run, (low, high), slopes, shape, x.dtype)
     made.error = error.expand(len(error), made.width)
     made.nonnegative = x.nonnegative and y.nonnegative
     totals = [part.form if part.constant else part.total for part in (x, y)]
@@ -147,7 +147,7 @@ def choose(condition: Bounds, x: Bounds, y: Bounds) -> Bounds:
 
 
 def _ordered(name: str, strict: bool, swapped: bool) -> None:
-    def bound(call: Call, x: Any, other: Any) -> Bounds:
+    def bound(call: Call, x: Any, other: Any) -> Enclosure:
         x, other = call.operands(x, other)
         return greater(other, x, strict) if swapped else greater(x, other, strict)
 
@@ -162,24 +162,24 @@ _ordered("le", False, True)
 
 
 @entry(_ATEN.eq.Tensor, _ATEN.eq.Scalar)
-def _equal(call: Call, x: Any, other: Any) -> Bounds:
+def _equal(call: Call, x: Any, other: Any) -> Enclosure:
     return equal(*call.operands(x, other))
 
 
 @entry(_ATEN.ne.Tensor, _ATEN.ne.Scalar)
-def _unequal(call: Call, x: Any, other: Any) -> Bounds:
+def _unequal(call: Call, x: Any, other: Any) -> Enclosure:
     return negation(equal(*call.operands(x, other)))
 
 
 @entry(_ATEN.isnan.default)
-def _is_nan(call: Call, x: Any) -> Bounds:
+def _is_nan(call: Call, x: Any) -> Enclosure:
     """Never: a sub-box where a number may be none is marked."""
     operand = call.lift(x, x.dtype)
     return negation(equal(operand, operand))
 
 
 def _joined(name: str, any_: bool, logical: bool) -> None:
-    def bound(call: Call, x: Any, other: Any) -> Bounds:
+    def bound(call: Call, x: Any, other: Any) -> Enclosure:
         x, other = (call.lift(v, v.dtype if is_tensor(v) else torch.bool) for v in (x, other))
         if not logical and not (x.dtype is torch.bool and other.dtype is torch.bool):
             raise Unsupported(f"{call.name} of whole numbers")
@@ -191,7 +191,7 @@ def _joined(name: str, any_: bool, logical: bool) -> None:
 
 def is_tensor(value: Any) -> bool:
     """Whether it is a tensor of the graph, not a number."""
-    return isinstance(value, Bounds | Tensor)
+    return isinstance(value, Enclosure | Tensor)
 
 
 _joined("logical_and", False, True)
@@ -201,7 +201,7 @@ _joined("bitwise_or", True, False)
 
 
 @entry(_ATEN.logical_xor.default, _ATEN.bitwise_xor.Tensor)
-def _exclusive(call: Call, x: Any, other: Any) -> Bounds:
+def _exclusive(call: Call, x: Any, other: Any) -> Enclosure:
     x, other = (call.lift(v, v.dtype) for v in (x, other))
     if call.name.startswith("aten.bitwise") and not (x.dtype is torch.bool and other.dtype is torch.bool):
         raise Unsupported(f"{call.name} of whole numbers")
@@ -209,7 +209,7 @@ def _exclusive(call: Call, x: Any, other: Any) -> Bounds:
 
 
 @entry(_ATEN.logical_not.default, _ATEN.bitwise_not.default)
-def _negated(call: Call, x: Any) -> Bounds:
+def _negated(call: Call, x: Any) -> Enclosure:
     operand = call.lift(x, x.dtype)
     if call.name.startswith("aten.bitwise") and operand.dtype is not torch.bool:
         raise Unsupported(f"{call.name} of whole numbers")
@@ -217,22 +217,22 @@ def _negated(call: Call, x: Any) -> Bounds:
 
 
 @entry(_ATEN.maximum.default)
-def _maximum(call: Call, x: Any, other: Any) -> Bounds:
+def _maximum(call: Call, x: Any, other: Any) -> Enclosure:
     return larger(*call.operands(x, other))
 
 
 @entry(_ATEN.minimum.default)
-def _minimum(call: Call, x: Any, other: Any) -> Bounds:
+def _minimum(call: Call, x: Any, other: Any) -> Enclosure:
     return smaller(*call.operands(x, other))
 
 
-def _bound_or_none(call: Call, value: Any) -> Bounds | None:
+def _bound_or_none(call: Call, value: Any) -> Enclosure | None:
     if value is None or (isinstance(value, float) and math.isinf(value)):
         return None
     return call.lift(value)
 
 
-def _limits(call: Call, x: Any, low: Any, high: Any) -> Bounds:
+def _limits(call: Call, x: Any, low: Any, high: Any) -> Enclosure:
     """In the dtype of the result, to which the limits are written as well."""
     if (low is not None and low == math.inf) or (high is not None and high == -math.inf):
         raise Unsupported(f"{call.name} to infinity")
@@ -240,43 +240,43 @@ def _limits(call: Call, x: Any, low: Any, high: Any) -> Bounds:
 
 
 @entry(_ATEN.clamp.default)
-def _clamp(call: Call, x: Any, min: Any = None, max: Any = None) -> Bounds:
+def _clamp(call: Call, x: Any, min: Any = None, max: Any = None) -> Enclosure:
     return _limits(call, x, min, max)
 
 
 @entry(_ATEN.clamp.Tensor)
-def _clamp_tensor(call: Call, x: Any, min: Any = None, max: Any = None) -> Bounds:
+def _clamp_tensor(call: Call, x: Any, min: Any = None, max: Any = None) -> Enclosure:
     low, high = (None if end is None else call.lift(end) for end in (min, max))
     return clamp(call.lift(x), low, high)
 
 
 @entry(_ATEN.hardtanh.default)
-def _hardtanh(call: Call, x: Any, min_val: Any = -1, max_val: Any = 1) -> Bounds:
+def _hardtanh(call: Call, x: Any, min_val: Any = -1, max_val: Any = 1) -> Enclosure:
     return _limits(call, x, min_val, max_val)
 
 
 @entry(_ATEN.clamp_min.default)
-def _clamp_min(call: Call, x: Any, min: Any) -> Bounds:
+def _clamp_min(call: Call, x: Any, min: Any) -> Enclosure:
     return _limits(call, x, min, None)
 
 
 @entry(_ATEN.clamp_max.default)
-def _clamp_max(call: Call, x: Any, max: Any) -> Bounds:
+def _clamp_max(call: Call, x: Any, max: Any) -> Enclosure:
     return _limits(call, x, None, max)
 
 
 @entry(_ATEN.clamp_min.Tensor)
-def _clamp_min_tensor(call: Call, x: Any, min: Any) -> Bounds:
+def _clamp_min_tensor(call: Call, x: Any, min: Any) -> Enclosure:
     return larger(*call.operands(x, min))
 
 
 @entry(_ATEN.clamp_max.Tensor)
-def _clamp_max_tensor(call: Call, x: Any, max: Any) -> Bounds:
+def _clamp_max_tensor(call: Call, x: Any, max: Any) -> Enclosure:
     return smaller(*call.operands(x, max))
 
 
 @entry(_ATEN.where.self)
-def _where(call: Call, condition: Any, x: Any, other: Any) -> Bounds:
+def _where(call: Call, condition: Any, x: Any, other: Any) -> Enclosure:
     test = call.lift(condition, condition.dtype)
     if test.dtype is not torch.bool:
         raise Unsupported("where() on something that is no comparison")
@@ -285,7 +285,7 @@ def _where(call: Call, condition: Any, x: Any, other: Any) -> Bounds:
 
 
 @entry(_ATEN.masked_fill.Scalar, _ATEN.masked_fill.Tensor)
-def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Bounds:
+def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Enclosure:
     test = call.lift(mask, mask.dtype)
     if test.dtype is not torch.bool:
         raise Unsupported("masked_fill with something that is no comparison")
@@ -293,6 +293,6 @@ def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Bounds:
 
 
 @entry(_ATEN.threshold.default)
-def _threshold(call: Call, x: Any, threshold: Any, value: Any) -> Bounds:
+def _threshold(call: Call, x: Any, threshold: Any, value: Any) -> Enclosure:
     operand = call.lift(x)
     return choose(greater(operand, call.lift(threshold), True), operand, call.lift(value))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.certification.verify.bounds import Bounds, Run, Shape, Unsupported, number
+from trivium.certification.verify.bounds import Enclosure, Shape, SubBoxes, Unsupported, number
 from trivium.certification.verify.casts import cast
 from trivium.certification.verify.rounding import FLOATS, INTEGERS
 
@@ -32,27 +32,27 @@ class Call:
         product_unit: half an ulp of a float32 product of matrices, which a setting may make coarser.
     """
 
-    run: Run
+    run: SubBoxes
     overload: Any
     name: str
     dtype: torch.dtype
     shape: Shape
     product_unit: float = 2.0**-24
 
-    def lift(self, value: Any, dtype: torch.dtype | None = None) -> Bounds:
+    def lift(self, value: Any, dtype: torch.dtype | None = None) -> Enclosure:
         """A number, tensor or Bounds in one dtype (that of the result)."""
         wanted = self.dtype if dtype is None else dtype
         return lifted(self.run, value, wanted)
 
-    def operands(self, *values: Any) -> list[Bounds]:
+    def operands(self, *values: Any) -> list[Enclosure]:
         """Two numbers or tensors in the dtype to which torch promotes them."""
         kind = promoted(*values)
         return [self.lift(value, kind) for value in values]
 
 
-def lifted(run: Run, value: Any, dtype: torch.dtype) -> Bounds:
+def lifted(run: SubBoxes, value: Any, dtype: torch.dtype) -> Enclosure:
     """See :meth:`Call.lift`."""
-    if isinstance(value, Bounds):
+    if isinstance(value, Enclosure):
         return cast(value, dtype)
     if isinstance(value, Tensor):
         return cast(_constant(run, value), dtype)
@@ -61,7 +61,7 @@ def lifted(run: Run, value: Any, dtype: torch.dtype) -> Bounds:
     raise Unsupported(f"a {type(value).__name__} among the operands")
 
 
-def _constant(run: Run, value: Tensor) -> Bounds:
+def _constant(run: SubBoxes, value: Tensor) -> Enclosure:
     """A tensor of the graph: the real numbers that its operations stand for, and how far its own are from them."""
     made = number(run, value, value.dtype)
     if id(value) in run.reals:
@@ -74,19 +74,19 @@ def _constant(run: Run, value: Tensor) -> Bounds:
 
 def promoted(*values: Any) -> torch.dtype:
     """The dtype in which torch computes with two operands."""
-    one, other = (torch.empty(v.shape, dtype=v.dtype) if isinstance(v, Bounds) else v for v in values)
+    one, other = (torch.empty(v.shape, dtype=v.dtype) if isinstance(v, Enclosure) else v for v in values)
     return torch.result_type(one, other)
 
 
 @dataclass(frozen=True)
-class Entry:
+class OperationEntry:
     """An operation of the table."""
 
     bound: Function
     honours: frozenset[str]
 
 
-TABLE: dict[Any, Entry] = {}
+TABLE: dict[Any, OperationEntry] = {}
 
 
 def entry(*overloads: Any) -> Callable[[Function], Function]:
@@ -97,7 +97,7 @@ def entry(*overloads: Any) -> Callable[[Function], Function]:
         for overload in overloads:
             if overload in TABLE:
                 raise AssertionError(f"{overload} is in the table already")
-            TABLE[overload] = Entry(bound, names)
+            TABLE[overload] = OperationEntry(bound, names)
         return bound
 
     return register
@@ -137,13 +137,13 @@ def _default(value: Any, argument: Any) -> bool:
     return plain and (value is None or value == usual or (value is False and usual is None))
 
 
-def needs_float(x: Bounds, name: str) -> None:
+def needs_float(x: Enclosure, name: str) -> None:
     """Refuses whole numbers and comparisons."""
     if x.dtype not in FLOATS:
         raise Unsupported(f"{name} of {str(x.dtype).removeprefix('torch.')}")
 
 
-def needs_number(x: Bounds, name: str) -> None:
+def needs_number(x: Enclosure, name: str) -> None:
     """Refuses comparisons."""
     if x.dtype not in FLOATS and x.dtype not in INTEGERS:
         raise Unsupported(f"{name} of {str(x.dtype).removeprefix('torch.')}")

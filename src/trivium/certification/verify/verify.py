@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from trivium.certification.question import Finding, Question
+from trivium.certification.specification import Result, Specification
 from trivium.certification.verify.bounds import Unsupported
 from trivium.certification.verify.goals import ROUNDING, Goal, goals
 from trivium.certification.verify.interpreter import Reading
 from trivium.certification.verify.rounding import FLOATS
-from trivium.certification.verify.search import Outcome, Search
+from trivium.certification.verify.search import BranchAndBound, Outcome
 from trivium.errors import words_of
 from trivium.scheme.words import least, most
 from trivium.simplex.rounding import log_slack, weight_slack
@@ -28,12 +28,12 @@ PATIENCE = 4.0
 
 def verify(
     operator: Operator,
-    question: Question,
+    specification: Specification,
     *,
     seconds: float = 5.0,
     dtype: torch.dtype = torch.float32,
     over: Callable[[], bool] | None = None,
-) -> dict[str, Finding]:
+) -> dict[str, Result]:
     """Bound the graph of a user's rule over its whole feature box.
 
     VERIFIED means: in real-valued arithmetic the residual is ≤ 0 at every point of the box (an asked bound is met to
@@ -60,33 +60,33 @@ def verify(
     >>> @rule(scale="token", features={"entropy": (0.0, 12.0)})
     ... def mixed(entropy):
     ...     return 0.85 * torch.softmax(-entropy.clamp(max=4.0), dim=-1) + 0.05
-    >>> found = verify(mixed, Question(3, floor=0.05, lipschitz=2.0))
+    >>> found = verify(mixed, Specification(3, floor=0.05, lipschitz=2.0))
     >>> [found[axiom].verdict for axiom in ("W-N", "W-P", "W-B", "W-R")]
     ['VERIFIED', 'VERIFIED', 'VERIFIED', 'VERIFIED']
     """
     try:
         if type(operator) is not UserRule:
             raise Unsupported("it bounds rules that are one function of features")
-        program = read(operator, question.teachers, dtype)
+        program = read(operator, specification.num_teachers, dtype)
         with torch.no_grad():
-            asked = goals(question, dtype)
-            found = _refused(question, "W-F is a matter of form, W-C one of inner products of gradients")
+            asked = goals(specification, dtype)
+            found = _refused(specification, "W-F is a matter of form, W-C one of inner products of gradients")
             searches = sum(len(_by_kind(wanted)) for wanted in asked.values())
             for axiom, wanted in asked.items():
                 outcomes = []
                 for group in _by_kind(wanted).values():
                     share = seconds / searches
-                    search = Search(program, dtype, group, share * SPEED, timer(PATIENCE * share, over))
+                    search = BranchAndBound(program, dtype, group, share * SPEED, timer(PATIENCE * share, over))
                     outcomes.append((group, search.run()))
-                found[axiom] = _finding(axiom, program, dtype, outcomes)
+                found[axiom] = _result(axiom, program, dtype, outcomes)
     except Unsupported as refusal:
-        return _refused(question, str(refusal))
+        return _refused(specification, str(refusal))
     except (RuntimeError, IndexError, OverflowError, MemoryError) as error:  # shapes that no operation foresaw
-        return _refused(question, f"{type(error).__name__}: {' '.join(words_of(error).split())}")
-    return {axiom: found[axiom] for axiom in question.axioms}
+        return _refused(specification, f"{type(error).__name__}: {' '.join(words_of(error).split())}")
+    return {axiom: found[axiom] for axiom in specification.axioms}
 
 
-def read(rule: UserRule, teachers: int, dtype: torch.dtype) -> Reading:
+def read(rule: UserRule, num_teachers: int, dtype: torch.dtype) -> Reading:
     """The graph of a rule, ready to be bounded.
 
     Raises:
@@ -98,15 +98,15 @@ def read(rule: UserRule, teachers: int, dtype: torch.dtype) -> Reading:
         raise Unsupported(f"features of {str(dtype).removeprefix('torch.')}")
     if any(interval.pairwise for interval in rule.ranges.values()):
         raise Unsupported("a pairwise feature is not a box")
-    program = rule.program(teachers, dtype)
+    program = rule.program(num_teachers, dtype)
     if isinstance(program, Opaque):
         raise Unsupported(str(program))
-    if rule.difference(teachers, dtype) is not None:
+    if rule.difference(num_teachers, dtype) is not None:
         raise Unsupported("it means something else on a batch than on a row")
     with torch.no_grad():
-        reading = Reading(program, rule.ranges, teachers)
+        reading = Reading(program, rule.ranges, num_teachers)
         weights, _ = reading.run(reading.low[None], reading.high[None])
-    if weights.shape != (teachers,):
+    if weights.shape != (num_teachers,):
         raise Unsupported(f"it returns weights of shape {list(weights.shape)}")
     return reading
 
@@ -124,12 +124,12 @@ def plain(rule: UserRule) -> bool:
 
 def strengthen(
     operator: Operator,
-    question: Question,
-    found: Mapping[str, Finding],
+    specification: Specification,
+    found: Mapping[str, Result],
     settled: Iterable[str],
     seconds: float,
     over: Callable[[], bool] | None = None,
-) -> dict[str, Finding]:
+) -> dict[str, Result]:
     """The findings of a search, with those that bounding settles VERIFIED, and what it reached told in the others.
 
     ``settled``: axioms that are proved already. An operator with a breach of any kind is not bounded: its function is
@@ -137,12 +137,12 @@ def strengthen(
     """
     merged = dict(found)
     done = {"W-F", *settled}
-    rest = [a for a in question.axioms if a not in done and found[a].verdict == "NOT FALSIFIED"]
+    rest = [a for a in specification.axioms if a not in done and found[a].verdict == "NOT FALSIFIED"]
     # Gradients that stand beside the features say nothing of the function.
     broken = any(f.verdict == "VIOLATED" for f in found.values() if f.axiom != "W-C")
     if not rest or type(operator) is not UserRule or broken:
         return merged
-    bounded = verify(operator, question, seconds=seconds, over=over)
+    bounded = verify(operator, specification, seconds=seconds, over=over)
     for axiom in rest:
         old, new = found[axiom], bounded[axiom]
         told = f"{old.search}; {new.search}" if old.search else new.search
@@ -157,23 +157,23 @@ def _by_kind(wanted: list[Goal]) -> dict[str, list[Goal]]:
     return kinds
 
 
-def _refused(question: Question, why: str) -> dict[str, Finding]:
-    return {axiom: Finding(axiom, "NOT FALSIFIED", None, search=f"not bounded: {why}") for axiom in question.axioms}
+def _refused(specification: Specification, why: str) -> dict[str, Result]:
+    return {axiom: Result(axiom, "NOT FALSIFIED", None, search=f"not bounded: {why}") for axiom in specification.axioms}
 
 
 def _told(boxes: int) -> str:
     return f"bounded in real arithmetic over {boxes:,} sub-boxes"
 
 
-def _finding(axiom: str, program: Reading, dtype: torch.dtype, outcomes: list[tuple[list[Goal], Outcome]]) -> Finding:
-    slack = log_slack(dtype) if axiom in ("W-R", "W-S") else weight_slack(dtype, program.teachers)
+def _result(axiom: str, program: Reading, dtype: torch.dtype, outcomes: list[tuple[list[Goal], Outcome]]) -> Result:
+    slack = log_slack(dtype) if axiom in ("W-R", "W-S") else weight_slack(dtype, program.num_teachers)
     # Of W-B, whose goals are of both kinds, each was held against its own slack.
     more = max((min(outcome.rounding, ROUNDING) for _, outcome in outcomes), default=1.0)
     tolerance = 0.0 if axiom == "W-P" else slack * max(1.0, more)
     boxes = sum(outcome.boxes for _, outcome in outcomes)
     told = _told(boxes)
     if not outcomes:
-        return Finding(axiom, "VERIFIED", None, tolerance, "the whole box", (f"{axiom}: nothing is asked",), told)
+        return Result(axiom, "VERIFIED", None, tolerance, "the whole box", (f"{axiom}: nothing is asked",), told)
     lines, residuals = [], []
     for group, outcome in outcomes:
         for name in dict.fromkeys(goal.name for goal in group):
@@ -186,12 +186,12 @@ def _finding(axiom: str, program: Reading, dtype: torch.dtype, outcomes: list[tu
         lines.append(f"{axiom}: in real arithmetic, over every point of the box, with bounds rounded outward")
         # At u = u' both sides of W-R vanish, so 0 is the least upper bound of its residual.
         residual = 0.0 if axiom == "W-R" else max(residuals)
-        return Finding(axiom, "VERIFIED", residual, tolerance, "the whole box", tuple(lines), told)
+        return Result(axiom, "VERIFIED", residual, tolerance, "the whole box", tuple(lines), told)
     open_ = next(outcome for _, outcome in outcomes if not outcome.proved)
     reached = "; ".join(line.removeprefix(f"{axiom}: ") for line in lines)
     why = f", {open_.reason}" if open_.reason else ""
     told = f"{told}, not settled at {program.describe(*open_.where)}{why}: reached {reached}"
-    return Finding(axiom, "NOT FALSIFIED", None, tolerance, "the whole box", search=told)
+    return Result(axiom, "NOT FALSIFIED", None, tolerance, "the whole box", search=told)
 
 
 def _phrase(goal: Goal, worst: float) -> str:

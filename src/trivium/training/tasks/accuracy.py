@@ -11,11 +11,11 @@ from torch import Tensor
 from trivium.data.examples import Examples
 
 
-def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str]) -> dict[str, Any]:
+def accuracy(found: Mapping[str, Tensor], rows: Examples, teacher_names: Sequence[str]) -> dict[str, Any]:
     """The content of ``accuracy.json``.
 
     Args:
-        found: ``student`` [N], ``teachers`` [N, K] and perhaps ``mixture`` [N] in nats, and the same names with
+        found: ``student`` [N], ``teacher_names`` [N, K] and perhaps ``mixture`` [N] in nats, and the same names with
             ``_correct``, ones and zeros. NaN marks a row that a teacher does not serve; a mean is over the others.
 
     Returns:
@@ -26,7 +26,7 @@ def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str
     for what in ("student", "mixture"):
         if what in found:
             table.append({"what": what, "name": what} | _means(found[what], found[f"{what}_correct"], rows))
-    for k, name in enumerate(teachers):
+    for k, name in enumerate(teacher_names):
         values = _means(found["teachers"][:, k], found["teachers_correct"][:, k], rows)
         table.append({"what": "teacher", "name": name} | values)
     counts = [int((rows.domain == d).sum()) for d in range(len(rows.domains))]
@@ -37,13 +37,13 @@ def accuracy(found: Mapping[str, Tensor], rows: Examples, teachers: Sequence[str
     }
 
 
-def _means(nats: Tensor, correct: Tensor, rows: Examples) -> dict[str, Any]:
+def _means(nll: Tensor, correct: Tensor, rows: Examples) -> dict[str, Any]:
     everywhere = torch.ones(len(rows), dtype=torch.bool)
     domains = {name: rows.domain == number for number, name in enumerate(rows.domains)}
     tasks = {name: rows.task == number for number, name in enumerate(rows.tasks)}
 
     def both(chosen: Tensor) -> dict[str, float | None]:
-        return {"nats": _mean(nats[chosen]), "accuracy": _mean(correct[chosen])}
+        return {"nats": _mean(nll[chosen]), "accuracy": _mean(correct[chosen])}
 
     return {
         **both(everywhere),

@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium.data.examples import Examples
 
 
-def agreement_warnings(answers: Tensor, rows: Examples, teachers: Sequence[str]) -> Iterator[str]:
+def agreement_warnings(answers: Tensor, rows: Examples, teacher_names: Sequence[str]) -> Iterator[str]:
     """A line for each teacher and task where its answers agree with the labels no more than chance would have them, or
     where another order of its classes would agree far better.
 
@@ -21,7 +21,7 @@ def agreement_warnings(answers: Tensor, rows: Examples, teachers: Sequence[str])
 
     Chance is Σ_c (share of label c)·(share of answer c), what independent answers with the same shares would reach.
     """
-    for k, name in enumerate(teachers):
+    for k, name in enumerate(teacher_names):
         for number, task in enumerate(rows.tasks):
             mine = (rows.task == number) & ~answers[:, k].isnan()
             if bool(mine.any()):

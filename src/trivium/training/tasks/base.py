@@ -113,16 +113,16 @@ class Task(Protocol):
         ...
 
     def judge(
-        self, source: LogitSource, rows: Table, teachers: Sequence[str], classes: int
+        self, source: LogitSource, rows: Table, teacher_names: Sequence[str], classes: int
     ) -> tuple[Tensor, Iterable[str]]:
         """The teachers' losses on validation rows, [tasks, K], and a line for whatever they give away."""
         ...
 
-    def results(self, nats: Mapping[str, Tensor], rows: Table, teachers: Sequence[str]) -> Mapping[str, Any]:
+    def results(self, nll: Mapping[str, Tensor], rows: Table, teacher_names: Sequence[str]) -> Mapping[str, Any]:
         """What a run leaves beside ``nats.json``, plain values by file name.
 
         Args:
-            nats: what the run returns, see :func:`trivium.training.run.distill`.
+            nll: what the run returns, see :func:`trivium.training.run.distill`.
         """
         ...
 
@@ -167,8 +167,8 @@ def task_files(recipe: Recipe, base: Path) -> dict[str, str]:
 
 def own_features(scheme: Scheme) -> dict[str, int]:
     """The features that the data must hold, with the numbers a row of each."""
-    teachers = len(scheme.teachers)
-    return {name: interval.width(teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
+    num_teachers = len(scheme.teacher_names)
+    return {name: interval.width(num_teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
 
 
 def own_columns(recipe: Recipe) -> dict[str, int]:

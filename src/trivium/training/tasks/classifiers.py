@@ -24,8 +24,8 @@ from trivium.teachers.huggingface import load_tokenizer
 from trivium.teachers.references import resolve
 from trivium.teachers.transformers_classifier import TransformersClassifier, load_classifier, padded
 from trivium.teachers.vocabulary import vocabulary_size
+from trivium.training.classifier_student import ClassifierStudent
 from trivium.training.configs import fresh_config, fresh_model
-from trivium.training.learner import Learner
 from trivium.training.names import require_model_or_config
 from trivium.training.recipe import Recipe, TeacherSection
 from trivium.weighting.loading import load_object, undisturbed
@@ -238,12 +238,12 @@ def identity_of(reference: str, model: Any, base: Path) -> tuple[dict[str, Any],
 
 def text_readers(student: Any, teachers: Sequence[Any]) -> dict[str, TransformersClassifier]:
     """The models of a run on examples that tokenize texts, by what sentences call them, the student first."""
-    models: dict[str, Any] = {"the student": student.inner} if isinstance(student, Learner) else {}
+    models: dict[str, Any] = {"the student": student.inner} if isinstance(student, ClassifierStudent) else {}
     models |= {f"teacher {t.name!r}": t.model for t in teachers if isinstance(t, Classifier)}
     return {n: m for n, m in models.items() if isinstance(m, TransformersClassifier) and m.tokenizer is not None}
 
 
-def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Learner:
+def build_classifier_student(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> ClassifierStudent:
     """The student; a fresh one's weights depend on the recipe's seed alone.
 
     ``student.model`` is ``FILE.py:NAME``, a module or what makes one, or a folder of transformers; ``student.config`` a
@@ -265,7 +265,9 @@ def build_learner(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> Lea
         columns, note = match_classes(inner, classes, "the student")
     if note is not None:
         say(note)
-    return Learner(inner, Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)).train()
+    return ClassifierStudent(
+        inner, Heads(space.tasks, space.task_of_class, tuple(range(len(space.tasks))), columns)
+    ).train()
 
 
 def own_student(reference: str, base: Path, seed: int) -> torch.nn.Module:
@@ -289,28 +291,37 @@ def own_student(reference: str, base: Path, seed: int) -> torch.nn.Module:
     return inner
 
 
-def admit_learner(learner: Learner, inputs: Inputs, say: Say = unsaid) -> Learner:
+def admit_classifier_student(
+    classifier_student: ClassifierStudent, inputs: Inputs, say: Say = unsaid
+) -> ClassifierStudent:
     """The student itself, after it was asked about some of ``inputs`` what every model is asked."""
 
     def answers(given: Inputs) -> Tensor:
         with calling("the student must read a batch", "Call it on one by itself to see."):
-            output = call(learner.inner, given.values)
-        return learner.heads.spread(output, len(given), "the student")
+            output = call(classifier_student.inner, given.values)
+        return classifier_student.heads.spread(output, len(given), "the student")
 
-    _ask(answers, learner.inner, learner.heads, probe(inputs, learner.heads.serves), "the student", say)
-    return learner
+    _ask(
+        answers,
+        classifier_student.inner,
+        classifier_student.heads,
+        probe(inputs, classifier_student.heads.serves),
+        "the student",
+        say,
+    )
+    return classifier_student
 
 
-def load_learner(recipe: Recipe, base: Path, folder: Path) -> Learner:
-    """A student as :meth:`Learner.save_pretrained` left it in ``folder``."""
+def load_classifier_student(recipe: Recipe, base: Path, folder: Path) -> ClassifierStudent:
+    """A student as :meth:`ClassifierStudent.save_pretrained` left it in ``folder``."""
     if ".py:" not in (recipe.student.model or ""):
         section = recipe.student.model_copy(update={"model": str(folder.absolute()), "config": None})
-        return build_learner(recipe.model_copy(update={"student": section}), base)
+        return build_classifier_student(recipe.model_copy(update={"student": section}), base)
     from safetensors.torch import load_model
 
-    learner = build_learner(recipe, base)
-    load_model(learner.inner, str(folder / "model.safetensors"))
-    return learner
+    classifier_student = build_classifier_student(recipe, base)
+    load_model(classifier_student.inner, str(folder / "model.safetensors"))
+    return classifier_student
 
 
 def _fresh(recipe: Recipe, classes: list[str], base: Path) -> TransformersClassifier:

@@ -19,17 +19,17 @@ from trivium.scheme import Scheme
 from trivium.teachers.admission import Say, unsaid
 from trivium.teachers.live import LogitSource
 from trivium.teachers.transformers_classifier import TransformersClassifier
-from trivium.training.evaluate import nats_and_answer, nats_and_correct, teacher_nats, validation_losses
+from trivium.training.evaluate import nats_and_answer, nats_and_correct, teacher_nll, validation_losses
 from trivium.training.recipe import Recipe
 from trivium.training.tasks.accuracy import accuracy
 from trivium.training.tasks.agreement import agreement_warnings
 from trivium.training.tasks.base import Lengths, Materials, Tables, own_columns, own_features, three
 from trivium.training.tasks.classifiers import (
-    admit_learner,
+    admit_classifier_student,
+    build_classifier_student,
     build_classifiers,
-    build_learner,
     label_space,
-    load_learner,
+    load_classifier_student,
     serves,
     text_readers,
 )
@@ -66,31 +66,33 @@ class ExamplesTask:
 
     def materials(self, recipe: Recipe, scheme: Scheme, base: Path, device: torch.device, say: Say) -> Materials:
         notes: list[str] = []
-        student = build_learner(recipe, base, notes.append)  # first: one that cannot be is refused before data are read
+        student = build_classifier_student(
+            recipe, base, notes.append
+        )  # first: one that cannot be is refused before data are read
         tables = build_examples(recipe, scheme, base)
         inputs = tables.validation.inputs  # of which every task has some
         teachers = build_classifiers(recipe, device, base, inputs, say)
-        admit_learner(student, inputs, notes.append)
+        admit_classifier_student(student, inputs, notes.append)
         readers = text_readers(student, teachers)
         return Materials(teachers, tables, student, notes, lengths=partial(lengths, readers=readers))
 
     def student(self, recipe: Recipe, base: Path, rows: Table | None = None, say: Say = unsaid) -> Any:
-        student = build_learner(recipe, base, say)
-        return student if rows is None else admit_learner(student, rows.inputs, say)
+        student = build_classifier_student(recipe, base, say)
+        return student if rows is None else admit_classifier_student(student, rows.inputs, say)
 
     def load(self, recipe: Recipe, base: Path, folder: Path) -> Any:
-        return load_learner(recipe, base, folder)
+        return load_classifier_student(recipe, base, folder)
 
     def judge(
-        self, source: LogitSource, rows: Table, teachers: Sequence[str], classes: int
+        self, source: LogitSource, rows: Table, teacher_names: Sequence[str], classes: int
     ) -> tuple[Tensor, Iterable[str]]:
         assert isinstance(rows, Examples)
-        found = teacher_nats(source, rows, nats_and_answer)
-        return validation_losses(found[..., 0], rows), agreement_warnings(found[..., 1], rows, teachers)
+        found = teacher_nll(source, rows, nats_and_answer)
+        return validation_losses(found[..., 0], rows), agreement_warnings(found[..., 1], rows, teacher_names)
 
-    def results(self, nats: Mapping[str, Tensor], rows: Table, teachers: Sequence[str]) -> Mapping[str, Any]:
+    def results(self, nll: Mapping[str, Tensor], rows: Table, teacher_names: Sequence[str]) -> Mapping[str, Any]:
         assert isinstance(rows, Examples)
-        return {"accuracy.json": accuracy(nats, rows, teachers)}
+        return {"accuracy.json": accuracy(nll, rows, teacher_names)}
 
 
 def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:

@@ -21,7 +21,7 @@ from trivium.teachers.live import LogitSource
 from trivium.teachers.references import resolve
 from trivium.teachers.vocabulary import require_every_id, vocabulary_size
 from trivium.training.configs import fresh_config, fresh_model
-from trivium.training.evaluate import nats, teacher_nats, validation_losses
+from trivium.training.evaluate import nll, teacher_nll, validation_losses
 from trivium.training.names import require_model_or_config
 from trivium.training.recipe import Recipe
 from trivium.training.tasks.base import Materials, Tables, own_columns, own_features, three
@@ -33,7 +33,7 @@ class TextTask:
     measures: Mapping[str, str] = {"bits_per_byte": ""}
 
     def score(self, log_p: Tensor, labels: Tensor) -> Tensor:
-        return nats(log_p, labels).unsqueeze(-1)
+        return nll(log_p, labels).unsqueeze(-1)
 
     def sizes(self, recipe: Recipe, base: Path) -> Mapping[str, Callable[[], int]]:
         """The classes of text are the student's vocabulary."""
@@ -62,12 +62,12 @@ class TextTask:
         return load_model(folder)
 
     def judge(
-        self, source: LogitSource, rows: Table, teachers: Sequence[str], classes: int
+        self, source: LogitSource, rows: Table, teacher_names: Sequence[str], classes: int
     ) -> tuple[Tensor, Iterable[str]]:
-        losses = validation_losses(teacher_nats(source, rows), rows)
-        return losses, worse_than_a_guess(losses, classes, rows.tasks, teachers)
+        losses = validation_losses(teacher_nll(source, rows), rows)
+        return losses, worse_than_a_guess(losses, classes, rows.tasks, teacher_names)
 
-    def results(self, nats: Mapping[str, Tensor], rows: Table, teachers: Sequence[str]) -> Mapping[str, Any]:
+    def results(self, nll: Mapping[str, Tensor], rows: Table, teacher_names: Sequence[str]) -> Mapping[str, Any]:
         return {}
 
 
@@ -146,7 +146,9 @@ def build_teachers(
     return load_teachers(folders, tokenizer, device, dtype, recipe.data.window, say)
 
 
-def worse_than_a_guess(losses: Tensor, classes: int, tasks: Sequence[str], teachers: Sequence[str]) -> Iterator[str]:
+def worse_than_a_guess(
+    losses: Tensor, classes: int, tasks: Sequence[str], teacher_names: Sequence[str]
+) -> Iterator[str]:
     """A line for each teacher whose validation loss is above ln V: its ids may mean something else to it.
 
     Args:
@@ -154,7 +156,7 @@ def worse_than_a_guess(losses: Tensor, classes: int, tasks: Sequence[str], teach
         classes: V.
     """
     for number, task in enumerate(tasks):
-        for k, name in enumerate(teachers):
+        for k, name in enumerate(teacher_names):
             if float(losses[number, k]) > math.log(classes):
                 yield (
                     f"warning: teacher {name!r} is worse than a uniform guess on task {task!r}: "

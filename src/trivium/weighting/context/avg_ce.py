@@ -44,10 +44,10 @@ class AvgCE(ScoreRule):
     def slopes(self) -> Mapping[str, float]:
         return {"sequence_loss": -1.0}
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         spread = -math.expm1(-self.ranges["sequence_loss"].high)
         influence = spread if self.budget is None else min(self.budget, spread)
-        return bounded(teachers, influence, {"sequence_loss": 2.0})
+        return bounded(num_teachers, influence, {"sequence_loss": 2.0})
 
     def formula(self) -> str:
         return f"softmax(exp(−sequence_loss){self._limit()})"

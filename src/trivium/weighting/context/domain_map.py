@@ -52,14 +52,14 @@ class DomainMap(Rule):
         last = max(1.0, len(self.teacher_of) - 1.0)
         return {"domain": BUILT_IN["domain"]._replace(high=last)}
 
-    def _rows(self, teachers: int) -> Tensor:
+    def _rows(self, num_teachers: int) -> Tensor:
         require(
-            max(self.teacher_of) < teachers,
+            max(self.teacher_of) < num_teachers,
             "a domain map must name existing teachers",
-            f"index {max(self.teacher_of)} with {teachers} teachers",
+            f"index {max(self.teacher_of)} with {num_teachers} teachers",
             "Indices count from 0 in the order of the recipe's teachers.",
         )
-        rows = torch.full((len(self.teacher_of), teachers), -float(self.budget), dtype=torch.float64)
+        rows = torch.full((len(self.teacher_of), num_teachers), -float(self.budget), dtype=torch.float64)
         for row, teacher in zip(rows, self.teacher_of, strict=True):
             row[slice(None) if teacher < 0 else teacher] = 0.0
         return torch.log_softmax(rows, dim=-1)
@@ -67,14 +67,16 @@ class DomainMap(Rule):
     def log_weights(self, features: Features) -> Tensor:
         domain = self.admit(features)["domain"].squeeze(-1)
         index = domain.round().long().clamp_max(len(self.teacher_of) - 1)
-        teachers = count_teachers(features)
-        rows = self._rows(teachers).to(domain if domain.is_floating_point() else domain.to(torch.get_default_dtype()))
-        return rows.index_select(0, index.flatten()).view(*index.shape, teachers)
+        num_teachers = count_teachers(features)
+        rows = self._rows(num_teachers).to(
+            domain if domain.is_floating_point() else domain.to(torch.get_default_dtype())
+        )
+        return rows.index_select(0, index.flatten()).view(*index.shape, num_teachers)
 
-    def constants(self, teachers: int) -> Constants:
-        rows = self._rows(teachers)
-        gap = (rows.unsqueeze(-1) - rows.unsqueeze(-2)).amin(dim=0)
-        return Constants(gap, {"domain": 2.0 * self.budget})
+    def constants(self, num_teachers: int) -> Constants:
+        rows = self._rows(num_teachers)
+        log_ratio = (rows.unsqueeze(-1) - rows.unsqueeze(-2)).amin(dim=0)
+        return Constants(log_ratio, {"domain": 2.0 * self.budget})
 
     def formula(self) -> str:
         pairs = ", ".join(f"{d}→{'any' if t < 0 else t}" for d, t in enumerate(self.teacher_of))

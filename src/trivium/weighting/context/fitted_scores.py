@@ -105,26 +105,26 @@ class FittedScores(Rule):
     def log_weights(self, features: Features) -> Tensor:
         return torch.log_softmax(self.score(features), dim=-1)
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         boxes = [(abs(a), self.ranges[feature]) for feature, a in self.strengths.items()]
         spread = sum(a * (box.high - box.low) for a, box in boxes)
-        linear = bounded(teachers, spread, {feature: 2 * abs(a) for feature, a in self.strengths.items()})
+        linear = bounded(num_teachers, spread, {feature: 2 * abs(a) for feature, a in self.strengths.items()})
         if not self.bias:
             return linear
-        rows = self._rows(teachers)
-        gap = (rows.unsqueeze(-1) - rows.unsqueeze(-2)).amin(dim=0)
+        rows = self._rows(num_teachers)
+        log_ratio = (rows.unsqueeze(-1) - rows.unsqueeze(-2)).amin(dim=0)
         moved = (rows.unsqueeze(0) - rows.unsqueeze(1)).flatten(0, 1)
         apart = float((moved.amax(-1) - moved.amin(-1)).max())
         # Outward by what the differences of float64 numbers may have been rounded.
-        gap = add_down(gap - 2.0**-50 * gap.abs(), linear.gap)
+        log_ratio = add_down(log_ratio - 2.0**-50 * log_ratio.abs(), linear.log_ratio)
         tasks = {"task": apart * (1 + 2.0**-50)} if len(rows) > 1 else {}
-        return Constants(gap, {**linear.regularity, **tasks})
+        return Constants(log_ratio, {**linear.lipschitz, **tasks})
 
-    def _rows(self, teachers: int) -> Tensor:
+    def _rows(self, num_teachers: int) -> Tensor:
         require(
-            len(self.bias[0]) == teachers,
+            len(self.bias[0]) == num_teachers,
             "a bias must be one number a teacher",
-            f"{len(self.bias[0])} numbers for {teachers} teachers",
+            f"{len(self.bias[0])} numbers for {num_teachers} teachers",
             "Write them in the order of the recipe's teachers.",
         )
         return torch.tensor(self.bias, dtype=torch.float64)

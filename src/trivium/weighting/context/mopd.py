@@ -53,23 +53,23 @@ class MOPD(Rule):
 
     def log_weights(self, features: Features) -> Tensor:
         domain = self.admit(features)["domain"].squeeze(-1)
-        teachers = count_teachers(features)
-        self._check(teachers)
+        num_teachers = count_teachers(features)
+        self._check(num_teachers)
         index = domain.round().long().clamp_max(len(self.teacher_of) - 1)
         chosen = torch.tensor(self.teacher_of, device=domain.device)[index].unsqueeze(-1)
         dtype = domain.dtype if domain.is_floating_point() else torch.get_default_dtype()
-        closed = torch.full((*index.shape, teachers), -torch.inf, dtype=dtype, device=domain.device)
+        closed = torch.full((*index.shape, num_teachers), -torch.inf, dtype=dtype, device=domain.device)
         return closed.scatter(-1, chosen, 0.0)
 
-    def constants(self, teachers: int) -> None:
+    def constants(self, num_teachers: int) -> None:
         """Nothing, but a teacher that does not exist is refused here, before anything runs."""
-        self._check(teachers)
+        self._check(num_teachers)
 
-    def _check(self, teachers: int) -> None:
+    def _check(self, num_teachers: int) -> None:
         require(
-            max(self.teacher_of) < teachers,
+            max(self.teacher_of) < num_teachers,
             "routing must name existing teachers",
-            f"index {max(self.teacher_of)} with {teachers} teachers",
+            f"index {max(self.teacher_of)} with {num_teachers} teachers",
             "Indices count from 0 in the order of the recipe's teachers.",
         )
 

@@ -64,25 +64,26 @@ class PrefixPosterior(ScoreRule):
     def slopes(self) -> Mapping[str, float]:
         return {"prefix_log_prob": self.tau}
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         if not self.prior:
-            return super().constants(teachers)
-        self._check(teachers)
+            return super().constants(num_teachers)
+        self._check(num_teachers)
         interval = self.ranges["prefix_log_prob"]
-        likelihood = bounded(teachers, self.tau * (interval.high - interval.low), {"prefix_log_prob": 2 * self.tau})
+        likelihood = bounded(num_teachers, self.tau * (interval.high - interval.low), {"prefix_log_prob": 2 * self.tau})
         prior = fixed(torch.tensor(self.prior, dtype=torch.float64).log())
-        gap = add_down(prior.gap, likelihood.gap)
+        log_ratio = add_down(prior.log_ratio, likelihood.log_ratio)
         if self.budget is not None and self.budget < math.inf:
-            # As a budget around the rule does it, with the proof, in trivium.scheme.limit, which stands above rules.
-            reach = lower_log((self.budget + gap.amin(dim=1, keepdim=True)).clamp(min=0.0)).clamp(min=0.0)
-            gap = torch.where(gap > 0, torch.minimum(gap, reach), gap.clamp(min=-self.budget))
-        return Constants(gap, likelihood.regularity)
+            # As a budget around the rule does it, with the proof, in
+            # trivium.scheme.clamp_influence, which stands above rules.
+            reach = lower_log((self.budget + log_ratio.amin(dim=1, keepdim=True)).clamp(min=0.0)).clamp(min=0.0)
+            log_ratio = torch.where(log_ratio > 0, torch.minimum(log_ratio, reach), log_ratio.clamp(min=-self.budget))
+        return Constants(log_ratio, likelihood.lipschitz)
 
-    def _check(self, teachers: int) -> None:
+    def _check(self, num_teachers: int) -> None:
         require(
-            len(self.prior) == teachers,
+            len(self.prior) == num_teachers,
             "a prior must be one number a teacher",
-            f"{len(self.prior)} numbers for {teachers} teachers",
+            f"{len(self.prior)} numbers for {num_teachers} teachers",
             "Write them in the order of the recipe's teachers.",
         )
 

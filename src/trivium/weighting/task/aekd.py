@@ -54,12 +54,14 @@ class AEKD(Rule):
         teachers = round(gram.shape[-1] ** 0.5)
         return min_norm_weights(gram.unflatten(-1, (teachers, teachers)), self.cap).log().to(gram.dtype)
 
-    def constants(self, teachers: int) -> Constants:
-        check_cap(self.cap, teachers)
-        return bounded(teachers, float("inf") if teachers > 1 else 0.0, {"gram": float("inf") if teachers > 1 else 0.0})
+    def constants(self, num_teachers: int) -> Constants:
+        check_cap(self.cap, num_teachers)
+        return bounded(
+            num_teachers, float("inf") if num_teachers > 1 else 0.0, {"gram": float("inf") if num_teachers > 1 else 0.0}
+        )
 
-    def pareto(self, teachers: int) -> str:
-        if self.cap < 1.0 and teachers > 1:
+    def pareto(self, num_teachers: int) -> str:
+        if self.cap < 1.0 and num_teachers > 1:
             return ""
         return "W-C: the shortest mean ḡ of the gradients has ⟨ḡ_k, ḡ⟩ ≥ ‖ḡ‖² ≥ 0: no step to a vertex shortens it"
 

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting.base import Features
 from trivium.weighting.features import BUILT_IN, Range, Scale
-from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.learnable import LearnableRule, TrainingState
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
-class AMTSS(Learned):
+class AMTSS(LearnableRule):
     """w = softmax(θ_task), limited to an influence budget; after each step θ_task ← (1 − ρ)·θ_task + η·m.
 
     m_k = Σ_x h(x)·tanh(log p_k(y|x) − max over i ≠ y of log p_k(i|x)) / Σ_x h(x), over the batch's examples of that
@@ -26,7 +28,7 @@ class AMTSS(Learned):
     student does not. Teachers start alike.
 
     Args:
-        teachers, tasks: sizes of θ.
+        num_teachers, tasks: sizes of θ.
         rate: η > 0.
         decay: ρ in [0, 1); 0 never forgets.
         budget: influence budget in nats (T3); None leaves θ as it is, without a bound while ρ = 0.
@@ -38,11 +40,11 @@ class AMTSS(Learned):
     both bounds are ours. Its shared encoder with a projection for each language or task is a student of labelled
     examples: one module, a head a task.
 
-    >>> AMTSS(teachers=2).log_weights({"task": torch.zeros(1), "teachers": torch.zeros(2)}).exp()
+    >>> AMTSS(num_teachers=2).log_weights({"task": torch.zeros(1), "teachers": torch.zeros(2)}).exp()
     tensor([0.5000, 0.5000])
     """
 
-    teachers: int
+    num_teachers: int
     tasks: int = 1
     rate: float = 0.05
     decay: float = 0.0
@@ -51,14 +53,14 @@ class AMTSS(Learned):
     name: ClassVar[str] = "amtss"
 
     def __post_init__(self) -> None:
-        sizes = (self.teachers, self.tasks)
+        sizes = (self.num_teachers, self.tasks)
         require(min(sizes) >= 1, "teachers and tasks must be at least one", sizes)
         require(0 < self.rate < math.inf, "the rate must be a positive number", self.rate, "Try 0.05.")
         require(0 <= self.decay < 1, "the decay must lie in [0, 1)", self.decay, "Use 0 to forget nothing.")
         fits = self.budget is None or 0 <= self.budget < math.inf
         require(fits, "a budget must be a number of nats ≥ 0", self.budget, "Try 4.")
         # The state is no field: two rules are the same rule whatever they have learned.
-        self.__dict__["_theta"] = torch.zeros(self.tasks, self.teachers, dtype=torch.float64)
+        self.__dict__["_theta"] = torch.zeros(self.tasks, self.num_teachers, dtype=torch.float64)
 
     @property
     def theta(self) -> Tensor:
@@ -81,25 +83,27 @@ class AMTSS(Learned):
             return self.theta
         return (self.theta - self.theta.amax(-1, keepdim=True)).clamp_min(-self.budget)
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         require(
-            teachers == self.teachers,
+            num_teachers == self.num_teachers,
             "learned importance must be one number a teacher",
-            f"{self.teachers} for {teachers} teachers",
+            f"{self.num_teachers} for {num_teachers} teachers",
             "Set `teachers`.",
         )
         reach = 2 * self.rate / self.decay if self.decay > 0 else math.inf
         influence = reach if self.budget is None else min(self.budget, reach)
-        return None if influence == math.inf else bounded(teachers, influence, {"task": 2 * influence})
+        return None if influence == math.inf else bounded(num_teachers, influence, {"task": 2 * influence})
 
     @torch.no_grad()
-    def learn(self, lesson: Lesson) -> None:
-        labels, tasks = lesson.labels(lesson.rows), lesson.task(lesson.rows)
+    def learn(self, training_state: TrainingState) -> None:
+        labels, tasks = training_state.labels(training_state.rows), training_state.task(training_state.rows)
         mask = labels >= 0
         safe = labels.clamp_min(0).unsqueeze(-1)
-        student = lesson.student_logits(lesson.parameters, lesson.rows).double().log_softmax(-1)
+        student = training_state.student_logits(training_state.parameters, training_state.rows).double().log_softmax(-1)
         lacks = (1 - student.gather(-1, safe).squeeze(-1).exp()).clamp_min(0.0) * mask
-        margins = torch.stack([margin(z, safe).tanh() for z in lesson.teacher_logits(lesson.rows)], dim=-1)
+        margins = torch.stack(
+            [margin(z, safe).tanh() for z in training_state.teacher_logits(training_state.rows)], dim=-1
+        )
         for task in tasks.unique().tolist():
             weight = (lacks * (tasks == task).unsqueeze(-1)).unsqueeze(-1)
             total = weight.sum()

@@ -55,10 +55,10 @@ class NashMTL(Rule):
         alpha = nash_weights(exact.unflatten(-1, (teachers, teachers)))
         return (alpha / alpha.sum(dim=-1, keepdim=True)).log().to(gram.dtype)
 
-    def constants(self, teachers: int) -> Constants:
-        return bounded(teachers, most_influence(teachers), {"gram": torch.inf if teachers > 1 else 0.0})
+    def constants(self, num_teachers: int) -> Constants:
+        return bounded(num_teachers, most_influence(num_teachers), {"gram": torch.inf if num_teachers > 1 else 0.0})
 
-    def pareto(self, teachers: int) -> str:
+    def pareto(self, num_teachers: int) -> str:
         return "W-C: (Gα)_k = 1/α_k > 0 up to the rounding of G"
 
     def formula(self) -> str:

@@ -50,24 +50,24 @@ class Static(Rule):
     def log_weights(self, features: Features) -> Tensor:
         like = next(iter(features.values()))
         like = like if like.is_floating_point() else like.to(torch.get_default_dtype())
-        teachers = count_teachers(features)
+        num_teachers = count_teachers(features)
         if not self.weights:
-            return like.new_full((teachers,), -math.log(teachers))
-        self._check(teachers)
+            return like.new_full((num_teachers,), -math.log(num_teachers))
+        self._check(num_teachers)
         # In float64 first: a positive weight may be zero or infinite in the dtype of the features.
         return torch.log_softmax(torch.tensor(self.weights, dtype=torch.float64).log(), dim=-1).to(like)
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         if not self.weights:
-            return uniform(teachers)
-        self._check(teachers)
+            return uniform(num_teachers)
+        self._check(num_teachers)
         return fixed(torch.tensor(self.weights, dtype=torch.float64).log())
 
-    def _check(self, teachers: int) -> None:
+    def _check(self, num_teachers: int) -> None:
         require(
-            len(self.weights) == teachers,
+            len(self.weights) == num_teachers,
             "static weights must be one a teacher",
-            f"{len(self.weights)} weights for {teachers} teachers",
+            f"{len(self.weights)} weights for {num_teachers} teachers",
             "Write them in the order of the recipe's teachers.",
         )
 

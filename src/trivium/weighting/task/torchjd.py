@@ -98,9 +98,13 @@ class TorchJD(RawRule):
     def log_weights(self, features: Features) -> Tensor:
         return self.weights(features).clamp_min(0.0).log()
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         weighting(self.method, self.radius)  # installed?
-        return None if self.raw else bounded(teachers, float("inf") if teachers > 1 else 0.0, {"gram": float("inf")})
+        return (
+            None
+            if self.raw
+            else bounded(num_teachers, float("inf") if num_teachers > 1 else 0.0, {"gram": float("inf")})
+        )
 
     def formula(self) -> str:
         option = f", c = {self.radius:g}" if self.method == "cagrad" else ""

@@ -53,25 +53,25 @@ class CAMKD(Rule):
 
     def log_weights(self, features: Features) -> Tensor:
         loss = -self.admit(features)["label_log_prob"]
-        teachers = loss.shape[-1]
+        num_teachers = loss.shape[-1]
         if not self.stable:
-            return torch.log((1 - torch.softmax(loss, dim=-1)) / (teachers - 1))
-        if teachers == 1:
+            return torch.log((1 - torch.softmax(loss, dim=-1)) / (num_teachers - 1))
+        if num_teachers == 1:
             return torch.zeros_like(loss)
-        itself = torch.eye(teachers, dtype=torch.bool, device=loss.device)
+        itself = torch.eye(num_teachers, dtype=torch.bool, device=loss.device)
         others = torch.where(itself, -torch.inf, loss.unsqueeze(-2)).logsumexp(dim=-1)
         return torch.log_softmax(others, dim=-1)
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         if not self.stable:
             return None
-        if teachers == 1:
+        if num_teachers == 1:
             return bounded(1, 0.0, {"label_log_prob": 0.0})
         high = -self.ranges["label_log_prob"].low
-        influence = high + math.log1p((teachers - 2) * math.exp(-high)) - math.log(teachers - 1)
-        known = bounded(teachers, up(influence, steps=8), {"label_log_prob": 2.0})
-        cap = 1 / (teachers - 1 + math.exp(-high))
-        return Constants(known.gap, known.regularity, known_cap=min(1.0, up(cap, steps=4)))
+        influence = high + math.log1p((num_teachers - 2) * math.exp(-high)) - math.log(num_teachers - 1)
+        known = bounded(num_teachers, up(influence, steps=8), {"label_log_prob": 2.0})
+        cap = 1 / (num_teachers - 1 + math.exp(-high))
+        return Constants(known.log_ratio, known.lipschitz, known_cap=min(1.0, up(cap, steps=4)))
 
     def formula(self) -> str:
         return "normalize(Σ_{j≠k} exp(−label_log_prob_j))" if self.stable else "(1 − softmax(−label_log_prob))/(K − 1)"

@@ -70,14 +70,14 @@ class EBKD(Rule):
         others = torch.where(itself, 0.0, entropy.unsqueeze(-2)).sum(dim=-1)
         return torch.log_softmax(torch.log(self.smoothing + others), dim=-1)
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         if not (self.normalized and self.smoothing > 0):
             return None
-        delta, high, k = self.smoothing, self.ranges["entropy"].high, teachers
+        delta, high, k = self.smoothing, self.ranges["entropy"].high, num_teachers
         slope = 2 / delta if k <= 3 else (k - 1) / delta - (k - 3) / (delta + high)
         cap = (delta + (k - 1) * high) / (k * delta + (k - 1) ** 2 * high)
         known = bounded(k, up(math.log1p(high / delta), steps=4), {"entropy": up(slope, steps=4)})
-        return Constants(known.gap, known.regularity, known_cap=min(1.0, up(cap, steps=8)))
+        return Constants(known.log_ratio, known.lipschitz, known_cap=min(1.0, up(cap, steps=8)))
 
     def formula(self) -> str:
         delta = f" + {self.smoothing:g}" if self.smoothing else ""

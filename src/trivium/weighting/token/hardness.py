@@ -68,10 +68,10 @@ class Hardness(ScoreRule):
     def slopes(self) -> Mapping[str, float]:
         return {"gap": self._signed() * 0.75 * math.sqrt(3) / self.reference}
 
-    def constants(self, teachers: int) -> Constants:
+    def constants(self, num_teachers: int) -> Constants:
         spread = up(2 * abs(self.strength) / (1 + self.reference**2), steps=4)
         influence = spread if self.budget is None else min(self.budget, spread)
-        return bounded(teachers, influence, {"gap": up(2 * abs(self.slopes()["gap"]), steps=4)})
+        return bounded(num_teachers, influence, {"gap": up(2 * abs(self.slopes()["gap"]), steps=4)})
 
     def _signed(self) -> float:
         return -self.strength if self.prefer == "near" else self.strength

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from trivium.errors import require
+from trivium.former import renamed
 from trivium.simplex.constants import Constants, bounded
 from trivium.weighting.base import Features
 from trivium.weighting.features import BUILT_IN, Range, Scale
-from trivium.weighting.learned import Learned, Lesson
+from trivium.weighting.learnable import LearnableRule, TrainingState
 from trivium.weighting.meta import HardSamples, bilevel_gradient
 
 
+@renamed(teachers="num_teachers")
 @dataclass(frozen=True)
-class MMKD(Learned):
+class MMKD(LearnableRule):
     """w = softmax(MLP(log p_1 ‖ … ‖ log p_K ‖ log s)), MLP = Linear(n, n/2)–ReLU–Linear(n/2, K), n = (K + 1)·V.
 
     Every ``every`` steps the network is trained through the student: two SGD steps of a copy on Σ_k w_k·KL(p_k‖s), one
@@ -27,7 +29,7 @@ class MMKD(Learned):
     through all three (:func:`trivium.weighting.meta.bilevel_gradient`). The student itself is left as it was.
 
     Args:
-        teachers, classes: K and V.
+        num_teachers, classes: K and V.
         every, samples, slots: as above; the buffer keeps the ``slots`` rows with the largest loss.
         rate: of Adam on the network.
         budget: influence budget in nats (T3); None for the published rule, which has no bound.
@@ -41,12 +43,12 @@ class MMKD(Learned):
     (Zhang et al., "Adaptive multi-teacher knowledge distillation with meta-learning", ICME 2023); its inputs are
     logits, ours log-probabilities, which do not depend on a constant; only the logit half of the method.
 
-    >>> rule = MMKD(teachers=2, classes=3)
+    >>> rule = MMKD(num_teachers=2, classes=3)
     >>> round(float(rule.log_weights({"logits": torch.zeros(9)}).exp().sum()), 4)
     1.0
     """
 
-    teachers: int
+    num_teachers: int
     classes: int
     every: int = 5
     samples: int = 64
@@ -59,16 +61,18 @@ class MMKD(Learned):
     name: ClassVar[str] = "mmkd"
 
     def __post_init__(self) -> None:
-        sizes = (self.teachers, self.classes, self.every, self.samples, self.slots)
+        sizes = (self.num_teachers, self.classes, self.every, self.samples, self.slots)
         require(min(sizes) >= 1, "teachers, classes, every, samples and slots must be at least one", sizes)
         for name in ("budget", "lipschitz"):
             value = getattr(self, name)
             require(value is None or 0 <= value < math.inf, f"{name} must be a number ≥ 0", value, "Try 4.")
         require(0 < self.rate < math.inf, "the rate must be a positive number", self.rate, "Try 0.001.")
-        n = (self.teachers + 1) * self.classes
+        n = (self.num_teachers + 1) * self.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network = nn.Sequential(nn.Linear(n, max(1, n // 2)), nn.ReLU(), nn.Linear(max(1, n // 2), self.teachers))
+            network = nn.Sequential(
+                nn.Linear(n, max(1, n // 2)), nn.ReLU(), nn.Linear(max(1, n // 2), self.num_teachers)
+            )
         # The state is no field: two rules are the same rule whatever they have learned.
         self.__dict__["_network"] = network
         self.__dict__["_buffer"] = HardSamples(self.slots, self.seed)
@@ -92,7 +96,7 @@ class MMKD(Learned):
 
     @property
     def ranges(self) -> Mapping[str, Range]:
-        return {"logits": BUILT_IN["logits"]._replace(numbers=(self.teachers + 1) * self.classes)}
+        return {"logits": BUILT_IN["logits"]._replace(numbers=(self.num_teachers + 1) * self.classes)}
 
     def log_weights(self, features: Features) -> Tensor:
         return self.weigh(self.admit(features)["logits"]).detach()
@@ -105,23 +109,23 @@ class MMKD(Learned):
             score = (score - score.amax(-1, keepdim=True)).clamp_min(-self.budget)
         return torch.log_softmax(score, dim=-1)
 
-    def constants(self, teachers: int) -> Constants | None:
+    def constants(self, num_teachers: int) -> Constants | None:
         require(
-            teachers == self.teachers,
+            num_teachers == self.num_teachers,
             "a network that weighs teachers must have an output for each",
-            f"{self.teachers} for {teachers} teachers",
+            f"{self.num_teachers} for {num_teachers} teachers",
             "Set `teachers`.",
         )
         if self.budget is None:
             return None
         slope = math.inf if self.lipschitz is None else self.lipschitz
-        return bounded(teachers, self.budget, {"logits": slope})
+        return bounded(num_teachers, self.budget, {"logits": slope})
 
-    def learn(self, lesson: Lesson) -> None:
-        self.buffer.see(lesson)
-        if lesson.step % self.every == 0:
+    def learn(self, training_state: TrainingState) -> None:
+        self.buffer.see(training_state)
+        if training_state.step % self.every == 0:
             chosen = self.buffer.draw(self.samples)
-            gradient = bilevel_gradient(self.weigh, list(self.network.parameters()), lesson, chosen)
+            gradient = bilevel_gradient(self.weigh, list(self.network.parameters()), training_state, chosen)
             for parameter, value in zip(self.network.parameters(), gradient, strict=True):
                 parameter.grad = value
             self.optimizer.step()

@@ -84,9 +84,9 @@ class NemoRL(ScoreRule):
         feature, sign = SCORES[self.score_by]
         return {feature: sign * self.alpha}
 
-    def constants(self, teachers: int) -> Constants:
-        known = super().constants(teachers)
-        return known if self.per_row else Constants(known.gap, dict.fromkeys(known.regularity, math.inf))
+    def constants(self, num_teachers: int) -> Constants:
+        known = super().constants(num_teachers)
+        return known if self.per_row else Constants(known.log_ratio, dict.fromkeys(known.lipschitz, math.inf))
 
     def formula(self) -> str:
         ((feature, slope),) = self.slopes().items()

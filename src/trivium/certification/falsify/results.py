@@ -11,50 +11,50 @@ from trivium.axioms import FunctionOfItsRow
 from trivium.certification.falsify.box import Box
 from trivium.certification.falsify.clock import TimeUp
 from trivium.certification.falsify.function import MANY, Changes, Found, differing, drop, from_graph
-from trivium.certification.falsify.objectives import Candidate, Worst
+from trivium.certification.falsify.lipschitz import Pairs
+from trivium.certification.falsify.objectives import Worst, WorstPoint
 from trivium.certification.falsify.pareto import said_gram
 from trivium.certification.falsify.probe import DTYPES, Probe
-from trivium.certification.falsify.regularity import Pairs
 from trivium.certification.falsify.rounding import errors
-from trivium.certification.falsify.search import Search
+from trivium.certification.falsify.search import Falsification
 from trivium.certification.falsify.shrink import keeps, shrink
-from trivium.certification.question import Finding, Question, Witness
+from trivium.certification.specification import Result, Specification, Witness
 from trivium.weighting.program import Opaque, Program
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _CONFIRMATIONS = 3
 
 
-class Findings:
+class Results:
     """Turns one finished search into one finding for each axiom."""
 
-    def __init__(self, search: Search, question: Question) -> None:
-        self.search, self.question = search, question
+    def __init__(self, search: Falsification, specification: Specification) -> None:
+        self.search, self.specification = search, specification
         self.ground = search.ground
         self.probe, self.box = search.ground.probe, search.ground.box
 
-    def all(self) -> dict[str, Finding]:
+    def all(self) -> dict[str, Result]:
         """A finding for each axiom asked, then for each kind of declared constant."""
-        asked = list(self.question.axioms)
+        asked = list(self.specification.axioms)
         if self.search.constants is not None:
-            asked += ["constants.influence", "constants.gap", "constants.regularity"]
+            asked += ["constants.influence", "constants.log_ratio", "constants.lipschitz"]
         found = {}
         for axiom in sorted(asked, key="W-F".__eq__):  # which takes long, where there is no graph
             every = [pairs for pairs in self.search.pairs if pairs.allowance.axiom == axiom]
             try:
                 found[axiom] = self.function() if axiom == "W-F" else self.pointwise(axiom)
                 for pairs in every:
-                    finding = self.regularity(pairs)
-                    if pairs is every[0] or finding.verdict == "VIOLATED":
-                        found[axiom] = finding
-                    if finding.verdict == "VIOLATED":
+                    result = self.lipschitz(pairs)
+                    if pairs is every[0] or result.verdict == "VIOLATED":
+                        found[axiom] = result
+                    if result.verdict == "VIOLATED":
                         break
             except TimeUp:
                 said = "no time was left to confirm what may be a breach"
-                found[axiom] = Finding(axiom, "NOT FALSIFIED", None, search=f"{self.search.told(axiom)}; {said}")
+                found[axiom] = Result(axiom, "NOT FALSIFIED", None, search=f"{self.search.told(axiom)}; {said}")
         return {axiom: found[axiom] for axiom in asked}
 
-    def pointwise(self, axiom: str) -> Finding:
+    def pointwise(self, axiom: str) -> Result:
         """W-N, W-P, W-B, W-S, W-C and declared influence and gaps."""
         if axiom == "W-N" and (raising := self._raising()) is not None:
             return raising
@@ -64,15 +64,15 @@ class Findings:
         ]
         for probe, worst in sources:
             for candidate in _ranked(worst, axiom):
-                if candidate.excess > 0 and (finding := self._confirm(candidate, probe)) is not None:
-                    return finding
+                if candidate.excess > 0 and (result := self._confirm(candidate, probe)) is not None:
+                    return result
         for top in _ranked(self.ground.worst, axiom)[:1]:
             where = self._where(top.point, self.box, top.dtype)
             slack = max(0.0, top.residual - top.excess) if math.isfinite(top.excess) else 0.0
-            return Finding(axiom, "NOT FALSIFIED", top.residual, slack, where, search=self.search.told(axiom))
-        return Finding(axiom, "NOT FALSIFIED", None, search=self.search.told(axiom))
+            return Result(axiom, "NOT FALSIFIED", top.residual, slack, where, search=self.search.told(axiom))
+        return Result(axiom, "NOT FALSIFIED", None, search=self.search.told(axiom))
 
-    def _confirm(self, candidate: Candidate, probe: Probe) -> Finding | None:
+    def _confirm(self, candidate: WorstPoint, probe: Probe) -> Result | None:
         objective, box, dtype = candidate.objective, probe.box, candidate.dtype
         assert objective is not None
         seen: dict[str, Tensor] = {}
@@ -102,7 +102,7 @@ class Findings:
         slack = max(0.0, float(seen["slack"]))
         return self._violated(objective.axiom, box, dtype, found[0], slack, where, rows, None, final, note)
 
-    def regularity(self, pairs: Pairs) -> Finding:
+    def lipschitz(self, pairs: Pairs) -> Result:
         """W-R or declared regularity, in the dtype of the pairs."""
         axiom, dtype = pairs.allowance.axiom, pairs.dtype
         slack, program = pairs.tolerance, self.probe.program(dtype)
@@ -138,7 +138,7 @@ class Findings:
             assert pair.other is not None
             where = f"{self.box.describe(pair.point)} against {self.box.describe(pair.other)}"
         seen_worst = worst if math.isfinite(worst) else None
-        return Finding(axiom, "NOT FALSIFIED", seen_worst, slack, where, search=self.search.told(axiom))
+        return Result(axiom, "NOT FALSIFIED", seen_worst, slack, where, search=self.search.told(axiom))
 
     def _shaky(self, rows: Tensor, residual: float, dtype: torch.dtype) -> bool:
         """Whether repeated calls alone explain the residual: then W-F is broken and this says nothing of W-R."""
@@ -148,7 +148,7 @@ class Findings:
         moved = max(float((log - logs[0]).abs().nan_to_num(nan=0.0).max()) for log in logs[1:])
         return moved * 4 > residual
 
-    def function(self) -> Finding:
+    def function(self) -> Result:
         """W-F: of a graph there is nothing to search but whether the function as written is another one."""
         for dtype in (d for d in self.search.dtypes if d is not torch.bfloat16 and self.probe.captured(d)):
             found = differing(self.probe.operator, self.box, dtype)
@@ -158,11 +158,11 @@ class Findings:
             ranked = coupling.ranked()
             for size, row, batch, other in ranked:
                 try:
-                    finding = self._coupled((size, row, batch, other), coupling.changes, coupling.limit)
+                    result = self._coupled((size, row, batch, other), coupling.changes, coupling.limit)
                 except TimeUp:
                     break
-                if finding is not None:
-                    return finding
+                if result is not None:
+                    return result
             for size, row, batch, other in ranked[:1]:
                 note = f"row {row} had weights that differed by {size:.3g}, once in {self.probe.calls:,} calls"
                 return self._other_weights(size, row, batch, other, coupling.limit, coupling.changes.dtype, note)
@@ -170,10 +170,10 @@ class Findings:
         limit = max((coupling.limit for coupling in self.search.couplings), default=0.0)
         program = self.probe.program(self.ground.dtype)
         where = f"opaque ({program}): batches compared" if isinstance(program, Opaque) else "a graph of one row"
-        return Finding("W-F", "NOT FALSIFIED", worst, limit, where, search=self.search.told("W-F"))
+        return Result("W-F", "NOT FALSIFIED", worst, limit, where, search=self.search.told("W-F"))
 
-    def _as_written(self, batch: Tensor, row: int, line: int | None, dtype: torch.dtype) -> Finding:
-        limit = FunctionOfItsRow().tolerance(dtype, self.box.teachers)
+    def _as_written(self, batch: Tensor, row: int, line: int | None, dtype: torch.dtype) -> Result:
+        limit = FunctionOfItsRow().tolerance(dtype, self.box.num_teachers)
 
         def moved(rows: Tensor, row: int) -> float:
             self.probe.clock.check()
@@ -189,7 +189,7 @@ class Findings:
         note = f"{place}as written, on a batch of {len(batch)}, row {row} has weights {size:.3g} off its own by itself"
         return self._other_weights(size, row, batch, None, limit, dtype, note + self._in(dtype))
 
-    def _coupled(self, found: Found, changes: Changes, limit: float) -> Finding | None:
+    def _coupled(self, found: Found, changes: Changes, limit: float) -> Result | None:
         """A change that shows again, in as few and as simple rows as it takes."""
         _, row, batch, other = found
         if len(batch) > MANY:
@@ -214,11 +214,11 @@ class Findings:
 
     def _other_weights(
         self, size: float, row: int, batch: Tensor, other: Tensor | None, limit: float, dtype: torch.dtype, note: str
-    ) -> Finding:
+    ) -> Result:
         where = f"row {row} of {len(batch)}: {self.box.describe(batch[row])}"
         return self._violated("W-F", self.box, dtype, size, limit, where, batch, other, size, note, row)
 
-    def _raising(self) -> Finding | None:
+    def _raising(self) -> Result | None:
         """An input at which the rule raises is one at which it is not defined."""
         for point, message, dtype in self.probe.raised:
 
@@ -247,17 +247,17 @@ class Findings:
         final: float,
         note: str,
         row: int = 0,
-    ) -> Finding:
+    ) -> Result:
         beside = None if other is None else box.nested(other, dtype)
         features, name = box.nested(rows, dtype), _NAMES[dtype]
-        witness = Witness(axiom, features, beside, name, box.teachers, final, note, row, self.question)
-        return Finding(axiom, "VIOLATED", residual, slack, where, search=self.search.told(axiom), witness=witness)
+        witness = Witness(axiom, features, beside, name, box.num_teachers, final, note, row, self.specification)
+        return Result(axiom, "VIOLATED", residual, slack, where, search=self.search.told(axiom), witness=witness)
 
-    def _sentence(self, candidate: Candidate, weights: Tensor, residual: float, box: Box) -> str:
+    def _sentence(self, candidate: WorstPoint, weights: Tensor, residual: float, box: Box) -> str:
         objective = candidate.objective
         assert objective is not None
         values = ", ".join(f"{value:.6g}" for value in weights.tolist())
-        at = f" with {box.teachers} teachers" if box.teachers != self.question.teachers else ""
+        at = f" with {box.num_teachers} teachers" if box.num_teachers != self.specification.num_teachers else ""
         if not bool(weights.isfinite().all()):
             return f"the weights{at} are ({values}), not numbers"
         said = {
@@ -271,11 +271,11 @@ class Findings:
         return "" if dtype is torch.float64 else f", in {_NAMES[dtype]}"
 
     def _where(self, point: Tensor, box: Box, dtype: torch.dtype) -> str:
-        teachers = f", K = {box.teachers}" if box.teachers != self.question.teachers else ""
+        teachers = f", K = {box.num_teachers}" if box.num_teachers != self.specification.num_teachers else ""
         return box.describe(point) + teachers + self._in(dtype)
 
 
-def _ranked(worst: Worst, axiom: str) -> list[Candidate]:
+def _ranked(worst: Worst, axiom: str) -> list[WorstPoint]:
     """Candidates of an axiom, furthest beyond rounding first."""
     kept = [c for index, cs in worst.best.items() if worst.objectives[index].axiom == axiom for c in cs]
     return sorted(kept, key=lambda c: -c.excess)

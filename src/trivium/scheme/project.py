@@ -19,7 +19,7 @@ from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class Conform(Wrapper):
+class Project(Wrapper):
     """w ↦ Π_C(w) = argmin over y in C(floor, cap, order, margin) of KL(y‖w) (T6).
 
     Floor, cap and order hold whatever the part does, the identity where they held already, and the regularity
@@ -35,7 +35,7 @@ class Conform(Wrapper):
         c = self.conforming
         bounds = [f"{c.floor:g} ≤ w ≤ {c.cap:g}"]
         if c.order is not None:
-            bounds.append(_tiers(c.order) + (f" by {c.margin:g} nats" if c.margin else ""))
+            bounds.append(_tiers(c.order) + (f" by {c.order_margin:g} nats" if c.order_margin else ""))
         return f"project({self.part.formula()} | {', '.join(bounds)})"
 
     def constants(self, part: Constants) -> Constants:
@@ -52,30 +52,30 @@ class Conform(Wrapper):
            monotone and 1-Lipschitz, keeps a lower bound that is ≤ 0: with i and l over those teachers,
            gap′ ≥ min(0, min gap[i, l] − m(r_i − r_l)) + m(r_j − r_k), inside a tier simply min(0, gap[j, k]).
         """
-        goal, teachers = self.conforming, part.teachers
-        floor, cap, margin, order = goal.floor, goal.cap, goal.margin, goal.order
-        require(goal.teachers == teachers, f"the conforming set must be over {teachers} teachers", goal)
-        if part.floor >= floor and part.cap <= cap and (order is None or part.margin(order) >= margin):
-            return Constants(part.gap, part.regularity, max(part.known_floor, floor), min(part.known_cap, cap))
+        goal, num_teachers = self.conforming, part.num_teachers
+        floor, cap, order_margin, order = goal.floor, goal.cap, goal.order_margin, goal.order
+        require(goal.num_teachers == num_teachers, f"the conforming set must be over {num_teachers} teachers", goal)
+        if part.floor >= floor and part.cap <= cap and (order is None or part.order_margin(order) >= order_margin):
+            return Constants(part.log_ratio, part.lipschitz, max(part.known_floor, floor), min(part.known_cap, cap))
         ulps = 4 * 2.0**-52  # of 1, since the subtractions below may cancel
-        least, most = max(floor, 1 - (teachers - 1) * cap - ulps), min(cap, 1 - (teachers - 1) * floor + ulps)
+        least, most = max(floor, 1 - (num_teachers - 1) * cap - ulps), min(cap, 1 - (num_teachers - 1) * floor + ulps)
         by_range = lower_log(torch.tensor(least / most, dtype=torch.float64).log()) if least > 0 else -torch.inf
         rank = torch.tensor(goal.ranks, dtype=torch.float64)
-        climb = scale_down(rank[:, None] - rank[None, :], margin)  # ≤ m(r_j − r_k)
-        safer, same = rank[:, None] > rank[None, :], torch.eye(teachers, dtype=torch.bool)
+        climb = scale_down(rank[:, None] - rank[None, :], order_margin)  # ≤ m(r_j − r_k)
+        safer, same = rank[:, None] > rank[None, :], torch.eye(num_teachers, dtype=torch.bool)
         above, below = same | safer.T, same | safer  # above[j, i]: i is j or safer; below[k, l]: l is k or less safe
-        shifted = add_down(part.gap, climb.T).masked_fill(safer, 0.0)  # gap[i, l] − m(r_i − r_l) where r_i ≤ r_l
+        shifted = add_down(part.log_ratio, climb.T).masked_fill(safer, 0.0)  # gap[i, l] − m(r_i − r_l) where r_i ≤ r_l
         worst = torch.where(above[:, :, None], shifted[None], torch.inf).amin(dim=1)  # [j, l]
         worst = torch.where(below[None], worst[:, None, :], torch.inf).amin(dim=2)  # [j, k]
-        gap = add_down(worst.clamp(max=0.0), climb).clamp(min=by_range)
-        gap = torch.where(safer, torch.maximum(gap, climb), gap)
-        return Constants(gap.fill_diagonal_(0.0), part.regularity, floor, cap)
+        log_ratio = add_down(worst.clamp(max=0.0), climb).clamp(min=by_range)
+        log_ratio = torch.where(safer, torch.maximum(log_ratio, climb), log_ratio)
+        return Constants(log_ratio.fill_diagonal_(0.0), part.lipschitz, floor, cap)
 
     def after(self, part: Derived) -> Derived:
         whole, goal = self.constants(part.constants), self.conforming
         lines = [f"T6: the range of the projection is the set: floor {goal.floor:g}, cap {goal.cap:g}"]
         if goal.order is not None:
-            lines.append(f"T6: so is the order {_tiers(goal.order)}, by {goal.margin:g} nats")
+            lines.append(f"T6: so is the order {_tiers(goal.order)}, by {goal.order_margin:g} nats")
         lines.append("T6: sorting, shifting and clipping are non-expansive in d_H: L kept")
         return part.then(f"project({{0}} | {escape(str(goal))})", whole, *lines)
 

@@ -19,7 +19,7 @@ from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class Mix(Wrapper):
+class MixUniform(Wrapper):
     """w ↦ (1 − ε)·w + ε/K, 0 ≤ ε ≤ 1.
 
     Every weight is at least ε/K, order is kept weakly, and the regularity constant shrinks by Birkhoff's coefficient
@@ -52,19 +52,19 @@ class Mix(Wrapper):
         (1 + h·e^g·x)/(1 + h·x): falling in x for g < 0, so worst at teacher k's cap, rising for g > 0, so worst at its
         floor.
         """
-        teachers, epsilon = part.teachers, self.share
+        num_teachers, epsilon = part.num_teachers, self.share
         if epsilon == 0.0:
             return part
-        if epsilon == 1.0 or teachers == 1:
-            return uniform(teachers)
-        keep, spread = 1 - epsilon, epsilon / teachers
-        x = torch.where(part.gap < 0, part.caps[None, :], part.floors[None, :])
-        ratio = (keep * part.gap.exp() * x + spread) / (keep * x + spread)
-        gap = torch.where(part.gap == 0, torch.zeros_like(ratio), lower_log(ratio.log()))
-        contraction = up(_birkhoff(teachers, epsilon), steps=6)
-        regularity = {name: up(contraction * constant, steps=1) for name, constant in part.regularity.items()}
+        if epsilon == 1.0 or num_teachers == 1:
+            return uniform(num_teachers)
+        keep, spread = 1 - epsilon, epsilon / num_teachers
+        x = torch.where(part.log_ratio < 0, part.caps[None, :], part.floors[None, :])
+        ratio = (keep * part.log_ratio.exp() * x + spread) / (keep * x + spread)
+        log_ratio = torch.where(part.log_ratio == 0, torch.zeros_like(ratio), lower_log(ratio.log()))
+        contraction = up(_birkhoff(num_teachers, epsilon), steps=6)
+        lipschitz = {name: up(contraction * constant, steps=1) for name, constant in part.lipschitz.items()}
         floor, cap = keep * part.floor + spread, up(keep * part.cap + spread)
-        return Constants(gap, regularity, floor * (1 - 4 * 2.0**-52), min(1.0, cap))
+        return Constants(log_ratio, lipschitz, floor * (1 - 4 * 2.0**-52), min(1.0, cap))
 
     def after(self, part: Derived) -> Derived:
         whole = self.constants(part.constants)
@@ -88,10 +88,10 @@ def mixture(share: float, whole: Constants) -> tuple[str, ...]:
     if share == 0.0:
         return ("T2: nothing is mixed in",)
     return (
-        f"T3: w ≥ {share:.4g}/{whole.teachers} = {least(whole.floor)} by the uniform part",
-        f"T4: a positive matrix contracts d_H (Birkhoff): L times at most {most(_birkhoff(whole.teachers, share))}",
+        f"T3: w ≥ {share:.4g}/{whole.num_teachers} = {least(whole.floor)} by the uniform part",
+        f"T4: a positive matrix contracts d_H (Birkhoff): L times at most {most(_birkhoff(whole.num_teachers, share))}",
     )
 
 
-def _birkhoff(teachers: int, share: float) -> float:
-    return teachers * (1 - share) / (teachers * (1 - share) + 2 * share)
+def _birkhoff(num_teachers: int, share: float) -> float:
+    return num_teachers * (1 - share) / (num_teachers * (1 - share) + 2 * share)

@@ -19,7 +19,7 @@ class Output(NamedTuple):
     logits: Tensor
 
 
-class Learner(torch.nn.Module):
+class ClassifierStudent(torch.nn.Module):
     """A module that maps inputs to logits [B, C], or to a mapping from task to [B, C_t], as a student of one position.
 
     Logits outside an example's task are −inf, as the teachers' are: the softmax over all classes is then exactly that

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from trivium.axioms import FunctionOfItsRow
-from trivium.certification.question import DType, Finding, Question, Witness
+from trivium.certification.specification import DType, Result, Specification, Witness
 from trivium.scheme.tree import leaves
 from trivium.weighting.base import Operator, Rule, UserRule, program_of
 from trivium.weighting.compare import Difference
@@ -56,14 +56,14 @@ class Form:
     why_not: str = ""
 
 
-def programs(rule: UserRule, teachers: int) -> dict[DType, Program | Opaque]:
+def programs(rule: UserRule, num_teachers: int) -> dict[DType, Program | Opaque]:
     """The captures of a rule in each dtype; the rule keeps them, so asking again costs nothing."""
-    return {name: rule.program(teachers, dtype) for name, dtype in DTYPES.items()}
+    return {name: rule.program(num_teachers, dtype) for name, dtype in DTYPES.items()}
 
 
-def form_of(rule: UserRule, teachers: int) -> Form:
+def form_of(rule: UserRule, num_teachers: int) -> Form:
     """Whether a rule is a function of its row by its form: captured in every dtype, and the same on a batch."""
-    found = programs(rule, teachers)
+    found = programs(rule, num_teachers)
     for name, program in found.items():
         if isinstance(program, Opaque):
             first = found["float32"]
@@ -71,22 +71,22 @@ def form_of(rule: UserRule, teachers: int) -> Form:
             said = f"opaque{place}: {program}"
             return Form(False, (f"W-F: not known, {said}",), said)
     for name, dtype in DTYPES.items():
-        if (difference := rule.difference(teachers, dtype)) is not None:
+        if (difference := rule.difference(num_teachers, dtype)) is not None:
             said = f"as it is written it means something else on a batch than on a row{_line(difference)}, in {name}"
             return Form(False, (f"W-F: {said}",), said)
     program = found["float32"]
     assert isinstance(program, Program)
-    return Form(True, tuple(_argument(program, teachers)))
+    return Form(True, tuple(_argument(program, num_teachers)))
 
 
-def form_of_library(rule: Rule, teachers: int) -> Form:
+def form_of_library(rule: Rule, num_teachers: int) -> Form:
     """The same of a rule of the catalogue that declares no constants.
 
     It runs as it is written, on a batch; that it means the same there is its claim to be ``row_local``, which the
     search attacks.
     """
     for dtype in DTYPES.values():
-        program = program_of(rule, teachers, dtype)
+        program = program_of(rule, num_teachers, dtype)
         if isinstance(program, Opaque):
             said = f"opaque: {program}"
             return Form(False, (f"W-F: not known, {said}",), said)
@@ -94,7 +94,7 @@ def form_of_library(rule: Rule, teachers: int) -> Form:
     return Form(True, (line,))
 
 
-def _argument(program: Program, teachers: int) -> Iterator[str]:
+def _argument(program: Program, num_teachers: int) -> Iterator[str]:
     names = [name for node in program.graph.graph.nodes if (name := packet(node))]
     shown = ", ".join(sorted(set(names)))
     count = len(program.constants)
@@ -106,7 +106,7 @@ def _argument(program: Program, teachers: int) -> Iterator[str]:
         yield "W-F: and in floating point: every operation is rounded correctly, in a batch of any size"
         return
     slack = ", ".join(
-        f"{FunctionOfItsRow().tolerance(dtype, teachers):.2g} in {name}" for name, dtype in DTYPES.items()
+        f"{FunctionOfItsRow().tolerance(dtype, num_teachers):.2g} in {name}" for name, dtype in DTYPES.items()
     )
     yield (
         f"W-F: in floating point {', '.join(rounding)} may be rounded by the size of the batch; "
@@ -165,17 +165,17 @@ def _floating(node: fx.Node) -> bool:
     return any(isinstance(v, Tensor) and v.is_floating_point() for v in values)
 
 
-def breach(operator: Operator, question: Question) -> Finding | None:
+def breach(operator: Operator, specification: Specification) -> Result | None:
     """W-F VIOLATED by a rule of the operator that means something else on a batch than on a row; None where none does.
 
     Such a rule is refused where it would run. Its witness is the batch on which :attr:`UserRule.difference` was seen.
     """
     for rule in _users(operator):
         for name, dtype in DTYPES.items():
-            difference = rule.difference(question.teachers, dtype)
+            difference = rule.difference(specification.num_teachers, dtype)
             if difference is None:
                 continue
-            features = _completed(operator, difference, question.teachers)
+            features = _completed(operator, difference, specification.num_teachers)
             note = (
                 f"{rule.name} as it is written gives row {difference.row} of a batch of {_size(difference)} weights "
                 f"that differ by {difference.size:.3g} from those of the row alone{_line(difference)}: "
@@ -186,16 +186,16 @@ def breach(operator: Operator, question: Question) -> Finding | None:
                 features,
                 None,
                 name,
-                question.teachers,
+                specification.num_teachers,
                 difference.size,
                 note,
                 difference.row,
-                question,
+                specification,
             )
-            slack = FunctionOfItsRow().tolerance(dtype, max(1, question.teachers))
+            slack = FunctionOfItsRow().tolerance(dtype, max(1, specification.num_teachers))
             where = f"row {difference.row} of a batch of {_size(difference)}, in {name}"
             said = "as it is written against its graph, on batches of four sizes"
-            return Finding("W-F", "VIOLATED", difference.size, slack, where, search=said, witness=witness)
+            return Result("W-F", "VIOLATED", difference.size, slack, where, search=said, witness=witness)
     return None
 
 
@@ -203,7 +203,7 @@ def differs(operator: Operator, witness: Witness) -> float:
     """How far the rules of an operator, as they are written, are from their graphs at the batch of a W-F witness."""
     dtype, worst = DTYPES[witness.dtype], 0.0
     for rule in _users(operator):
-        program = rule.program(witness.teachers, dtype)
+        program = rule.program(witness.num_teachers, dtype)
         if isinstance(program, Opaque) or not set(rule.features) <= set(witness.features):
             continue
         batch = {name: torch.tensor(witness.features[name], dtype=dtype) for name in rule.features}
@@ -212,19 +212,19 @@ def differs(operator: Operator, witness: Witness) -> float:
             found = rule.as_written(batch)
         except Exception:  # it is written for one row alone, which is what it runs on
             continue
-        gap = torch.where(expected == found, 0.0, (expected - found).abs().double())
-        worst = max(worst, float(gap.nan_to_num(nan=torch.inf).amax(dim=-1)[witness.row]))
+        distance = torch.where(expected == found, 0.0, (expected - found).abs().double())
+        worst = max(worst, float(distance.nan_to_num(nan=torch.inf).amax(dim=-1)[witness.row]))
     return worst
 
 
-def _completed(operator: Operator, difference: Difference, teachers: int) -> dict[str, list[list[float]]]:
+def _completed(operator: Operator, difference: Difference, num_teachers: int) -> dict[str, list[list[float]]]:
     """The batch of one rule with what the other rules read, in the middle of its range."""
     features = {name: value.double().tolist() for name, value in difference.features.items()}
     for name, interval in operator.ranges.items():
         if name not in features:
             middle = (interval.low + interval.high) / 2
             middle = float(round(middle)) if interval.integer else middle
-            features[name] = [[middle] * interval.width(teachers)] * _size(difference)
+            features[name] = [[middle] * interval.width(num_teachers)] * _size(difference)
     return features
 
 

@@ -20,7 +20,7 @@ from trivium.weighting.base import Features
 
 
 @dataclass(frozen=True)
-class Limit(Wrapper):
+class ClampInfluence(Wrapper):
     """log w ↦ max(log w, max log w − B), normalized: β(w) ≤ B whatever the part does (T3).
 
     Teachers further than B below the leader are raised to that distance, one of weight zero too. Monotone and commuting
@@ -28,7 +28,7 @@ class Limit(Wrapper):
     the influence is at most B. Cost O(K); differentiable almost everywhere.
 
     >>> from trivium.weighting.token.entropy import Entropy
-    >>> w = Limit(Entropy(), 2.0).log_weights({"entropy": torch.tensor([0.0, 9.0, 12.0])})
+    >>> w = ClampInfluence(Entropy(), 2.0).log_weights({"entropy": torch.tensor([0.0, 9.0, 12.0])})
     >>> [round(x, 4) for x in (w - w.max()).tolist()]
     [0.0, -2.0, -2.0]
     """
@@ -62,10 +62,12 @@ class Limit(Wrapper):
         least is at U_j: a margin survives as far as the budget reaches, and order always does. Shrinking differences
         that are measured from the maximum keeps known floors and caps (as for :class:`~trivium.scheme.power.Power`).
         """
-        depth = (-part.gap).amax(dim=1, keepdim=True)
+        depth = (-part.log_ratio).amax(dim=1, keepdim=True)
         reach = lower_log((self.budget - depth).clamp(min=0.0)).clamp(min=0.0)
-        gap = torch.where(part.gap > 0, torch.minimum(part.gap, reach), part.gap.clamp(min=-self.budget))
-        return Constants(gap, part.regularity, part.known_floor, part.known_cap)
+        log_ratio = torch.where(
+            part.log_ratio > 0, torch.minimum(part.log_ratio, reach), part.log_ratio.clamp(min=-self.budget)
+        )
+        return Constants(log_ratio, part.lipschitz, part.known_floor, part.known_cap)
 
     def after(self, part: Derived) -> Derived:
         whole, budget = self.constants(part.constants), f"{self.budget:g}"

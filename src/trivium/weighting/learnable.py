@@ -15,7 +15,7 @@ Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingState:
     """What a learned rule may look at after an optimizer step. ``rows`` are numbers of training rows, [N].
 
     Attributes:
@@ -39,7 +39,7 @@ class Lesson:
     task: Callable[[Tensor], Tensor]
 
 
-class Learned(Rule):
+class LearnableRule(Rule):
     """A rule with a state that :meth:`learn` changes between steps; at any one state it is a function of its features.
 
     What it declares must hold at every state that it can reach, so that a certificate outlives the training. The state
@@ -49,7 +49,7 @@ class Learned(Rule):
     learns: ClassVar[bool] = True
 
     @abstractmethod
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, training_state: TrainingState) -> None:
         """Change the state after an optimizer step. The student is left as it is."""
 
     def kept(self) -> Collection[int]:

@@ -1,6 +1,6 @@
 """What is asked of an operator, and what an answer consists of.
 
-A :class:`Question` fixes the axioms and their parameters; a :class:`Finding` is the answer for one axiom; a
+A :class:`Specification` fixes the axioms and their parameters; a :class:`Result` is the answer for one axiom; a
 :class:`Witness` is an input at which an axiom breaks, complete enough to be evaluated again elsewhere.
 """
 
@@ -16,7 +16,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from trivium.certification.earlier import modern_witness
 from trivium.errors import InputError, require
+from trivium.former import renamed
 from trivium.simplex.conforming import ConformingSet
 from trivium.simplex.order import Order
 from trivium.simplex.typed import Typed
@@ -38,25 +40,26 @@ STATEMENTS: Final[Mapping[str, str]] = {
 }
 
 
-def default_names(teachers: int) -> tuple[str, ...]:
+def default_names(num_teachers: int) -> tuple[str, ...]:
     """Names by position: a, b, c … z, then t26, t27 …
 
     >>> default_names(3)
     ('a', 'b', 'c')
     """
-    return tuple(string.ascii_lowercase[k] if k < 26 else f"t{k}" for k in range(teachers))
+    return tuple(string.ascii_lowercase[k] if k < 26 else f"t{k}" for k in range(num_teachers))
 
 
+@renamed(teachers="num_teachers", margin="order_margin")
 @dataclass(frozen=True)
-class Question(Typed):
+class Specification(Typed):
     """The axioms asked of an operator over K teachers, with their parameters; None asks nothing.
 
     Attributes:
-        teachers: K ≥ 1.
+        num_teachers: K ≥ 1.
         names: the teachers' names; letters by position when left out.
         floor, cap: a ≤ w_k ≤ b for every teacher (W-B).
         lipschitz: L in d_H(w(u), w(u')) ≤ L·max over features f of ‖u_f − u'_f‖_∞, each in its own units (W-R).
-        order: from safest to least safe, with ``margin`` nats between tiers (W-S).
+        order: from safest to least safe, with ``order_margin`` nats between tiers (W-S).
         influence: a budget in nats on log(max w / min w) (W-B).
         pareto: no teacher's loss may rise to first order, whatever the Gram matrix of their gradients (W-C). Of an
             operator that does not read the feature ``gram`` it is asked with any gradients beside its features.
@@ -67,32 +70,32 @@ class Question(Typed):
             without an order.
         InfeasibleError: floor, cap, order and margin that no weight vector meets (T1).
 
-    >>> Question(3, floor=0.05).axioms
+    >>> Specification(3, floor=0.05).axioms
     ('W-F', 'W-N', 'W-P', 'W-B')
     """
 
-    teachers: int
+    num_teachers: int
     names: tuple[str, ...] = ()
     floor: float | None = None
     cap: float | None = None
     lipschitz: float | None = None
     order: Order | None = None
-    margin: float = 0.0
+    order_margin: float = 0.0
     influence: float | None = None
     pareto: bool = False
     critical: bool = False
 
     def __post_init__(self) -> None:
-        require(self.teachers >= 1, "the number of teachers must be at least one", self.teachers)
+        require(self.num_teachers >= 1, "the number of teachers must be at least one", self.num_teachers)
         if not self.names:
-            object.__setattr__(self, "names", default_names(self.teachers))
+            object.__setattr__(self, "names", default_names(self.num_teachers))
         require(
-            len(self.names) == self.teachers and len(set(self.names)) == self.teachers,
-            f"{self.teachers} teachers need {self.teachers} different names",
+            len(self.names) == self.num_teachers and len(set(self.names)) == self.num_teachers,
+            f"{self.num_teachers} teachers need {self.num_teachers} different names",
             ", ".join(self.names),
             "Give one name a teacher.",
         )
-        for name in ("lipschitz", "influence", "margin"):
+        for name in ("lipschitz", "influence", "order_margin"):
             value = getattr(self, name)
             require(
                 value is None or (math.isfinite(value) and value >= 0), f"{name} must be a finite number ≥ 0", value
@@ -101,8 +104,15 @@ class Question(Typed):
         require(
             self.order is not None or not self.critical, "what is asked on critical inputs is an order", "none", fix
         )
-        require(self.order is not None or self.margin == 0.0, "a margin needs an order", self.margin, "Give --order.")
-        ConformingSet(self.teachers, self.floor or 0.0, 1.0 if self.cap is None else self.cap, self.order, self.margin)
+        require(
+            self.order is not None or self.order_margin == 0.0,
+            "a margin needs an order",
+            self.order_margin,
+            "Give --order.",
+        )
+        ConformingSet(
+            self.num_teachers, self.floor or 0.0, 1.0 if self.cap is None else self.cap, self.order, self.order_margin
+        )
 
     @property
     def axioms(self) -> tuple[str, ...]:
@@ -119,17 +129,18 @@ class Question(Typed):
         return tuple(asked)
 
 
+@renamed(teachers="num_teachers", question="specification")
 @dataclass(frozen=True)
 class Witness:
     """An input at which an axiom breaks.
 
     Attributes:
-        axiom: its id, or ``constants.influence``, ``constants.gap``, ``constants.regularity`` for a declared
+        axiom: its id, or ``constants.influence``, ``constants.log_ratio``, ``constants.lipschitz`` for a declared
             constant that does not hold.
         features: rows × K (shared features rows × 1), by name.
         other: W-R: the second point. W-F: the batch in which other rows changed (None: a second call differs).
         dtype: of the features, ``"float32"``, ``"float64"`` or ``"bfloat16"``.
-        teachers: K.
+        num_teachers: K.
         residual: what was seen, > 0 (W-P: ≥ 0); infinite where the weights are not numbers.
         note: one sentence, what happens.
         row: the row that breaks the axiom.
@@ -142,11 +153,11 @@ class Witness:
     features: Mapping[str, list[list[float]]]
     other: Mapping[str, list[list[float]]] | None
     dtype: DType
-    teachers: Annotated[int, Field(ge=1)]
+    num_teachers: Annotated[int, Field(ge=1)]
     residual: float
     note: str
     row: Annotated[int, Field(ge=0)] = 0
-    question: Question | None = None
+    specification: Specification | None = None
 
     def breaks(self, residual: float) -> bool:
         """Whether a residual of this witness is a breach: > 0, for the strict W-P ≥ 0, or not a number."""
@@ -170,13 +181,13 @@ class Witness:
             InputError: a field is missing, unknown or of the wrong kind.
         """
         try:
-            return _witnesses().validate_python(dict(data))
+            return _witnesses().validate_python(modern_witness(data))
         except ValidationError as error:
             raise InputError("a witness must follow its schema", first_problem(error), "Write it again.") from None
 
 
 @dataclass(frozen=True)
-class Finding:
+class Result:
     """The answer for one axiom.
 
     Attributes:

@@ -12,7 +12,7 @@ from torch import Tensor
 from trivium.axioms import Regularity
 from trivium.certification.falsify.ascent import climb
 from trivium.certification.falsify.box import Box
-from trivium.certification.falsify.objectives import Candidate, jump_slack
+from trivium.certification.falsify.objectives import WorstPoint, jump_slack
 from trivium.certification.falsify.points import Points
 from trivium.simplex.constants import Constants
 from trivium.simplex.geometry import influence
@@ -35,7 +35,7 @@ class Allowance:
     @classmethod
     def declared(cls, constants: Constants, box: Box) -> Allowance:
         """What a rule's constants allow; a feature that they do not name may change nothing."""
-        return cls("constants.regularity", by_feature=tuple(constants.regularity.get(f, 0.0) for f in box.ranges))
+        return cls("constants.lipschitz", by_feature=tuple(constants.lipschitz.get(f, 0.0) for f in box.ranges))
 
     def __call__(self, distances: Tensor) -> Tensor:
         """[N] nats for the distances [N, F] of each feature."""
@@ -54,7 +54,7 @@ class Pairs:
     dtype: torch.dtype
     noise: float = 0.0  # nats that rounding inside the rule may account for
     worst: float = -math.inf
-    kept: list[Candidate] = field(default_factory=list)
+    kept: list[WorstPoint] = field(default_factory=list)
 
     @property
     def tolerance(self) -> float:
@@ -82,7 +82,7 @@ class Pairs:
         top = torch.where(seen == math.inf, math.inf, beyond).topk(min(3, len(seen)))
         for value, row in zip(top.values.tolist(), top.indices.tolist(), strict=True):
             if math.isfinite(value) or value > 0:
-                pair = Candidate(u[row].clone(), float(residual[row]), value, self.dtype, other=v[row].clone())
+                pair = WorstPoint(u[row].clone(), float(residual[row]), value, self.dtype, other=v[row].clone())
                 self.kept.append(pair)
         self.kept.sort(key=lambda c: -c.excess)
         del self.kept[12:]
