@@ -121,7 +121,7 @@ def test_a_student_that_is_limited_does_less_of_it_than_one_that_is_not(world: W
 
 
 def test_trust_is_kept_on_critical_rows_and_elsewhere_the_scheme_is_as_it_was(world: World) -> None:
-    recipe = safe(world, {"trust": "tales > sums", "margin": 0.2, "limit": 0.99})
+    recipe = safe(world, {"trust": "tales > sums", "order_margin": 0.2, "limit": 0.99})
     shop = world.prepared_run(recipe)
     plain, trusting = build_scheme(world.recipe()), build_scheme(recipe)
     rows, source = shop.tables.validation, shop.sources["validation"]
@@ -202,7 +202,7 @@ def test_trust_that_measures_contradict_is_reported_or_refused(world: World) -> 
         ({"loss": {"temperature": 2.0}}, "temperature 1"),
         ({"scheme": {"order": "tales > sums"}, "safety": {"trust": "tales > sums"}}, "must not both"),
         ({"loss": {"label": 1.0}, "safety": {"enforce": "target"}}, "labels are no safe target"),
-        ({"safety": {"margin": 0.5}}, "needs safety.trust"),
+        ({"safety": {"order_margin": 0.5}}, "needs safety.trust"),
         ({"safety": {"critical": {"domains": None}}}, "must name a column"),
     ],
 )
