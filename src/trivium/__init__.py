@@ -126,7 +126,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker that saw it would take every name for one that exists
 
     def __getattr__(name: str) -> object:
-        """The names of ``_LATER``, imported once."""
+        """Return the names of ``_LATER``, imported once."""
         if name not in _LATER:
             raise AttributeError(f"module 'trivium' has no attribute {name!r}")
         room, own = _LATER[name]

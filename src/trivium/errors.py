@@ -51,7 +51,7 @@ class ForeignError(TriviumError):
 
     @staticmethod
     def advice(error: BaseException) -> str:
-        """What to do about an exception whose kind tells; empty where it does not.
+        """Return what to do about an exception whose kind tells; empty where it does not.
 
         >>> ForeignError.advice(MemoryError())
         'Lower train.batch_size or data.window, or train on a machine with more memory.'
@@ -68,7 +68,7 @@ class AxiomViolation(TriviumError):
 
 
 def nearest(name: str, allowed: Iterable[object]) -> str:
-    """The end of a message about an unknown name: the nearest allowed one, or all of them.
+    """Return the end of a message about an unknown name: the nearest allowed one, or all of them.
 
     >>> nearest("entorpy", ["entropy", "margin"])
     "Did you mean 'entropy'?"
@@ -95,7 +95,7 @@ def words_of(error: BaseException) -> str:
 
 
 def said_by(error: BaseException, most: int = 200) -> str:
-    """An exception on one line: its type, and the first line of what it says, cut to ``most`` characters.
+    """Return an exception on one line: its type, and the first line of what it says, cut to ``most`` characters.
 
     >>> said_by(KeyError("loss"))
     "KeyError: 'loss'"

@@ -89,7 +89,7 @@ def names_of(module: str) -> Callable[[str], Any]:
 
 
 def keyed(given: Mapping[str, Any], renamed: Mapping[str, str], place: str, stacklevel: int = 4) -> dict[str, Any]:
-    """A mapping under the new keys; an old key is told of, and counts where both are given.
+    """Return a mapping under the new keys; an old key is told of, and counts where both are given.
 
     >>> import warnings
     >>> with warnings.catch_warnings(record=True) as told:
@@ -107,7 +107,7 @@ def keyed(given: Mapping[str, Any], renamed: Mapping[str, str], place: str, stac
 
 
 def former_names(kind: type) -> Mapping[str, str]:
-    """The arguments of a class that have a former name: what they are called now."""
+    """Return the arguments of a class that have a former name: what they are called now."""
     return _RENAMED.get(kind, {})
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 
 def json_text(value: Any, indent: int | None = None, **options: Any) -> str:
-    """Plain values as JSON, null for each number that is not finite.
+    """Return plain values as JSON, null for each number that is not finite.
 
     Args:
         options: further ones of :func:`json.dumps`, such as ``sort_keys``. Characters beyond ASCII stay as they are
@@ -40,7 +40,7 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(line: bytes) -> Any:
-    """Plain values from what a user or another program wrote, with nothing passed over.
+    """Return plain values from what a user or another program wrote, with nothing passed over.
 
     Raises:
         ValueError: no JSON in UTF-8; one name twice in an object, of which Python would keep the last; half of a
@@ -70,7 +70,7 @@ def _each_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def finite_or_null(value: Any) -> Any:
-    """The same mappings, lists and values, None in place of each float that is not finite."""
+    """Return the same mappings, lists and values, None in place of each float that is not finite."""
     if isinstance(value, Mapping):
         return {key: finite_or_null(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

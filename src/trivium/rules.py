@@ -1,4 +1,4 @@
-"""All that a scheme is made of, in one place: rules, pools and wrappers of the catalogue.
+"""Every rule, pool and wrapper under one name: rules, pools and wrappers of the catalogue.
 
 >>> import trivium as tv
 >>> tv.rules.ClampInfluence(tv.rules.Entropy(strength=0.5), 2.0).formula()

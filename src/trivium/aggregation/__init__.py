@@ -21,7 +21,7 @@ POOLS: dict[str, Pool] = {pool.name: pool for pool in (LinearPool(), Logarithmic
 
 @typed()
 def make_pool(name: str, exponent: float | None = None) -> Pool:
-    """The pool of that name; ``exponent`` is the power pool's ρ (by default ½), and the others take none.
+    """Return the pool of that name; ``exponent`` is the power pool's ρ (by default ½), and the others take none.
 
     Raises:
         InputError: no such pool; an exponent for a pool without one, or one that :class:`PowerPool` refuses.

@@ -43,7 +43,7 @@ class EntrywiseLinearPool:
     formula: ClassVar[str] = "q(i) ∝ Σ_k w_k(i)·p_k(i)"
 
     def pool(self, log_p: Sequence[Tensor], log_w: Tensor) -> Tensor:
-        """The pooled log-probabilities.
+        """Return the pooled log-probabilities.
 
         Args:
             log_p: K tensors [..., V] of log-probabilities in nats; −inf marks an impossible entry.

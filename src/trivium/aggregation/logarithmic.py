@@ -29,7 +29,7 @@ class LogarithmicPool:
     formula: ClassVar[str] = "q ∝ Π_k p_k^{w_k}"
 
     def pool(self, log_p: Sequence[Tensor], log_w: Tensor) -> Tensor:
-        """The pooled log-probabilities.
+        """Return the pooled log-probabilities.
 
         Args:
             log_p: K tensors [..., V] of log-probabilities in nats; −inf marks an impossible entry. Logits that

@@ -65,7 +65,7 @@ class PowerPool(Typed):
         return f"q ∝ (Σ_k w_k·p_k^ρ)^(1/ρ), ρ = {self.exponent:g}"
 
     def pool(self, log_p: Sequence[Tensor], log_w: Tensor) -> Tensor:
-        """The pooled log-probabilities.
+        """Return the pooled log-probabilities.
 
         Args:
             log_p: K tensors [..., V] of log-probabilities in nats; −inf marks an impossible entry.
@@ -96,7 +96,7 @@ _LOST = -15.0 / 16.0
 
 
 def power_step(running: Tensor, entry: Tensor, log_before: Tensor, log_here: Tensor, exponent: float) -> Tensor:
-    r"""The power mean of two log-vectors [..., V] with log-weights [..., 1], which need not sum to one.
+    r"""Return the power mean of two log-vectors [..., V] with log-weights [..., 1], which need not sum to one.
 
     A power mean of K is this step K − 1 times, since a mean of means is a mean. With u + v = 1, the one of the two
     with the larger term (for ρ < 0 the smaller number) called near, and x = ρ·(each − near) ≤ 0,

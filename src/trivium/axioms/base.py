@@ -1,4 +1,4 @@
-"""What every axiom has: an id, one line of mathematics, a signed residual, and the tolerance of its dtype."""
+"""The base class of axioms: an id, one line of mathematics, a signed residual, and the tolerance of its dtype."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Axiom(Typed, ABC):
 
     @abstractmethod
     def tolerance(self, dtype: torch.dtype, num_teachers: int, scale: float = LOG_SCALE) -> float:
-        """The largest residual that rounding alone can cause in weights of this dtype.
+        """Return the largest residual that rounding alone can cause in weights of this dtype.
 
         Args:
             dtype: of the weights, as the operator returned them.
@@ -45,7 +45,7 @@ class Axiom(Typed, ABC):
         dtype: torch.dtype | None = None,
         scale: float = LOG_SCALE,
     ) -> Tensor:
-        """Row by row, whether the axiom holds: bool, of the residual's shape.
+        """Return row by row, whether the axiom holds: bool, of the residual's shape.
 
         ``dtype`` is that of the weights where the residual was converted since; by default the residual's own.
         """

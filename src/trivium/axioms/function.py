@@ -31,7 +31,7 @@ class FunctionOfItsRow(Axiom):
     statement = "max |w(u) − w(u | other rows changed, or called again)| ≤ 0"
 
     def residual(self, evaluate: Evaluate, features: Mapping[str, Tensor]) -> Tensor:
-        """The largest change of any of a row's weights, per row [N].
+        """Return the largest change of any of a row's weights, per row [N].
 
         Args:
             evaluate: the operator, {name: [N, ...]} → log weights [N, K].

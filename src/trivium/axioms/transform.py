@@ -31,7 +31,7 @@ class TransformAxiom(ABC):
 
     @abstractmethod
     def tolerance(self, dtype: torch.dtype, entries: int, scale: float = LOG_SCALE) -> float:
-        """The largest residual that rounding alone can cause.
+        """Return the largest residual that rounding alone can cause.
 
         Args:
             dtype: of the map's result.
@@ -42,7 +42,7 @@ class TransformAxiom(ABC):
     def holds(
         self, residual: Tensor, entries: int, dtype: torch.dtype | None = None, scale: float = LOG_SCALE
     ) -> Tensor:
-        """Row by row, whether the axiom holds: bool, of the residual's shape."""
+        """Return row by row, whether the axiom holds: bool, of the residual's shape."""
         limit = self.tolerance(dtype or residual.dtype, entries, scale)
         exact = residual.double()
         return exact < limit if self.strict else exact <= limit

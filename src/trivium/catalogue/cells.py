@@ -27,13 +27,13 @@ class Cell(NamedTuple):
     witness: Witness | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         witness = None if self.witness is None else self.witness.to_json()
         return {"verdict": self.verdict, "note": self.note, "witness": witness}
 
 
 def cells(entry: Entry, seconds: float = SECONDS) -> dict[str, Cell]:
-    """The cells of one entry by axiom id. Cost: a search of about ``seconds``."""
+    """Return the cells of one entry by axiom id. Cost: a search of about ``seconds``."""
     certificate = certify(entry.operator, entry.specification, seconds=seconds)
     asked = entry.specification.axioms
     return {f.axiom: _cell(f, certificate) for f in certificate.results if f.axiom in asked}

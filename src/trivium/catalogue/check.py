@@ -14,7 +14,8 @@ from trivium.certification.specification import Witness
 
 
 def stale() -> list[str]:
-    """What the record says of a row that is written elsewhere: rows that are missing, left over or told differently."""
+    """Return what the record says of a row that is written elsewhere: rows that are missing, left over or told
+    differently."""
     recorded = {row["key"]: row for row in read()}
     lines = [f"{key} is recorded and in no row" for key in recorded if key not in {e.key for e in ENTRIES}]
     for entry in ENTRIES:
@@ -29,7 +30,7 @@ def stale() -> list[str]:
 
 
 def differences(keys: Collection[str], progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
-    """Every axiom of the rows ``keys`` asked again and every witness replayed, a line for each that differs."""
+    """Return every axiom of the rows ``keys`` asked again and every witness replayed, a line for each that differs."""
     lines, recorded = stale(), {row["key"]: row for row in read()}
     chosen = [entry for entry in ENTRIES if entry.key in keys and entry.key in recorded]
     for done, entry in enumerate(chosen, start=1):
@@ -45,5 +46,5 @@ def differences(keys: Collection[str], progress: Callable[[int, int], None] = la
 
 
 def reproduces(entry: Entry, witness: Witness) -> bool:
-    """Whether a recorded witness still breaks its axiom."""
+    """Return whether a recorded witness still breaks its axiom."""
     return witness.breaks(replay(entry.operator, witness, known(entry.operator, witness.num_teachers)))

@@ -37,11 +37,11 @@ class Case:
     tolerance: float = 5e-4
 
     def inputs(self) -> dict[str, Tensor]:
-        """The features as tensors, float64."""
+        """Return the features as tensors, float64."""
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.features.items()}
 
     def expected(self) -> Tensor:
-        """The weights as a tensor, float64."""
+        """Return the weights as a tensor, float64."""
         return torch.tensor(self.weights, dtype=torch.float64)
 
 
@@ -84,7 +84,7 @@ class Entry:
         return Specification(TEACHERS, influence=INFLUENCE, lipschitz=LIPSCHITZ, order=order, pareto=True)
 
     def weights(self, features: Features) -> Tensor:
-        """What the operator gives, normalized or not, as the published formula has it."""
+        """Return what the operator gives, normalized or not, as the published formula has it."""
         if isinstance(self.operator, RawRule):
             return self.operator.weights(features)
         return self.operator.log_weights(features).exp()

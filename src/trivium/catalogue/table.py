@@ -30,7 +30,7 @@ def compute(
     seconds: float = SECONDS,
     progress: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> Iterator[dict[str, Any]]:
-    """Every row, asked now: :mod:`trivium.catalogue.cells` for each entry, about two seconds each.
+    """Yield every row, asked now: :mod:`trivium.catalogue.cells` for each entry, about two seconds each.
 
     Args:
         only: keys of rows to ask; the others come from the record. A key that is no row's is refused.
@@ -50,7 +50,7 @@ def compute(
 
 
 def identity(entry: Entry) -> dict[str, Any]:
-    """What of a row is written and not found."""
+    """Return what of a row is written and not found."""
     return {
         "key": entry.key,
         "name": entry.name,
@@ -68,13 +68,13 @@ def write(rows: list[dict[str, Any]], path: Path = FILE) -> None:
 
 
 def read(path: Path = FILE) -> list[dict[str, Any]]:
-    """The rows of the record, in the order of the catalogue."""
+    """Return the rows of the record, in the order of the catalogue."""
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
 
 def cell_of(row: Mapping[str, Any], axiom: str) -> Cell:
-    """One cell of a row of the record."""
+    """Return one cell of a row of the record."""
     data = row["cells"][axiom]
     witness = None if data["witness"] is None else Witness.from_json(data["witness"])
     return Cell(data["verdict"], data["note"], witness)

@@ -50,8 +50,8 @@ def _bounded(operator: Bounded, num_teachers: int) -> Derived:
 
 
 def derive_around(operator: Operator, num_teachers: int) -> Derived | None:
-    """The derivation of a composition in which every user rule that can be bounded is; None where there is none, or
-    where the operator is that rule itself, which :func:`~trivium.certification.verify.verify` answers for."""
+    """Return the derivation of a composition in which every user rule that can be bounded is; None where there is none,
+    or where the operator is that rule itself, which :func:`~trivium.certification.verify.verify` answers for."""
     if isinstance(operator, UserRule):
         return None
     own = {id(rule): rule for rule in leaves(operator) if isinstance(rule, UserRule)}
@@ -63,7 +63,8 @@ def derive_around(operator: Operator, num_teachers: int) -> Derived | None:
 def verified_around(
     around: Derived, specification: Specification, found: Mapping[str, Result], settled: Iterable[str]
 ) -> dict[str, Result]:
-    """The findings of a search, VERIFIED where the calculus settles an axiom from bounded rules and nothing broke."""
+    """Return the findings of a search, VERIFIED where the calculus settles an axiom from bounded rules and nothing
+    broke."""
     merged, done = dict(found), set(settled)
     # Gradients that stand beside the features (W-C) say nothing of the function.
     if any(result.verdict == "VIOLATED" for result in found.values() if result.axiom != "W-C"):
@@ -80,7 +81,7 @@ def verified_around(
 
 
 def _replaced(operator: Operator, by: Mapping[int, Operator]) -> Operator:
-    """The same tree with some leaves exchanged."""
+    """Return the same tree with some leaves exchanged."""
     if id(operator) in by:
         return by[id(operator)]
     if not isinstance(operator, Composition):

@@ -1,4 +1,4 @@
-"""From the bounds that a user names to the question of a certificate; what is not named is what the operator claims."""
+"""Complete a specification: what the user does not name is asked as the operator claims it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ask(
     pareto: bool = False,
     words: tuple[str, str] = ("num_teachers=", "names"),
 ) -> Specification:
-    """What is asked, completed: an axiom about which nothing is said is asked as the operator claims it.
+    """Return what is asked, completed: an axiom about which nothing is said is asked as the operator claims it.
 
     Args:
         known: the teachers' names, where the operator fixes them.

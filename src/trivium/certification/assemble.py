@@ -178,7 +178,7 @@ def _certified(
 def judge(
     derived: Derived, specification: Specification, found: Mapping[str, Result], bounded: Collection[str] = ()
 ) -> tuple[Result, ...]:
-    """The strongest word earned for each axiom asked, then each declared constant that the search broke.
+    """Return the strongest word earned for each axiom asked, then each declared constant that the search broke.
 
     ``bounded``: unknown leaves whose code was bounded over the whole box, so that they do return positive numbers.
     """
@@ -200,8 +200,8 @@ def judge(
 
 
 def claims(operator: Operator, num_teachers: int, names: tuple[str, ...] = ()) -> Specification:
-    """What an operator promises by itself: the bounds and order it is projected to, the influence and the regularity
-    that its parts declare. The question to ask when the user asks none.
+    """Return what an operator promises by itself: the bounds and order it is projected to, the influence and the
+    regularity that its parts declare. The question to ask when the user asks none.
 
     >>> from trivium.weighting.token.margin import Margin
     >>> asked = claims(Margin(), 3)

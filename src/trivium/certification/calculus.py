@@ -24,7 +24,7 @@ from trivium.weighting.base import Operator, Rule, ScoreRule, UserRule
 
 
 def derive(operator: Operator, num_teachers: int) -> Derived:
-    r"""Constants of ``operator`` for K teachers, with their derivation.
+    r"""Return constants of ``operator`` for K teachers, with their derivation.
 
     An operator of a type that registers nothing is unknown: no gap, no regularity, neither normalized nor pure. So is
     one of a subclass that computes its weights in another way than the type that is registered.
@@ -52,10 +52,9 @@ def derive(operator: Operator, num_teachers: int) -> Derived:
 
 
 def changed(operator: Operator) -> bool:
-    """Whether an operator computes in another way than its class says, or than the class its constants are from: a
-    method that was put on the object, or a subclass of a known rule or composition that inherits the constants and not
-    the code.
-    """
+    """Return whether an operator computes in another way than its class says, or than the class its constants are from:
+    a method that was put on the object, or a subclass of a known rule or composition that inherits the constants and
+    not the code."""
     methods = ("log_weights", "weights", "admit", "score", "slopes", "ranges", "weigh")
     own = type(operator)
     computing = {name for name in methods if _computes(getattr(own, name, None))}
@@ -72,14 +71,14 @@ def _computes(attribute: Any) -> bool:
 
 
 def known(operator: Operator, num_teachers: int) -> Constants | None:
-    """The derived constants, or None where nothing at all is known."""
+    """Return the derived constants, or None where nothing at all is known."""
     derived = derive(operator, num_teachers)
     return derived.constants if derived.informative else None
 
 
 @singledispatch
 def node(operator: Operator, num_teachers: int) -> Derived:
-    """The step of one kind of node; others register theirs here."""
+    """Return the step of one kind of node; others register theirs here."""
     return _nothing_known(operator, num_teachers)
 
 
@@ -118,7 +117,7 @@ def _leaf(rule: Rule, num_teachers: int) -> Derived:
 
 @node.register
 def _user(rule: UserRule, num_teachers: int) -> Derived:
-    """A function that declares nothing: its graph shows that it is one of its row, and nothing else."""
+    """Return a function that declares nothing: its graph shows that it is one of its row, and nothing else."""
     return _formed(rule, num_teachers, form_of(rule, num_teachers))
 
 

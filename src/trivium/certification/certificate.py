@@ -135,7 +135,7 @@ class Certificate(CertificatePart):
         return tuple(result for result in self.results if result.verdict == "VIOLATED")
 
     def __str__(self) -> str:
-        """The formula, then a line a finding: axiom, word, what a witness shows or why a rule is opaque."""
+        """Return the formula, then a line a finding: axiom, word, what a witness shows or why a rule is opaque."""
         lines = [self.formula]
         for result in self.results:
             why = result.where if result.where.startswith("opaque") else ""
@@ -144,7 +144,8 @@ class Certificate(CertificatePart):
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON values, with the digest last; one that was read keeps the names of its schema, so its digest."""
+        """Return plain JSON values, with the digest last; one that was read keeps the names of its schema, so its
+        digest."""
         data: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         if self.programs is None:  # of schema 1
             del data["programs"]
@@ -167,7 +168,7 @@ class Certificate(CertificatePart):
 
 
 def _with_infinity(part: Any) -> Any:
-    """JSON has no infinity, so every number of the schema may also be one of three strings."""
+    """Return JSON has no infinity, so every number of the schema may also be one of three strings."""
     if isinstance(part, list):
         return [_with_infinity(item) for item in part]
     if not isinstance(part, dict):
@@ -180,14 +181,14 @@ def _with_infinity(part: Any) -> Any:
 
 
 def digest_of(data: dict[str, Any]) -> str:
-    """SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``digest``."""
+    """Return SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``digest``."""
     rest = {key: value for key, value in data.items() if key != "digest"}
     canonical = json_text(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def load(path: str | Path) -> Certificate:
-    """A certificate from its file, checked against the schema, not against the digest.
+    """Return a certificate from its file, checked against the schema, not against the digest.
 
     Raises:
         InputError: no such file, no JSON, another schema, or a field that is missing, unknown or of the wrong kind.
@@ -196,7 +197,7 @@ def load(path: str | Path) -> Certificate:
 
 
 def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
-    """A certificate from plain data."""
+    """Return a certificate from plain data."""
     schema = data.get("schema")
     if schema not in READ:
         raise InputError(f"{where} must have the schema {SCHEMA!r}", repr(schema), "Make it again with this version.")
@@ -212,7 +213,7 @@ def parse(data: dict[str, Any], where: str = "certificate") -> Certificate:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Return a JSON object from a file.
 
     Raises:
         InputError: no such file, or no JSON object in it.
@@ -232,7 +233,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a certificate file, for docs and other readers."""
+    """Return the JSON schema of a certificate file, for docs and other readers."""
     published: dict[str, Any] = _with_infinity(Certificate.model_json_schema(by_alias=True))
     published["properties"]["digest"] = {"type": "string", "description": "SHA-256 over the canonical JSON of the rest"}
     published["required"].append("digest")

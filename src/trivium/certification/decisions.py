@@ -23,7 +23,7 @@ class Decision:
 
 
 def decide(derived: Derived, specification: Specification) -> dict[str, Decision]:
-    """One :class:`Decision` an axiom that ``question`` asks. Not proved is not refuted: a bound may be loose."""
+    """Return one :class:`Decision` an axiom that ``question`` asks. Not proved is not refuted: a bound may be loose."""
     rules = {
         "W-F": _function,
         "W-N": _normal,

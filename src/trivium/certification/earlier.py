@@ -31,20 +31,20 @@ LATER: Final[Mapping[tuple[str, ...], Mapping[str, Any]]] = {
 
 
 def modern(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a certificate of an earlier schema under the present names; the schema itself stays."""
+    """Return the content of a certificate of an earlier schema under the present names; the schema itself stays."""
     made: dict[str, Any] = _renamed(data, (), KEYS, AXIOMS)
     return made
 
 
 def former(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`modern`."""
+    """Return the inverse of :func:`modern`."""
     back = {place: {new: old for old, new in names.items()} for place, names in KEYS.items()}
     made: dict[str, Any] = _renamed(_without_later(data, ()), (), back, {new: old for old, new in AXIOMS.items()})
     return made
 
 
 def modern_witness(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A witness by itself, under the present names whichever it has."""
+    """Return a witness by itself, under the present names whichever it has."""
     if not data.keys() & {"teachers", "question"}:
         return dict(data)
     made: dict[str, Any] = _renamed(data, ("results", "*", "witness"), KEYS, AXIOMS)
@@ -76,5 +76,5 @@ def _without_later(part: Any, place: tuple[str, ...]) -> Any:
 
 
 def _present(place: tuple[str, ...], key: str) -> str:
-    """What a key is called now, whichever release it is of."""
+    """Return what a key is called now, whichever release it is of."""
     return KEYS.get(place, {}).get(key, key)

@@ -57,12 +57,12 @@ class Form:
 
 
 def programs(rule: UserRule, num_teachers: int) -> dict[DType, Program | Opaque]:
-    """The captures of a rule in each dtype; the rule keeps them, so asking again costs nothing."""
+    """Return the captures of a rule in each dtype; the rule keeps them, so asking again costs nothing."""
     return {name: rule.program(num_teachers, dtype) for name, dtype in DTYPES.items()}
 
 
 def form_of(rule: UserRule, num_teachers: int) -> Form:
-    """Whether a rule is a function of its row by its form: captured in every dtype, and the same on a batch."""
+    """Return whether a rule is a function of its row by its form: captured in every dtype, and the same on a batch."""
     found = programs(rule, num_teachers)
     for name, program in found.items():
         if isinstance(program, Opaque):
@@ -80,7 +80,7 @@ def form_of(rule: UserRule, num_teachers: int) -> Form:
 
 
 def form_of_library(rule: Rule, num_teachers: int) -> Form:
-    """The same of a rule of the catalogue that declares no constants.
+    """Return the same of a rule of the catalogue that declares no constants.
 
     It runs as it is written, on a batch; that it means the same there is its claim to be ``row_local``, which the
     search attacks.
@@ -134,14 +134,15 @@ def _thresholds(program: Program) -> Iterator[str]:
 
 
 def packet(node: fx.Node) -> str:
-    """The plain name of the operation of a node: ``softmax`` of ``aten._softmax.default``; empty for no operation."""
+    """Return the plain name of the operation of a node: ``softmax`` of ``aten._softmax.default``; empty for no
+    operation."""
     if node.op != "call_function" or node.target is python.getitem:
         return ""
     return str(node.target).removeprefix("aten.").removeprefix("prims.").split(".")[0].lstrip("_") or str(node.target)
 
 
 def exact(node: fx.Node) -> bool:
-    """Whether a node gives the same bits in a batch of any size."""
+    """Return whether a node gives the same bits in a batch of any size."""
     name = packet(node)
     if name in ("add", "sub", "rsub"):  # a·x + y may be rounded once or twice
         return float(node.kwargs.get("alpha", 1)) in (1.0, -1.0)  # type: ignore[arg-type]
@@ -200,7 +201,8 @@ def breach(operator: Operator, specification: Specification) -> Result | None:
 
 
 def differs(operator: Operator, witness: Witness) -> float:
-    """How far the rules of an operator, as they are written, are from their graphs at the batch of a W-F witness."""
+    """Return how far the rules of an operator, as they are written, are from their graphs at the batch of a W-F
+    witness."""
     dtype, worst = DTYPES[witness.dtype], 0.0
     for rule in _users(operator):
         program = rule.program(witness.num_teachers, dtype)
@@ -218,7 +220,7 @@ def differs(operator: Operator, witness: Witness) -> float:
 
 
 def _completed(operator: Operator, difference: Difference, num_teachers: int) -> dict[str, list[list[float]]]:
-    """The batch of one rule with what the other rules read, in the middle of its range."""
+    """Return the batch of one rule with what the other rules read, in the middle of its range."""
     features = {name: value.double().tolist() for name, value in difference.features.items()}
     for name, interval in operator.ranges.items():
         if name not in features:

@@ -55,13 +55,13 @@ class ProgramRecord(CertificatePart):
 
 
 def recorded(operator: Operator, num_teachers: int) -> tuple[ProgramRecord, ...]:
-    """The program of each user's rule in an operator at K teachers, from left to right, each once."""
+    """Return the program of each user's rule in an operator at K teachers, from left to right, each once."""
     rules = {id(leaf): leaf for leaf in leaves(operator) if isinstance(leaf, UserRule)}
     return tuple(record_of(rule, num_teachers) for rule in rules.values())
 
 
 def record_of(rule: UserRule, num_teachers: int) -> ProgramRecord:
-    """One rule's program in float32, and the digests of those in the other dtypes."""
+    """Return one rule's program in float32, and the digests of those in the other dtypes."""
     found = programs(rule, num_teachers)
     digests = {n: f"opaque: {p.reason}" if isinstance(p, Opaque) else p.digest for n, p in found.items()}
     program = found["float32"]
@@ -79,7 +79,7 @@ def record_of(rule: UserRule, num_teachers: int) -> ProgramRecord:
 
 
 def changes(then: ProgramRecord, now: ProgramRecord) -> list[str]:
-    """What of a recorded program is not as captured now, a phrase a part."""
+    """Return what of a recorded program is not as captured now, a phrase a part."""
     parts = ("rule", "dtype", "opaque", "inputs", "listing", "constants", "environment", "digests")
     return [part for part in parts if getattr(then, part) != getattr(now, part)]
 

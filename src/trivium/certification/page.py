@@ -33,7 +33,7 @@ class PageRow(NamedTuple):
 
 
 def rows(certificate: Certificate) -> list[PageRow]:
-    """The table: an axiom a row, those not asked last."""
+    """Return the table: an axiom a row, those not asked last."""
     specification = certificate.specification
     table = [
         PageRow(f.axiom, asked(f.axiom, specification), f.verdict, number(f.residual), _where(f))
@@ -52,7 +52,7 @@ def rows(certificate: Certificate) -> list[PageRow]:
 
 
 def asked(axiom: str, specification: Specification) -> str:
-    """What was asked of an axiom, in words.
+    """Return what was asked of an axiom, in words.
 
     >>> asked("W-B", Specification(3, floor=0.05, influence=4.0))
     'floor 0.05, influence 4 nats'
@@ -71,14 +71,14 @@ def asked(axiom: str, specification: Specification) -> str:
 
 
 def number(value: float | None) -> str:
-    """A residual for people: three digits, with its sign."""
+    """Return a residual for people: three digits, with its sign."""
     if value is None:
         return ""
     return f"{value + 0.0:.3g}".replace("-", "−").replace("inf", "∞").replace("nan", "not a number")
 
 
 def summary(certificate: Certificate) -> str:
-    """One sentence: how many axioms with each word.
+    """Return one sentence: how many axioms with each word.
 
     The words stand from the strongest to the one that matters most.
     """
@@ -88,7 +88,7 @@ def summary(certificate: Certificate) -> str:
 
 
 def as_markdown(certificate: Certificate, heading: str = "## What its weighting guarantees") -> str:
-    """A section for a model card or a README."""
+    """Return a section for a model card or a README."""
     box = "; ".join(
         f"`{name}` from {i.low:g} to {i.high:g}{' (whole numbers)' if i.integer else ''}"
         for name, i in certificate.box.items()
@@ -120,7 +120,7 @@ def as_markdown(certificate: Certificate, heading: str = "## What its weighting 
 
 
 def run_lines(run: ObservedRun) -> list[str]:
-    """What the monitor saw, a line a fact."""
+    """Return what the monitor saw, a line a fact."""
     worst = ", ".join(f"{axiom} {number(value)}" for axiom, value in sorted(run.worst.items())) or "none recorded"
     lines = [f"Worst residual over {run.steps} training steps (≤ 0 holds, up to rounding): {worst}."]
     for breach in run.violations:

@@ -1,4 +1,4 @@
-"""Checking a certificate again: nobody edited it, and deriving, bounding and searching anew give no other answer.
+"""Check a certificate again: nobody edited it, and deriving, bounding and searching anew give no other answer.
 
 All that can be computed is compared: source, box, programs, constants, derivation, and of each finding its word, its
 numbers, its domain, its argument, what was searched and its witness, with the axiom and the question that the witness
@@ -52,7 +52,7 @@ BY_THE_CLOCK = re.compile(r"time limit|left out|time was left|slow rule|out of t
 
 @dataclass(frozen=True)
 class Rechecked:
-    """What checking again gave.
+    """The results of checking a certificate again.
 
     Attributes:
         refusals: every way in which the certificate is not what is computed now, a line each; none where it holds.
@@ -66,7 +66,7 @@ class Rechecked:
 
 
 def agrees(witness: Witness, residual: float, steady: bool = False) -> bool:
-    """Whether a witness breaks its axiom as it is recorded, up to rounding.
+    """Return whether a witness breaks its axiom as it is recorded, up to rounding.
 
     How far a rule moves that draws random numbers differs from call to call; of W-F that it moves is the breach, unless
     it is ``steady``: the same at every call.
@@ -76,7 +76,7 @@ def agrees(witness: Witness, residual: float, steady: bool = False) -> bool:
 
 
 def edited(data: dict[str, Any]) -> list[str]:
-    """Why the file is not as it was written: empty when its digest fits."""
+    """Return why the file is not as it was written: empty when its digest fits."""
     recorded, now = data.get("digest"), digest_of(data)
     if recorded is None:
         return ["the certificate has no digest"]
@@ -84,7 +84,8 @@ def edited(data: dict[str, Any]) -> list[str]:
 
 
 def trace_changed(certificate: Certificate, beside: Path | None = None) -> Rechecked:
-    """Whether the run section is still that of the run, whose trace lies in its folder or ``beside`` the file."""
+    """Return whether the run section is still that of the run, whose trace lies in its folder or ``beside`` the
+    file."""
     run = certificate.run
     if run is None:
         return Rechecked(())
@@ -99,8 +100,8 @@ def trace_changed(certificate: Certificate, beside: Path | None = None) -> Reche
 
 
 def inconsistent(certificate: Certificate) -> list[str]:
-    """What contradicts itself in a certificate: findings that are doubled, out of place or without what they need, and
-    witnesses that answer another question."""
+    """Return what contradicts itself in a certificate: findings that are doubled, out of place or without what they
+    need, and witnesses that answer another question."""
     asked, specification = certificate.specification.axioms, certificate.specification
     seen = [result.axiom for result in certificate.results]
     reasons = [f"{axiom} is found {seen.count(axiom)} times" for axiom in dict.fromkeys(seen) if seen.count(axiom) > 1]
@@ -120,7 +121,7 @@ def inconsistent(certificate: Certificate) -> list[str]:
 
 
 def _slanders(result: Result, witness: Witness, specification: Specification) -> Iterator[str]:
-    """How a witness answers something else than its finding and its certificate."""
+    """Yield how a witness answers something else than its finding and its certificate."""
     if witness.axiom != result.axiom:
         yield f"its witness is one of {witness.axiom}"
     if witness.specification is None:
@@ -141,7 +142,7 @@ def _gradients_alone(witness: Witness, specification: Specification) -> bool:
 
 
 def reproduced(certificate: Certificate, operator: Operator) -> list[tuple[Witness, float, list[str]]]:
-    """Each witness of a certificate, its residual now, and why it is not as certified."""
+    """Return each witness of a certificate, its residual now, and why it is not as certified."""
     found = []
     for result in certificate.violated:
         witness = result.witness
@@ -167,7 +168,8 @@ def _breach(result: Result, witness: Witness, residual: float, steady: bool) -> 
 def recheck(
     certificate: Certificate, operator: Operator, seconds: float | None = None, source: Source | None = None
 ) -> list[str]:
-    """Every way in which the operator is not what the certificate says, as one line each: :func:`checked`'s refusals.
+    """Return every way in which the operator is not what the certificate says, as one line each: :func:`checked`'s
+    refusals.
 
     Cost: one search.
     """
@@ -233,7 +235,7 @@ def _plain(source: Source) -> Any:
 
 
 def _wholes(certificate: Certificate, again: Certificate, operator: Operator) -> list[str]:
-    """What is said of the operator as a whole and is not as certified."""
+    """Return what is said of the operator as a whole and is not as certified."""
     names = ["formula", "description", "box", "per_entry"]
     if certificate.schema_ != BEFORE:
         names += ["constants"] + ["derivation"] * (certificate.text == again.text)
@@ -248,7 +250,7 @@ def _wholes(certificate: Certificate, again: Certificate, operator: Operator) ->
 
 
 def programs_changed(certificate: Certificate, operator: Operator) -> list[str]:
-    """What of the recorded programs is not as captured now."""
+    """Return what of the recorded programs is not as captured now."""
     then, now = certificate.programs or (), recorded(operator, certificate.specification.num_teachers)
     if len(then) != len(now):
         return [f"it holds {len(then)} programs, the operator has {len(now)} rules of a user"]
@@ -264,7 +266,7 @@ def programs_changed(certificate: Certificate, operator: Operator) -> list[str]:
 def _compared(
     then: Result, now: Result | None, certificate: Certificate, old: bool, same_effort: bool
 ) -> tuple[list[str], list[str]]:
-    """Why one finding is not as it comes out now, and what of it was not compared."""
+    """Return why one finding is not as it comes out now, and what of it was not compared."""
     axiom = then.axiom
     if now is None:
         return [f"{axiom}: not among the axioms asked"], []
@@ -325,7 +327,7 @@ def _same(then: float | None, now: float | None) -> bool:
 
 
 def _close(then: Result, now: Result, name: str) -> bool:
-    """What a search came to: the same up to rounding by another processor."""
+    """Return what a search came to: the same up to rounding by another processor."""
     a, b = getattr(then, name), getattr(now, name)
     if a is None or b is None:
         return a is b

@@ -16,7 +16,7 @@ TRACE = "metrics.jsonl"
 
 
 def add_run(certificate: Certificate, run: ObservedRun | str | Path) -> Certificate:
-    """The certificate of a training run, given by its folder: that of its scheme, with what the monitor saw.
+    """Return the certificate of a training run, given by its folder: that of its scheme, with what the monitor saw.
 
     Raises:
         InputError: as :func:`read_run`.
@@ -26,7 +26,7 @@ def add_run(certificate: Certificate, run: ObservedRun | str | Path) -> Certific
 
 
 def read_run(folder: str | Path) -> ObservedRun:
-    """The worst residual of each axiom over all steps, and what was done about violations.
+    """Return the worst residual of each axiom over all steps, and what was done about violations.
 
     Raises:
         InputError: no trace in the folder, a line that is no JSON object (a last line cut off by a crash is left

@@ -42,7 +42,7 @@ class SafetyRecord(CertificatePart):
 
 
 def read_safety(folder: str | Path) -> SafetyRecord | None:
-    """The safety of the run in ``folder``; None where it declared none.
+    """Return the safety of the run in ``folder``; None where it declared none.
 
     Raises:
         InputError: a file that is no such record.
@@ -59,7 +59,7 @@ def read_safety(folder: str | Path) -> SafetyRecord | None:
 
 
 def safety_inconsistent(record: SafetyRecord) -> list[str]:
-    """Why the audit of a record does not follow from its documents; empty where it does."""
+    """Return why the audit of a record does not follow from its documents; empty where it does."""
     try:
         documents = [AuditedDocument(**{**d, "teachers": tuple(d["teachers"])}) for d in record.documents]
         again = audit(documents, record.limit, record.level, record.teacher_names)
@@ -71,7 +71,7 @@ def safety_inconsistent(record: SafetyRecord) -> list[str]:
 
 
 def safety_line(record: SafetyRecord) -> str:
-    """What the audit found, in a sentence."""
+    """Return what the audit found, in a sentence."""
     student, verdict = record.after["student"], record.after["verdict"]
     said = {"kept": "the promise is kept", "broken": "the promise is broken"}.get(
         verdict, "the promise is not shown to be kept"

@@ -61,7 +61,7 @@ Source = Annotated[FileSource | BuiltInSource | RecipeSource | ObjectSource, Fie
 
 
 def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
-    """The source of an operator as far as the object itself tells.
+    """Return the source of an operator as far as the object itself tells.
 
     >>> from trivium.weighting.token.entropy import Entropy
     >>> source_of(Entropy(budget=2.0))
@@ -79,7 +79,7 @@ def source_of(operator: Operator) -> FileSource | BuiltInSource | ObjectSource:
 
 
 def file_source(path: str, name: str, file: str | Path) -> FileSource:
-    """The source of what ``file`` calls ``name``, with the files beside it that it imports."""
+    """Return the source of what ``file`` calls ``name``, with the files beside it that it imports."""
     folder = Path(file).resolve().parent
     imports = {relative(found, folder): sha256_of(found) for found in imported(file)}
     return FileSource(path=path, name=name, sha256=sha256_of(file), imports=imports)

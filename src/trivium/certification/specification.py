@@ -41,7 +41,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
 
 
 def default_names(num_teachers: int) -> tuple[str, ...]:
-    """Names by position: a, b, c … z, then t26, t27 …
+    """Return names by position: a, b, c … z, then t26, t27 …
 
     >>> default_names(3)
     ('a', 'b', 'c')
@@ -160,11 +160,11 @@ class Witness:
     specification: Specification | None = None
 
     def breaks(self, residual: float) -> bool:
-        """Whether a residual of this witness is a breach: > 0, for the strict W-P ≥ 0, or not a number."""
+        """Return whether a residual of this witness is a breach: > 0, for the strict W-P ≥ 0, or not a number."""
         return residual >= 0 if self.axiom == "W-P" else not residual <= 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; numbers that JSON lacks become the strings ``Infinity``, ``-Infinity`` and ``NaN``.
+        """Return plain JSON values; numbers that JSON lacks become the strings ``Infinity``, ``-Infinity`` and ``NaN``.
 
         >>> w = Witness("W-N", {"x": [[0.0, 1.0]]}, None, "float32", 2, math.inf, "the weights are NaN")
         >>> Witness.from_json(w.to_json()) == w
@@ -175,7 +175,7 @@ class Witness:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Witness:
-        """The inverse of :meth:`to_json`.
+        """Return the inverse of :meth:`to_json`.
 
         Raises:
             InputError: a field is missing, unknown or of the wrong kind.
@@ -212,7 +212,7 @@ class Result:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line: where and what."""
+    """Return the first thing that is wrong, on one line: where and what."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else str(problem["msg"])

@@ -1,4 +1,4 @@
-"""Where tables are printed, on terminals of any encoding."""
+"""The console that tables are printed to, in any encoding."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Screen(Console):
 
 
 def console() -> Console:
-    """The terminal at its own width; a file or pipe, which has none, at one that no table is cut to."""
+    """Return the terminal at its own width; a file or pipe, which has none, at one that no table is cut to."""
     here = _Screen()
     return here if here.is_terminal else _Screen(width=max(here.width, _WIDTH_OF_A_LOG))
 
@@ -59,7 +59,7 @@ def print_in_any_encoding() -> None:
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
-    r"""What ASCII has for the signs that could not be encoded, and where to go on.
+    r"""Return what ASCII has for the signs that could not be encoded, and where to go on.
 
     >>> codecs.register_error("trivium.ascii", _in_ascii)
     >>> "w ≤ ½·x² of ü".encode("ascii", "trivium.ascii")

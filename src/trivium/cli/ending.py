@@ -1,4 +1,4 @@
-"""How a command ends: a number for scripts and, where something went wrong, one line for people.
+"""End a command: a number for scripts and, where something went wrong, one line for people.
 
 ====  ==================================================================================================
 code  meaning
@@ -138,7 +138,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _unread(error: BaseException | None) -> bool:
-    """Whether this, or what it was raised about, is our output's pipe, which nobody reads any more."""
+    """Return whether this, or what it was raised about, is our output's pipe, which nobody reads any more."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             return _closed(sys.stdout)
@@ -149,7 +149,7 @@ def _unread(error: BaseException | None) -> bool:
 
 
 def _closed(stream: IO[str]) -> bool:
-    """Whether the other end of our own output is closed, and not that of some pipe of another library's."""
+    """Return whether the other end of our own output is closed, and not that of some pipe of another library's."""
     if sys.platform == "win32":
         return True
     try:
@@ -161,7 +161,8 @@ def _closed(stream: IO[str]) -> bool:
 
 
 def _by_locale(error: UnicodeEncodeError) -> bool:
-    """Whether a locale that is not UTF-8 explains it: its paths hold ASCII alone, or bytes that it could not read."""
+    """Return whether a locale that is not UTF-8 explains it: its paths hold ASCII alone, or bytes that it could not
+    read."""
     return sys.getfilesystemencoding() != "utf-8" or any("\udc80" <= sign <= "\udcff" for sign in error.object)
 
 

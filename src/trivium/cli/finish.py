@@ -1,4 +1,4 @@
-"""What every finished run gets: certificate, coloured sample, headroom, report."""
+"""Complete a finished run: certificate, coloured sample, headroom, report."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _headroom(recipe: Recipe, prepared_run: PreparedRun) -> dict[str, Any]:
 
 
 def unit_of(prepared_run: PreparedRun) -> str:
-    """What gains are counted in."""
+    """Return what gains are counted in."""
     return "nats a token" if prepared_run.tables.validation.labels.shape[-1] > 1 else "nats an example"
 
 

@@ -1,4 +1,5 @@
-"""Every command in a process of its own, so that whatever ends it is told in one line and with a code that means it.
+"""Run every command in a process of its own, so that whatever ends it is told in one line and with a code that means
+it.
 
 User's code, a model's or a rule's, may call ``os._exit(1)`` or crash the interpreter, and the system may kill a process
 that is out of memory. None of this can be caught where it happens, and exit code 1 would say that an axiom is violated.
@@ -114,7 +115,7 @@ def _die_with(parent: int) -> None:
 
 
 def _crash_file() -> IO[bytes] | None:
-    """Where a crashing interpreter writes its traceback; None where there is no room for one."""
+    """Return where a crashing interpreter writes its traceback; None where there is no room for one."""
     try:
         return tempfile.TemporaryFile(buffering=0)
     except OSError:

@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def shown() -> Iterator[Callable[[str, int, int], None]]:
-    """A function (stage, done, total) that shows one bar a stage."""
+    """Return a function (stage, done, total) that shows one bar a stage."""
     if not sys.stderr.isatty():
         yield _lines()
         return

@@ -100,14 +100,14 @@ def _table(rows: Sequence[Mapping[str, Any]], told: Sequence[str], screen: Conso
 
 
 def sign_of(verdict: str) -> str:
-    """One word for a table. What is claimed of pools is proved on paper and attacked by tests: *holds*."""
+    """Return one word for a table. What is claimed of pools is proved on paper and attacked by tests: *holds*."""
     from trivium.catalogue.table import SIGNS
 
     return {"HOLDS": "holds", "BROKEN": "broken", **SIGNS}[verdict]
 
 
 def explained() -> str:
-    """What was asked, in a sentence."""
+    """Return what was asked, in a sentence."""
     from trivium.catalogue.entry import INFLUENCE, LIPSCHITZ, TEACHERS
 
     return (

@@ -53,7 +53,7 @@ class Subject:
         return self.operator
 
     def claims(self, count: int, names: tuple[str, ...]) -> Specification:
-        """What is promised of every row: what the operator claims, with the cap that rows have."""
+        """Return what is promised of every row: what the operator claims, with the cap that rows have."""
         own = claims(self.operator, count, names)
         if self.cap is None or own.cap is None:
             return own
@@ -61,7 +61,7 @@ class Subject:
 
 
 def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
-    """The operator that ``FILE.py:NAME``, ``RECIPE.yaml`` or a built-in name stands for.
+    """Return the operator that ``FILE.py:NAME``, ``RECIPE.yaml`` or a built-in name stands for.
 
     Raises:
         InputError: whatever is wrong with it, in one line.
@@ -82,7 +82,7 @@ def resolve(target: str, options: Mapping[str, Any] | None = None) -> Subject:
 
 
 def reload(source: Source) -> Subject:
-    """The operator of a certificate or witness, refused if what it came from has changed.
+    """Return the operator of a certificate or witness, refused if what it came from has changed.
 
     Raises:
         InputError: the file or recipe is missing, does not load, or is not what was certified.
@@ -161,7 +161,7 @@ def _shaped(option: str, value: Any, kind: str) -> Any:
 
 
 def of_file(path: str) -> Subject:
-    """The scheme of a recipe, whatever its file is called."""
+    """Return the scheme of a recipe, whatever its file is called."""
     from trivium.training.recipe import load_recipe
     from trivium.training.tasks import task_files
 
@@ -173,7 +173,7 @@ def of_file(path: str) -> Subject:
 
 
 def of_recipe(recipe: Recipe, folder: Path) -> Subject:
-    """The scheme of a recipe made in Python, whose relative paths count from ``folder``; no file holds it."""
+    """Return the scheme of a recipe made in Python, whose relative paths count from ``folder``; no file holds it."""
     from trivium.training.build import build_scheme, restricted_cap
 
     scheme = build_scheme(recipe, folder)

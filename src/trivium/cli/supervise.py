@@ -124,7 +124,7 @@ def _answer(outcome: Mapping[str, Any]) -> Any:
 
 
 def child() -> None:
-    """What the child process runs: its request, read from the folder that it is given."""
+    """Run the child process: its request, read from the folder that it is given."""
     folder = Path(sys.argv[1])
     threading.Thread(target=_with_parent, daemon=True).start()
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from trivium.training.trace import read_trace
 @renamed(nats="nll")
 @dataclass(frozen=True)
 class Distilled:
-    """What a run left.
+    """The results of a run.
 
     Attributes:
         folder: holds ``student/``, ``report.html``, ``certificate.json``, ``metrics.jsonl`` and the recipe as run.

@@ -35,7 +35,7 @@ def run(work: str, arguments: Mapping[str, Any], users: str | None, seconds: flo
 
 
 def of_a_user(target: str) -> str | None:
-    """The file that a target of ``certify`` runs, as errors name it; None for a rule of the library."""
+    """Return the file that a target of ``certify`` runs, as errors name it; None for a rule of the library."""
     path, separator, _ = target.rpartition(":")
     if (separator and path.endswith(".py")) or target.endswith((".yaml", ".yml")):
         return target
@@ -43,7 +43,8 @@ def of_a_user(target: str) -> str | None:
 
 
 def from_a_user(certificate: Certificate) -> str | None:
-    """The file that a certificate loads again, as errors name it; None where the library defines what is certified."""
+    """Return the file that a certificate loads again, as errors name it; None where the library defines what is
+    certified."""
     source = certificate.source
     if source.kind == "file":
         return f"{source.path}:{source.name}"
@@ -58,7 +59,7 @@ def certified(
     seconds: float,
     seed: int,
 ) -> dict[str, Any]:
-    """The certificate of a target, as plain JSON; ``asked`` holds the options of ``trivium certify`` by name."""
+    """Return the certificate of a target, as plain JSON; ``asked`` holds the options of ``trivium certify`` by name."""
     subject = resolve(target, options)
     specification = specification_of(subject, **asked)
     seen = None if run is None else read_run(run)
@@ -71,7 +72,8 @@ def certified(
 
 
 def verified(file: str, seconds: float | None, run: str | None) -> dict[str, list[str]]:
-    """Everything in a certificate computed again: ``refusals``, ``confirmed`` words, and what was ``left`` out."""
+    """Return everything in a certificate computed again: ``refusals``, ``confirmed`` words, and what was
+    ``left`` out."""
     data = read_json(file)
     certificate = parse(data, file)
     refusals = edited(data) + inconsistent(certificate)
@@ -92,7 +94,7 @@ def verified(file: str, seconds: float | None, run: str | None) -> dict[str, lis
 
 
 def replayed(file: str) -> dict[str, Any]:
-    """Each witness of a certificate evaluated again, and why it does not show what the certificate says."""
+    """Return each witness of a certificate evaluated again, and why it does not show what the certificate says."""
     data = read_json(file)
     certificate = parse(data, file)
     if not any(result.witness is not None for result in certificate.violated):
@@ -119,7 +121,7 @@ def specification_of(
     order_margin: float,
     pareto: bool,
 ) -> Specification:
-    """What the user asks; for an axiom about which nothing is asked, what the operator claims."""
+    """Return what the user asks; for an axiom about which nothing is asked, what the operator claims."""
     return ask(
         subject.claims,
         subject.teacher_names,

@@ -1,4 +1,4 @@
-"""What became of the data of one source: what was found, what was dropped and why, and what nothing reads."""
+"""An account of the data of one source: what was found, what was dropped and why, and what nothing reads."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Count:
         return sum(self.dropped.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values under the names of the attributes."""
+        """Return plain values under the names of the attributes."""
         plain = {name: value for name, value in self.__dict__.items() if name != "alerts"}
         return {
             **plain,
@@ -59,7 +59,7 @@ class Count:
         }
 
     def warnings(self) -> list[str]:
-        """What a user has to be told, without the name of the split."""
+        """Return what a user has to be told, without the name of the split."""
         found = list(self.alerts)
         if self.lost > TOLERATED * self.examined:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
@@ -73,14 +73,14 @@ class Count:
 
 
 def unknown_token(tokenizer: Any) -> int | None:
-    """The id that stands for text which a tokenizer has no token for; None where it has one for everything, or where
-    the id is that of a token with another use."""
+    """Return the id that stands for text which a tokenizer has no token for; None where it has one for everything, or
+    where the id is that of a token with another use."""
     found, others = tokenizer.unk_token_id, (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return None if found is None or found in others else int(found)
 
 
 def unknown_alert(unknown: int, tokens: int) -> str | None:
-    """What to say of tokens that stand for text which no token stands for; None where they are few.
+    """Return what to say of tokens that stand for text which no token stands for; None where they are few.
 
     >>> unknown_alert(30, 1000)
     '30 of 1,000 tokens stand for text that the tokenizer does not know'
@@ -95,7 +95,8 @@ TEXTS = "texts"
 
 
 def kind_of(values: Iterable[object]) -> str:
-    """What a column holds: ``texts`` of several words, ``words`` (names, ids), ``numbers``, ``lists``, or ``mixed``.
+    """Return what a column holds: ``texts`` of several words, ``words`` (names, ids), ``numbers``, ``lists``, or
+    ``mixed``.
 
     >>> kind_of(["a cat sits", None, "and sleeps on"]), kind_of(["id-1", "id-2"]), kind_of([1, 2.5]), kind_of([[1, 2]])
     ('texts', 'words', 'numbers', 'lists')
@@ -114,6 +115,6 @@ def kind_of(values: Iterable[object]) -> str:
 
 
 def unread_of(columns: Mapping[str, Iterable[object]], read: Iterable[str]) -> dict[str, str]:
-    """The columns that are not in ``read``, and what each holds."""
+    """Return the columns that are not in ``read``, and what each holds."""
     used = set(read)
     return {name: kind_of(values) for name, values in columns.items() if name not in used}

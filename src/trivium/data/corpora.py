@@ -55,13 +55,13 @@ class Document:
 
 
 def split_of(domain: str, name: str) -> Split:
-    """The split of a document: 70 % train, 10 % validation, 20 % test, by SHA-256 of its name."""
+    """Return the split of a document: 70 % train, 10 % validation, 20 % test, by SHA-256 of its name."""
     bucket = _digest(f"{domain}/{name}") % 10
     return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
 
 
 def documents(domain: str, split: Split | None = None) -> tuple[Document, ...]:
-    """All documents of a domain (of one split, if given), in an order that depends on their names alone.
+    """Return all documents of a domain (of one split, if given), in an order that depends on their names alone.
 
     Texts are cut at 60,000 characters so that no one file rules a split; what :func:`left_out` counts is no part of it.
 
@@ -75,7 +75,7 @@ def documents(domain: str, split: Split | None = None) -> tuple[Document, ...]:
 
 
 def left_out(domain: str, split: Split) -> dict[str, int]:
-    """How many files of a built-in domain are no documents of it, by reason."""
+    """Return how many files of a built-in domain are no documents of it, by reason."""
     return {reason: count for (of, reason), count in _selected(domain)[1].items() if of == split}
 
 
@@ -106,7 +106,7 @@ def _digest(name: str) -> int:
 
 
 def _files(root: Path, pattern: str) -> Iterator[tuple[str, str | None]]:
-    """Names and texts of files; None for a text that is not UTF-8 or cannot be read."""
+    """Yield names and texts of files; None for a text that is not UTF-8 or cannot be read."""
     for path in sorted(root.rglob(pattern)):
         name = path.relative_to(root).as_posix()
         try:

@@ -50,7 +50,7 @@ class Inputs:
         return Inputs(moved, self.task.to(device))
 
     def digest(self) -> str:
-        """SHA-256 over names, shapes and values, 16 hex digits."""
+        """Return SHA-256 over names, shapes and values, 16 hex digits."""
         found = hashlib.sha256()
         for name, value in sorted([*self.values.items(), ("", self.task)]):
             found.update(f"{name}{len(value)}".encode())
@@ -119,7 +119,7 @@ class Examples:
         return of_table(tensors, self.columns, [self.inputs.digest(), self.document, self.domains, self.tasks, classes])
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Inputs]:
-        """What a student's forward takes for the rows numbered ``index``."""
+        """Return what a student's forward takes for the rows numbered ``index``."""
         return {"inputs": self.inputs[index.cpu()].to(device)}
 
 

@@ -64,7 +64,7 @@ class Columns:
 
 
 def read_examples(reference: str, base: Path, columns: Columns, load: Callable[[str], Any]) -> Labelled:
-    """All examples of ``reference``.
+    """Return all examples of ``reference``.
 
     ==================  ===========================================================================================
     ``FILE.py:NAME``    a function of no argument: (inputs, labels) or (inputs, labels, {column: values}). Inputs
@@ -204,7 +204,7 @@ def _labelled(
 
 
 def _listed(labels: Any, where: str) -> list[object]:
-    """Labels as a list of plain values: those of tensors and of NumPy are numbers like any other."""
+    """Return labels as a list of plain values: those of tensors and of NumPy are numbers like any other."""
     if isinstance(labels, Tensor | np.ndarray):
         labels = labels.tolist()
     require(

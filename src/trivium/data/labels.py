@@ -55,7 +55,7 @@ class LabelSpace:
         return sum(map(len, self.classes[:task]))
 
     def index(self, task: str, label: object, where: str) -> int:
-        """The class's place in the space, for its name or its number within the task.
+        """Return the class's place in the space, for its name or its number within the task.
 
         Where the classes' names are numbers themselves, as those of a rating are, a number is a name: 1 of the classes
         "1" to "5" is the first and not the second.

@@ -77,7 +77,7 @@ class Rows:
         return of_table({**tensors, "task": self.task}, self.columns, [self.document, self.domains, self.tasks])
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """What a student's forward takes for the rows numbered ``index``."""
+        """Return what a student's forward takes for the rows numbered ``index``."""
         return {"input_ids": self.input_ids[index.cpu()].to(device)}
 
 
@@ -219,7 +219,7 @@ def _end_token(tokenizer: Any) -> int:
 
 
 def _windows(text: Text, tokenizer: Any, window: int, end: int | None) -> list[tuple[list[int], int]]:
-    """The predicted ids of each window of a document, and the bytes of text that they stand for."""
+    """Return the predicted ids of each window of a document, and the bytes of text that they stand for."""
     encoded = tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
     if len(ids) < LEAST:
@@ -235,8 +235,8 @@ def _windows(text: Text, tokenizer: Any, window: int, end: int | None) -> list[t
 
 
 def _cuts(length: int, window: int) -> list[int]:
-    """Where windows begin and end: each as long as it can be, but that the last holds 8 tokens, if need be at the cost
-    of the one before it (half of what both hold where that is less)."""
+    """Return where windows begin and end: each as long as it can be, but that the last holds 8 tokens, if need be at
+    the cost of the one before it (half of what both hold where that is less)."""
     cuts = [*range(0, length, window), length]
     if len(cuts) > 2:
         least = min(LEAST, (length - cuts[-3]) // 2)

@@ -46,7 +46,7 @@ class Texts:
 
 
 def read_texts(reference: str, base: Path, column: str = "text") -> Texts:
-    """All texts of ``reference``.
+    """Return all texts of ``reference``.
 
     =========================  ==========================================================
     ``trivium:DOMAIN/SPLIT``   a built-in corpus (``python``, ``prose``, ``cpp``)
@@ -103,8 +103,8 @@ def require_readable(path: Path, what: str) -> None:
 
 
 def _read(path: Path, column: str, hidden: list[str], passed: Counter[str]) -> Iterator[Text]:
-    """All documents below ``path``; the names of hidden files, which are not read, are put into ``hidden``, and what
-    else is not read is counted in ``passed``, by reason."""
+    """Yield all documents below ``path``; the names of hidden files, which are not read, are put into ``hidden``, and
+    what else is not read is counted in ``passed``, by reason."""
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
             yield from (_record(record, column, where) for where, record in _dataset(path))
@@ -130,7 +130,7 @@ def _read(path: Path, column: str, hidden: list[str], passed: Counter[str]) -> I
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Every record of a JSONL file or of a dataset saved by ``datasets``, with a name for it.
+    """Yield every record of a JSONL file or of a dataset saved by ``datasets``, with a name for it.
 
     Raises:
         InputError: nothing there, or a line that is no JSON (with its number).

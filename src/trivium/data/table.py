@@ -59,5 +59,5 @@ class Table(Protocol):
         ...
 
     def arguments(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """What a student's forward takes for the rows numbered ``index``."""
+        """Return what a student's forward takes for the rows numbered ``index``."""
         ...

@@ -1,4 +1,4 @@
-"""What headroom means, in a sentence or two."""
+"""Say in a sentence or two what headroom means."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def advice(
 
 
 def nats(number: float) -> str:
-    """Three decimals, without a −0."""
+    """Return three decimals, without a −0."""
     return f"{round(number, 3) + 0.0:.3f}"

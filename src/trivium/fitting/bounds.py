@@ -79,7 +79,7 @@ def best_constant(log_p: Tensor, teacher_mask: Tensor | None = None) -> Constant
 
 
 def _solved(p: Tensor) -> tuple[Tensor, float]:
-    """Weights [K] for likelihoods [K, n], each column with largest entry one, and their duality gap."""
+    """Return weights [K] for likelihoods [K, n], each column with largest entry one, and their duality gap."""
     from scipy.optimize import nnls
 
     num_teachers, n = p.shape
@@ -106,7 +106,7 @@ def _solved(p: Tensor) -> tuple[Tensor, float]:
 
 
 def _line(p: Tensor, w: Tensor, end: Tensor) -> Tensor:
-    """A point between w and the end of a Newton step that lowers −F + Σ w enough, scaled to sum to one."""
+    """Return a point between w and the end of a Newton step that lowers −F + Σ w enough, scaled to sum to one."""
     mixed, moved = w @ p, (end - w) @ p
     now, more = -mixed.log().mean() + w.sum(), (end - w).sum()
     slope, size = more - (moved / mixed).mean(), 1.0
@@ -152,7 +152,7 @@ class Headroom:
     counts: Mapping[str, int]
 
     def to_data(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Return plain numbers, for JSON."""
         return {
             "bounds": {name: asdict(bound) for name, bound in self.bounds.items()},
             "by_domain": {name: dict(table) for name, table in self.by_domain.items()},
@@ -168,7 +168,7 @@ class Headroom:
 def headroom(
     data: Observations, rules: Mapping[str, Tensor] | None = None, differing: Differing | None = None
 ) -> Headroom:
-    """Bounds of every scale on these observations, and where the rules stand below them.
+    """Return bounds of every scale on these observations, and where the rules stand below them.
 
     A rule that is constant on the cells of a scale gains no more than that scale's bound, whatever it is. A rule that
     adapts inside them may gain more, up to ``token``, the best teacher of each token, at most log K.
@@ -223,7 +223,7 @@ def constant_on(data: Observations, cell: Tensor) -> tuple[Tensor, float, int]:
 
 
 def split_by_teacher_mask(data: Observations, cell: Tensor) -> Tensor:
-    """Numbers of the cells [N], each with one set of serving teachers."""
+    """Return numbers of the cells [N], each with one set of serving teachers."""
     if data.teacher_mask is None:
         return numbered(cell.unsqueeze(0))
     pattern = data.teacher_mask.unique(dim=0, return_inverse=True)[1]
@@ -231,7 +231,7 @@ def split_by_teacher_mask(data: Observations, cell: Tensor) -> Tensor:
 
 
 def numbered(columns: Tensor) -> Tensor:
-    """The number of each different column, [N]."""
+    """Return the number of each different column, [N]."""
     found: Tensor = columns.unique(dim=1, return_inverse=True)[1]
     return found
 

@@ -63,7 +63,7 @@ class Folds:
         return self.number > 1
 
     def begin(self, family: Family, penalty: float, seed: int) -> list[Tensor]:
-        """A start for every fold: the best of what zero and random strengths lead to."""
+        """Return a start for every fold: the best of what zero and random strengths lead to."""
         draw, found = torch.Generator().manual_seed(seed), []
         size = self.shape.size
         starts = [spread * torch.randn(size, generator=draw, dtype=torch.float64) for spread in (0.0, 0.3, 1.0)]
@@ -74,7 +74,7 @@ class Folds:
         return found
 
     def point(self, family: Family, penalty: float, starts: Sequence[Tensor], at: float) -> tuple[Point, list[Tensor]]:
-        """The held-out gain of a family under a penalty, and where each fold ended."""
+        """Return the held-out gain of a family under a penalty, and where each fold ended."""
         found, ends = [], []
         for fitted, judged, start in zip(self._fitted, self._judged, starts, strict=True):
             end = climb(fitted.again(family), penalty, start, precision=_PRECISION, rounds=1)[0]
@@ -106,7 +106,7 @@ class Choice:
 def choose(
     family: Family, data: Observations, limit: float | None = None, penalty: float | None = None, seed: int = 0
 ) -> tuple[Family, Choice]:
-    """The family with its budget chosen, and the choice; with a single document nothing can be chosen.
+    """Return the family with its budget chosen, and the choice; with a single document nothing can be chosen.
 
     Args:
         family: with the budget from which the search begins, or that is kept.
@@ -143,21 +143,21 @@ def choose(
 
 
 def _strongest(path: Sequence[Point]) -> int:
-    """The first, strongest penalty that is as good as the best: within a tenth of its standard error. A weaker one
-    would only leave strengths undetermined that decide nothing."""
+    """Return the first, strongest penalty that is as good as the best: within a tenth of its standard error. A weaker
+    one would only leave strengths undetermined that decide nothing."""
     best = max(path, key=lambda point: point.gain)
     return next(n for n, point in enumerate(path) if point.gain >= best.gain - max(1e-4, 0.1 * best.error))
 
 
 def with_budget(family: Family, whole: float) -> Family:
-    """The family with so many nats in all; budgets by scale keep their proportions."""
+    """Return the family with so many nats in all; budgets by scale keep their proportions."""
     if isinstance(family.budget, float | int):
         return replace(family, budget=whole)
     return replace(family, budget={scale: number * whole / family.whole for scale, number in family.budget.items()})
 
 
 def freer(family: Family) -> dict[str, Family]:
-    """The family without each of its guarantees, by name."""
+    """Return the family without each of its guarantees, by name."""
     found = {"budget": with_budget(family, 40.0)}
     if family.floor > 0:
         found["floor"] = replace(family, floor=0.0)
@@ -189,7 +189,8 @@ def _floored(family: Family, teacher_names: Sequence[str]) -> list[tuple[float, 
 def _along(
     folds: Folds, penalty: float, path: Sequence[tuple[float, Family]], starts: Sequence[Tensor], origin: float
 ) -> tuple[tuple[Point, ...], dict[float, list[Tensor]]]:
-    """A point for each family, each begun where its neighbour towards ``origin``, where the starts are from, ended."""
+    """Return a point for each family, each begun where its neighbour towards ``origin``, where the starts are from,
+    ended."""
     points, ends = {}, {}
     for side in ([p for p in path if p[0] >= origin], [p for p in reversed(path) if p[0] < origin]):
         begun = starts

@@ -112,7 +112,7 @@ class Counting:
         self._together.index_add_(0, domain, together)
 
     def found(self) -> Differing:
-        """The means."""
+        """Return the means."""
         names = [f"{a}, {b}" for a, b in combinations(self.teacher_names, 2)]
         seen = [(number, name) for number, name in enumerate(self.domains) if self._count[number] > 0]
         return Differing(

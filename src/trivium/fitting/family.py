@@ -98,15 +98,15 @@ class Family(Typed):
         return sum(self.budget[scale] for scale in self.scales)
 
     def read_at(self, scale: Scale) -> tuple[str, ...]:
-        """The features of one scale."""
+        """Return the features of one scale."""
         return tuple({"token": self.token, "context": self.context}.get(scale, ()))
 
     def ranges(self) -> dict[str, Range]:
-        """The box of every feature."""
+        """Return the box of every feature."""
         return {n: Range(*self.columns[n]) if n in self.columns else BUILT_IN[n] for n in self.features}
 
     def conforming(self, teacher_names: Sequence[str]) -> ConformingSet | None:
-        """The set that is projected into; None for no projection.
+        """Return the set that is projected into; None for no projection.
 
         Raises:
             InfeasibleError: bounds that no weights meet (T1).
@@ -179,8 +179,8 @@ class Layout:
         return (self.bias @ numbers).view(self.tasks, -1) if scale == "task" else numbers / self.units[scale]
 
     def rules(self, x: Tensor) -> dict[Scale, Fit]:
-        """The rules as a recipe states them: six digits, budgets rounded down so that they sum to no more. Features
-        that tell nothing are left out."""
+        """Return the rules as a recipe states them: six digits, budgets rounded down so that they sum to no more.
+        Features that tell nothing are left out."""
         budgets = self.budgets(x)
         given = isinstance(self.family.budget, Mapping)
         found: dict[Scale, Fit] = {}

@@ -67,7 +67,7 @@ class Fitted:
     counts: Mapping[str, int]
 
     def to_data(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Return plain numbers, for JSON."""
 
         def plain(table: Mapping[str, Gain]) -> dict[str, Any]:
             return {name: asdict(found) for name, found in table.items()}
@@ -195,7 +195,7 @@ def _fitted(
 
 
 def _admitted(family: Family, data: Observations) -> Observations:
-    """The features of the family alone, clipped to their ranges as every rule clips them."""
+    """Return the features of the family alone, clipped to their ranges as every rule clips them."""
     boxes = family.ranges()
     return replace(data, features={n: data.features[n].clamp(box.low, box.high) for n, box in boxes.items()})
 

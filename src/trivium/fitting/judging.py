@@ -37,7 +37,7 @@ def mixed(log_weights: Tensor, data: Observations) -> Tensor:
 
 
 def weighed(scheme: Scheme, data: Observations) -> Tensor:
-    """The scheme's log-weights of every token, [N, K], by the code that trains."""
+    """Return the scheme's log-weights of every token, [N, K], by the code that trains."""
     features = {**data.features, "task": data.task.double().unsqueeze(-1), "domain": data.domain.double().unsqueeze(-1)}
     wanted = {name: value for name, value in features.items() if name in scheme.ranges}
     if not wanted:
@@ -46,7 +46,7 @@ def weighed(scheme: Scheme, data: Observations) -> Tensor:
 
 
 def gain(values: Tensor, data: Observations, chosen: Tensor | None = None) -> Gain:
-    """The mean of a number a token, [N], over all tokens or the chosen ones.
+    """Return the mean of a number a token, [N], over all tokens or the chosen ones.
 
     Documents are drawn with replacement within each domain; the interval holds the middle 95 % of the means.
     """
@@ -72,7 +72,7 @@ def gain(values: Tensor, data: Observations, chosen: Tensor | None = None) -> Ga
 
 
 def gains(values: Tensor, data: Observations) -> dict[str, Gain]:
-    """The gain over all tokens, under ``"all"``, and in each domain that has some."""
+    """Return the gain over all tokens, under ``"all"``, and in each domain that has some."""
     found = {"all": gain(values, data)}
     for number, name in enumerate(data.domains):
         chosen = data.domain == number
@@ -103,7 +103,7 @@ def by_scale(
 
 
 def subsets(rules: Iterable[Scale]) -> list[frozenset[Scale]]:
-    """All sets of scales, the empty one too."""
+    """Return all sets of scales, the empty one too."""
     found: list[frozenset[Scale]] = [frozenset()]
     for scale in rules:
         found += [chosen | {scale} for chosen in found]

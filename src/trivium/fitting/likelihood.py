@@ -35,7 +35,7 @@ def _unit(values: Tensor) -> Tensor:
 
 
 def _bias(data: Observations) -> Tensor:
-    """The map from (skill, departures) to biases [tasks·K], centred; an absent teacher has its stand-in's."""
+    """Return the map from (skill, departures) to biases [tasks·K], centred; an absent teacher has its stand-in's."""
     tasks, num_teachers = len(data.tasks), data.count
     skill, share = torch.zeros(tasks, num_teachers, dtype=torch.float64), torch.zeros(tasks, dtype=torch.float64)
     own = torch.arange(num_teachers).repeat(tasks, 1)
@@ -107,7 +107,7 @@ class Likelihood:
         self._pieces = _pieces(family, data)
 
     def again(self, family: Family) -> Likelihood:
-        """The same data under other budgets or bounds, the same features."""
+        """Return the same data under other budgets or bounds, the same features."""
         other = object.__new__(Likelihood)
         other.family, other.data, other._pieces = family, self.data, self._pieces
         other.shape = replace(self.shape, family=family)
@@ -116,7 +116,7 @@ class Likelihood:
         return other
 
     def value(self, x: Tensor) -> float:
-        """The mean log-likelihood, without a penalty."""
+        """Return the mean log-likelihood, without a penalty."""
         return float(self.token_log_likelihood(x).mean())
 
     def token_log_likelihood(self, x: Tensor) -> Tensor:
@@ -134,13 +134,13 @@ class Likelihood:
         return found
 
     def gradient(self, x: Tensor, penalty: float = 0.0) -> tuple[float, Tensor]:
-        """The penalized mean log-likelihood and its gradient."""
+        """Return the penalized mean log-likelihood and its gradient."""
         total, sums = self._summed(x, None, 1)
         n = len(self.data)
         return total / n - penalty / 2 * float(x @ x), sums[0] / n - penalty * x
 
     def by_document(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of the documents' summed log-likelihoods, [D, P], and their tokens, [D]."""
+        """Return the gradients of the documents' summed log-likelihoods, [D, P], and their tokens, [D]."""
         documents, place = self.data.document.unique(return_inverse=True)
         return self._summed(x, place, len(documents))[1], torch.bincount(place).double()
 
@@ -213,7 +213,7 @@ class Likelihood:
             total[places["shares"]] += self._of_shares(torch.stack(of_budgets), x)
 
     def _each(self, piece: _Piece, pull: Tensor, weighed: _Weighed, x: Tensor) -> Tensor:
-        """The same of each token, [n, P]."""
+        """Return the same of each token, [n, P]."""
         places, of_budgets = self.shape.slices(), []
         found = torch.zeros(pull.shape[1], self.shape.size, dtype=torch.float64)
         for scale, part in weighed.parts.items():
@@ -231,11 +231,12 @@ class Likelihood:
         return found
 
     def _biases(self, task: int) -> Tensor:
-        """How the biases of a task follow from x, [K, numbers]."""
+        """Return how the biases of a task follow from x, [K, numbers]."""
         return self.shape.bias.view(self.shape.tasks, self.shape.num_teachers, -1)[task]
 
     def _of_shares(self, pulled: Tensor, x: Tensor) -> Tensor:
-        """The gradient with respect to the shares' logits, from that with respect to the budgets, both [..., S]."""
+        """Return the gradient with respect to the shares' logits, from that with respect to the budgets, both
+        [..., S]."""
         share = x[self.shape.slices()["shares"]].softmax(-1)
         pulled = pulled * (self.family.whole * (1 - LEAST_SHARE))
         found: Tensor = share * (pulled - (pulled * share).sum(-1, keepdim=True))

@@ -98,7 +98,7 @@ class Observations(Typed):
         return len(self.document.unique())
 
     def where(self, chosen: Tensor) -> Observations:
-        """The tokens chosen by a bool [N] or by numbers."""
+        """Return the tokens chosen by a bool [N] or by numbers."""
         return replace(
             self,
             label_log_prob=self.label_log_prob[chosen],
@@ -116,8 +116,8 @@ class Observations(Typed):
         return self.label_log_prob.logsumexp(-1) - torch.as_tensor(teacher_mask, dtype=torch.float64).log()
 
     def folds(self, number: int, seed: int = 0) -> Tensor:
-        """The fold of each token, [N], in 0…number − 1: whole documents, spread over each domain; the same for the same
-        documents whatever the order of the tokens."""
+        """Return the fold of each token, [N], in 0…number − 1: whole documents, spread over each domain; the same for
+        the same documents whatever the order of the tokens."""
         fold = torch.empty_like(self.document)
         draw, before = torch.Generator().manual_seed(seed), 0
         for domain in range(len(self.domains)):

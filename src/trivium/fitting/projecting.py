@@ -26,7 +26,7 @@ class Pushed:
     block: Tensor | None
 
     def pull(self, gradient: Tensor) -> Tensor:
-        """The gradient with respect to the scores, from that with respect to log y, both [K, n].
+        """Return the gradient with respect to the scores, from that with respect to log y, both [K, n].
 
         Away from ties Π is smooth. With z = log y − m·r, teachers on the floor or cap do not move; the others, free,
         move by dv + dc with dc = −Σ_free y dv / Σ_free y, as weights sum to one; inside a pooled block
@@ -76,7 +76,7 @@ class Projecting:
         return y, Pushed(y, moved, free.T, self._pooled(mine - self.climb, z, log_y, free))
 
     def _overturned(self, scores: Tensor) -> Tensor:
-        """Which columns break the order, [n]."""
+        """Return which columns break the order, [n]."""
         t = (scores.T - self.climb).unsqueeze(-1)
         apart = t - t.transpose(-1, -2)
         return (apart[:, self.safer] < 0).any(-1)
@@ -111,7 +111,7 @@ class Projecting:
         return y, free
 
     def _pooled(self, t: Tensor, z: Tensor, log_y: Tensor, free: Tensor) -> Tensor:
-        """Each teacher's share in the mean that it is pooled into, [m, K, K]."""
+        """Return each teacher's share in the mean that it is pooled into, [m, K, K]."""
         apart = t.unsqueeze(-1) - t.unsqueeze(-2)
         pooled = (apart[:, self.safer] < 0).any(-1)
         block = ((z.unsqueeze(-1) - z.unsqueeze(-2)).abs() < _TIE) & free.unsqueeze(-1) & free.unsqueeze(-2)

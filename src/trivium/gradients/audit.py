@@ -37,7 +37,7 @@ from trivium.simplex.order import Order
 @final
 @dataclass(frozen=True)
 class Audit:
-    """What is left of the axioms in the weights in effect.
+    """The axioms that the weights in effect keep.
 
     Attributes:
         residuals: by axiom id, [...]; ≤ 0 holds.
@@ -62,7 +62,7 @@ def audit(
     order_margin: float = 0.0,
     gradients: Tensor | None = None,
 ) -> Audit:
-    """The axioms asked of effective weights ω [..., K] as they are, of any sign and sum.
+    """Return the axioms asked of effective weights ω [..., K] as they are, of any sign and sum.
 
     W-N always; W-B where a floor or a cap is given; W-S where an order is, of max(ω, 0); W-C where the gradients
     [..., K, P] are, those before modification, since the question is whose loss rises along the direction taken.

@@ -39,7 +39,8 @@ class Workspace:
 
 
 def block_rows(vocabulary: int, dtype: torch.dtype) -> int:
-    """Rows of a block so that all its buffers together take at most ``WORKSPACE_BYTES`` (one row at the least)."""
+    """Return rows of a block so that all its buffers together take at most ``WORKSPACE_BYTES`` (one row at the
+    least)."""
     return max(1, WORKSPACE_BYTES // (_BUFFERS * max(vocabulary, 1) * dtype.itemsize))
 
 
@@ -64,7 +65,7 @@ def probabilities(logits: Tensor, temperature: float, out: Tensor) -> Tensor:
 
 
 def tempered(logits: Tensor, temperature: float, out: Tensor) -> Tensor:
-    """A tensor whose softmax is that of logits / T: ``out`` or, if nothing is to be done, ``logits`` itself.
+    """Return a tensor whose softmax is that of logits / T: ``out`` or, if nothing is to be done, ``logits`` itself.
 
     Logits far from zero lose digits when divided, so their row maximum is taken off first, unless T is a power of
     two and the division exact.

@@ -63,7 +63,7 @@ def check_inputs(
 
 
 def normalized_log_weights(log_weights: Tensor, rows: int, selected: Tensor | None) -> Tensor:
-    """Log-weights [rows, K] in float64, rounding errors of Σ w = 1 removed.
+    """Return log-weights [rows, K] in float64, rounding errors of Σ w = 1 removed.
 
     Raises:
         InputError: a selected row's weights are NaN, or miss one by more than 1e-3.
@@ -85,7 +85,7 @@ def normalized_log_weights(log_weights: Tensor, rows: int, selected: Tensor | No
 def explain(
     row: int, student_logits: Tensor, teachers: Mapping[str, Tensor], log_weights: Tensor, vetoes: str, divergence: str
 ) -> TeacherError | InputError:
-    """The error to raise for a row whose loss is not finite: the first cause found, teachers first.
+    """Return the error to raise for a row whose loss is not finite: the first cause found, teachers first.
 
     ``vetoes`` names the pool if in it one teacher with weight can rule an entry out, and is empty otherwise.
     """
@@ -112,7 +112,7 @@ def explain(
 
 
 def unusable(logits: Tensor) -> str:
-    """Why one row of logits is not a distribution, or the empty string."""
+    """Return why one row of logits is not a distribution, or the empty string."""
     if bool(torch.isnan(logits).any()):
         return "NaN"
     if bool(torch.isposinf(logits).any()):

@@ -232,7 +232,7 @@ class _Block:
         return KERNELS[self.settings.divergence](work, log_s, log_q, gradient)
 
     def _rows(self) -> Iterator[Tensor]:
-        """The teachers' rows, one teacher at a time: where rows are masked in between, each is a copy."""
+        """Yield the teachers' rows, one teacher at a time: where rows are masked in between, each is a copy."""
         soften = self.settings.softening
         if soften is None:
             return (logits[self.where] for logits in self.teachers)

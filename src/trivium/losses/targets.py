@@ -18,7 +18,7 @@ _PARTS = 10
 
 
 class Target(Protocol):
-    """A pool that meets its teachers one after the other."""
+    """A pool that is computed one teacher at a time."""
 
     @property
     def vetoes(self) -> str:
@@ -136,6 +136,6 @@ _TARGETS: dict[str, Target] = {"linear": LinearTarget(), "log": LogarithmicTarge
 
 
 def target_of(pool: str, exponent: float | None) -> Target:
-    """The streaming form of :func:`trivium.aggregation.make_pool`'s answer."""
+    """Return the streaming form of :func:`trivium.aggregation.make_pool`'s answer."""
     made = make_pool(pool, exponent)
     return PowerTarget(made.exponent) if isinstance(made, PowerPool) else _TARGETS[made.name]

@@ -26,7 +26,7 @@ MEANINGS: Final = {
 
 
 def results(certificate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The answers of a certificate, one an axiom."""
+    """Return the answers of a certificate, one an axiom."""
     return [
         found
         for found in (certificate or {}).get("results") or (certificate or {}).get("findings") or []
@@ -77,8 +77,8 @@ def _statement(axiom: str) -> str:
 
 
 def _constants(certificate: Mapping[str, Any]) -> list[str]:
-    """The derived bounds that say something, in words. The last decimal is rounded to the safe side, but for what
-    outward rounding of the bound itself added."""
+    """Return the derived bounds that say something, in words. The last decimal is rounded to the safe side, but for
+    what outward rounding of the bound itself added."""
     known = certificate.get("constants") or {}
     worded = {
         "influence": "influence at most {} nats",
@@ -102,7 +102,7 @@ def _badge(verdict: str) -> dict[str, str]:
 
 
 def formula(folder: RunFolder) -> PageSection:
-    """The scheme, one line a scale and the whole, as ``str(scheme)`` prints it."""
+    """Return the scheme, one line a scale and the whole, as ``str(scheme)`` prints it."""
     found = folder.certificate or {}
     text = str(found.get("description") or found.get("formula") or "")
     if not text:

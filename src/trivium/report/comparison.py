@@ -33,13 +33,13 @@ def comparison(folder: RunFolder) -> PageSection:
 
 
 def groups(found: Mapping[str, Any]) -> list[str]:
-    """Which of mixture and student the file has rows for."""
+    """Return which of mixture and student the file has rows for."""
     present = {str(row.get("what")) for row in found.get("rows") or []}
     return [what for what in WHATS if what in present]
 
 
 def side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a run, in the file's order, with one cell for each of :func:`groups`. A cell is None where the run
+    """Return one row a run, in the file's order, with one cell for each of :func:`groups`. A cell is None where the run
     has no such row."""
     domains = [str(domain) for domain in found.get("domains") or []]
     runs: dict[str, dict[str, Any]] = {}
@@ -56,7 +56,7 @@ def side_by_side(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def differences(folder: RunFolder, found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every difference with its interval, what it shows, and where to draw it on one common axis."""
+    """Return every difference with its interval, what it shows, and where to draw it on one common axis."""
     entries = list(found.get("differences") or [])
     ends = [number for entry in entries for number in _numbers(entry)]
     reach = 1.08 * max((abs(end) for end in ends), default=0.0) or 1.0

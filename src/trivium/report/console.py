@@ -57,7 +57,7 @@ def accuracy_table(accuracy: Mapping[str, Any]) -> Table:
 
 
 def difference_table(comparison: Mapping[str, Any]) -> Table:
-    """Each difference of two runs with its interval and what that shows.
+    """Return each difference of two runs with its interval and what that shows.
 
     Args:
         comparison: the content of a comparison.json.

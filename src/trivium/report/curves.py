@@ -17,7 +17,7 @@ _DASHES: Final = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,4px")
 
 
 def learning(folder: RunFolder) -> PageSection:
-    """Validation curves of every run: the mean and each domain, of every measure, and the training loss."""
+    """Return validation curves of every run: the mean and each domain, of every measure, and the training loss."""
     evals = [record for run in folder.runs for record in run.evals]
     measures = dict.fromkeys(name for record in evals for name, value in record.items() if isinstance(value, Mapping))
     names = [name for name in measures if keys_of(evals, name)]
@@ -56,7 +56,7 @@ def _runs_chart(folder: RunFolder, id_: str, title: str, kind: str, keys: tuple[
 
 
 def shares(folder: RunFolder) -> PageSection:
-    """Mean weight of each teacher over the tokens of a batch, stacked to one, a chart a scale."""
+    """Return mean weight of each teacher over the tokens of a batch, stacked to one, a chart a scale."""
     steps = folder.main.steps if folder.main else ()
     charts = []
     for scale in SCALES:
@@ -76,7 +76,7 @@ def shares(folder: RunFolder) -> PageSection:
 
 
 def influence(folder: RunFolder) -> PageSection:
-    """Largest log(max w / min w) of a batch by scale, beside the budget that the recipe sets (T3)."""
+    """Return largest log(max w / min w) of a batch by scale, beside the budget that the recipe sets (T3)."""
     steps = folder.main.steps if folder.main else ()
     allowed, charts = bounds(folder), []
     for scale in SCALES:
@@ -132,7 +132,7 @@ def _of_rules(rules: Any) -> float | None:
 
 
 def monitor(folder: RunFolder) -> PageSection:
-    """Worst signed residual of each batch by axiom; at or below zero the axiom holds."""
+    """Return worst signed residual of each batch by axiom; at or below zero the axiom holds."""
     steps = folder.main.steps if folder.main else ()
     slack = {str(found.get("axiom")): finite(found.get("tolerance")) or 0.0 for found in results(folder.certificate)}
     charts = []

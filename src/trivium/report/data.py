@@ -26,7 +26,7 @@ def data(folder: RunFolder) -> PageSection | None:
 
 
 def data_table(content: Mapping[str, Any]) -> Table:
-    """The same for the terminal.
+    """Return the same for the terminal.
 
     Args:
         content: of a data.json.

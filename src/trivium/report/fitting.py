@@ -23,7 +23,7 @@ def fit_tables(data: Mapping[str, Any], unit: str) -> Iterator[Table]:
 
 
 def strengths_table(data: Mapping[str, Any]) -> Table:
-    """Every fitted number with its interval, from the content of a fit.json."""
+    """Return every fitted number with its interval, from the content of a fit.json."""
     table = Table(title="fitted strengths, nats a unit", title_justify="left")
     for heading in ("scale", "of"):
         table.add_column(heading, no_wrap=True)
@@ -71,7 +71,7 @@ def _curves(data: Mapping[str, Any]) -> Table:
 
 
 def headroom_table(data: Mapping[str, Any], unit: str) -> Table:
-    """Bounds of every scale, and the rules beside them.
+    """Return bounds of every scale, and the rules beside them.
 
     Args:
         data: the content of a headroom.json.
@@ -96,7 +96,7 @@ def headroom_table(data: Mapping[str, Any], unit: str) -> Table:
 
 
 def differing_table(data: Mapping[str, Any]) -> Table:
-    """How much the teachers differ, by domain, without labels."""
+    """Return how much the teachers differ, by domain, without labels."""
     table = Table(title="how the teachers differ, without labels", title_justify="left")
     table.add_column("domain", no_wrap=True)
     table.add_column("information, nats", justify="right", no_wrap=True)
@@ -108,7 +108,7 @@ def differing_table(data: Mapping[str, Any]) -> Table:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar a value, the largest as high as can be.
+    """Return a bar a value, the largest as high as can be.
 
     >>> sparkline([0.0, 1.0, 2.0])
     '▁▅█'
@@ -124,5 +124,5 @@ def nats(value: float) -> str:
 
 
 def within(found: Mapping[str, Any]) -> str:
-    """An interval as text."""
+    """Return an interval as text."""
     return f"[{nats(found['low'])}, {nats(found['high'])}]"

@@ -56,7 +56,7 @@ class RunFolder:
         return names
 
     def label(self, run: str) -> str:
-        """What the comparison calls a run; its own name where the comparison does not say."""
+        """Return what the comparison calls a run; its own name where the comparison does not say."""
         for row in (self.comparison or {}).get("rows") or []:
             if row.get("name") == run and row.get("label"):
                 return str(row["label"])
@@ -125,7 +125,7 @@ def _json(path: Path, faults: dict[str, str]) -> Mapping[str, Any] | None:
 
 
 def _mapping(text: str | None) -> Mapping[str, Any]:
-    """The recipe's keys; a recipe that is not YAML is still shown as text."""
+    """Return the recipe's keys; a recipe that is not YAML is still shown as text."""
     try:
         value = yaml.safe_load(text or "")
     except yaml.YAMLError:

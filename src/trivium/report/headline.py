@@ -28,7 +28,7 @@ def headline(folder: RunFolder) -> PageSection:
 
 
 def _difference(folder: RunFolder, what: str) -> Mapping[str, Any] | None:
-    """A scheme against uniform weights; where a folder has other runs, the first difference it reports."""
+    """Return a scheme against uniform weights; where a folder has other runs, the first difference it reports."""
     entries = [e for e in (folder.comparison or {}).get("differences") or [] if e.get("what") == what]
     known = next((e for e in entries if e.get("b") == "uniform"), None)
     return known or (entries[0] if entries else None)

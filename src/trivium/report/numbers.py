@@ -13,7 +13,7 @@ Reading = Literal["lower", "higher", "no difference shown", "no interval"]
 
 
 def finite(value: Any) -> float | None:
-    """The number, or None where it is absent, not a number or not finite.
+    """Return the number, or None where it is absent, not a number or not finite.
 
     >>> finite("0.5"), finite(float("nan")), finite(None), finite("inf")
     (0.5, None, None, None)
@@ -26,7 +26,7 @@ def finite(value: Any) -> float | None:
 
 
 def decimal(value: Any, *, sign: bool = False) -> str:
-    """Three decimals; powers of ten where three decimals would show a false zero.
+    """Return three decimals; powers of ten where three decimals would show a false zero.
 
     >>> decimal(-0.12345), decimal(0.5, sign=True), decimal(1.2e-8), decimal(float("nan")), decimal("inf")
     ('−0.123', '+0.500', '1.2e−08', '–', '∞')
@@ -41,7 +41,7 @@ def decimal(value: Any, *, sign: bool = False) -> str:
 
 
 def percent(value: Any) -> str:
-    """A share with one decimal.
+    """Return a share with one decimal.
 
     >>> percent(0.98765), percent(None)
     ('98.8 %', '–')
@@ -51,7 +51,7 @@ def percent(value: Any) -> str:
 
 
 def bounds(value: Any) -> tuple[float, float] | None:
-    """An interval as two finite ends, or None."""
+    """Return an interval as two finite ends, or None."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         return None
     low, high = finite(value[0]), finite(value[1])
@@ -73,7 +73,8 @@ ROUNDING = 1e-6
 
 
 def reading(ends: Any) -> Reading:
-    """What the interval of a difference allows to say. An end at zero, or within rounding of it, shows no difference.
+    """Return what the interval of a difference allows to say. An end at zero, or within rounding of it, shows no
+    difference.
 
     >>> reading([-0.2, -0.1]), reading([-0.1, 0.1]), reading([0.0, 0.1]), reading(None)
     ('lower', 'no difference shown', 'no difference shown', 'no interval')

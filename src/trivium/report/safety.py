@@ -1,4 +1,4 @@
-"""What the student must not do, on one screen, for somebody who is not an engineer."""
+"""Show what the student must not do, on one screen, for readers who are not engineers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENFORCED = {
 
 
 def percent(value: float) -> str:
-    """A share of one, to three digits.
+    """Return a share of one, to three digits.
 
     >>> percent(0.00123), percent(1.0)
     ('0.123 %', '100 %')

@@ -38,11 +38,11 @@ class PageSection:
 
 
 def teacher_colour(index: int) -> str:
-    """The CSS variable of a teacher's colour. The palette has eight; a ninth teacher starts it again."""
+    """Return the CSS variable of a teacher's colour. The palette has eight; a ninth teacher starts it again."""
     return f"var(--t{index % 8})"
 
 
 def line(x: list[Any], y: list[Any], name: str, colour: str, width: float = 1.8, dash: str = "solid") -> dict[str, Any]:
-    """A Plotly line."""
+    """Return a Plotly line."""
     style = {"color": colour, "width": width, "dash": dash}
     return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": style}

@@ -70,7 +70,7 @@ def _packed(rows: Any, tokens: int, num_teachers: int) -> list[int | None]:
 
 
 def _token(token: str, packed: Sequence[int | None], index: int, num_teachers: int) -> dict[str, Any]:
-    """The token's pieces between newlines, its dominant teacher (−1: unknown) and how strongly to colour it."""
+    """Return the token's pieces between newlines, its dominant teacher (−1: unknown) and how strongly to colour it."""
     row = packed[index * num_teachers : (index + 1) * num_teachers]
     known = [(value, -k) for k, value in enumerate(row) if value is not None]
     weight, negative = max(known, default=(0, 1))
@@ -92,7 +92,7 @@ def strength(thousandths: float, num_teachers: int) -> float:
 
 
 def visible(token: str) -> str:
-    r"""The token with a picture for every control character and a replacement for half a surrogate pair.
+    r"""Return the token with a picture for every control character and a replacement for half a surrogate pair.
 
     >>> visible("a\x00\n\r"), visible("\ud83d")
     ('a␀\n␍', '�')

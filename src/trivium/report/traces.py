@@ -74,7 +74,7 @@ def _once(records: Iterable[Record]) -> tuple[Record, ...]:
 
 
 def value_at(record: Record, keys: Sequence[str]) -> float | None:
-    """The finite number under nested keys, or None."""
+    """Return the finite number under nested keys, or None."""
     found: Any = record
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -98,7 +98,7 @@ def series(records: Sequence[Record], *keys: str, pick: Pick = "mean") -> tuple[
 
 
 def keys_of(records: Iterable[Record], *keys: str) -> list[str]:
-    """Every key of the mappings under nested keys, in order of appearance."""
+    """Return every key of the mappings under nested keys, in order of appearance."""
     seen: dict[str, None] = {}
     for record in records:
         found: Any = record

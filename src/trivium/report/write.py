@@ -1,4 +1,4 @@
-"""A run folder in, one HTML file out."""
+"""Write the report of a run folder, one HTML file."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def built(
 
 
 def script_json(value: Any) -> Markup:
-    """JSON that is safe inside a script element: no NaN, and no character that could end the element."""
+    """Return JSON that is safe inside a script element: no NaN, and no character that could end the element."""
     dumped = json_text(value, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         dumped = dumped.replace(character, f"\\u{ord(character):04x}")

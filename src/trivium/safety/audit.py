@@ -42,14 +42,14 @@ class AuditedDocument:
     answers: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {**asdict(self), "teachers": list(self.teachers)}
 
 
 def audit(
     documents: Sequence[AuditedDocument], limit: float, level: float, teacher_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The audit of a student, plain values.
+    """Return the audit of a student, plain values.
 
     Every mean is over documents, with the betting interval of :mod:`trivium.safety.intervals` at ``level``, each by
     itself. ``answers`` counts documents in which the student's likeliest entry was unsafe somewhere: Clopper–Pearson.

@@ -74,7 +74,7 @@ class Automaton:
         return len(self.table)
 
     def reads(self, text: bytes, ended: bool = False) -> bool:
-        """Whether a text, begun at its edge and ``ended`` there or not, holds a forbidden string."""
+        """Return whether a text, begun at its edge and ``ended`` there or not, holds a forbidden string."""
         state, found = self.start, False
         for symbol in [*self.symbols[list(text)].tolist(), *([self.edge] if ended else [])]:
             state = int(self.table[state, symbol])
@@ -83,7 +83,7 @@ class Automaton:
 
 
 def build_automaton(strings: Sequence[str], boundaries: Boundaries | None = None) -> Automaton:
-    """The automaton of ``strings``, read as UTF-8.
+    """Return the automaton of ``strings``, read as UTF-8.
 
     Raises:
         InputError: no string, or an empty one.
@@ -116,7 +116,8 @@ def _folded(text: bytes, rules: Boundaries) -> bytes:
 
 
 def _symbols(patterns: Sequence[bytes], rules: Boundaries) -> tuple[NDArray[np.int16], list[tuple[bool, bool]]]:
-    """The symbol of each byte, and of each symbol whether it is of a word, and whether it bars a string behind it."""
+    """Return the symbol of each byte, and of each symbol whether it is of a word, and whether it bars a string behind
+    it."""
     own = {byte for pattern in patterns for byte in pattern}
     bars = set(_folded(rules.not_after.encode(), rules))
     symbols = np.zeros(256, dtype=np.int16)
@@ -129,7 +130,8 @@ def _symbols(patterns: Sequence[bytes], rules: Boundaries) -> tuple[NDArray[np.i
 
 
 def _filled(words: Sequence[Sequence[int]], alphabet: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The trie of the words, every missing edge filled with that of the longest proper suffix which is a state."""
+    """Return the trie of the words, every missing edge filled with that of the longest proper suffix which is a
+    state."""
     children: list[dict[int, int]] = [{}]
     ends = [False]
     for word in words:

@@ -29,7 +29,7 @@ def uniform_mass(unsafe: Tensor) -> Tensor:
 
 
 def order_holds(unsafe: Tensor, order: Order) -> Tensor:
-    """Where every safer teacher has no more unsafe mass than a less safe one: bool [N] of u [N, K].
+    """Return where every safer teacher has no more unsafe mass than a less safe one: bool [N] of u [N, K].
 
     S1 needs this at each position; the share of positions at which it fails is told with the bound.
     """

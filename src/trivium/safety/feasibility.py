@@ -16,7 +16,7 @@ _HALVINGS = 50
 
 @dataclass(frozen=True)
 class Feasibility:
-    """What the safest conforming weights leave.
+    """The least unsafe mass under conforming weights.
 
     Attributes:
         limit: δ.
@@ -43,7 +43,7 @@ class Feasibility:
 
 
 def feasibility(unsafe: Tensor, conforming: ConformingSet, limit: float, rows: Tensor | None = None) -> Feasibility:
-    """Whether weights in C can hold the mean unsafe mass of the target at δ.
+    """Return whether weights in C can hold the mean unsafe mass of the target at δ.
 
     Args:
         unsafe: u [N, K] at critical positions.
@@ -82,7 +82,7 @@ def feasibility(unsafe: Tensor, conforming: ConformingSet, limit: float, rows: T
 
 
 def _try(value: Callable[[], float]) -> float:
-    """A value, infinite where the set is empty."""
+    """Return a value, infinite where the set is empty."""
     try:
         return value()
     except TriviumError:
@@ -90,7 +90,7 @@ def _try(value: Callable[[], float]) -> float:
 
 
 def _bisect(works: Callable[[float], bool], good: float, bad: float) -> float:
-    """The value nearest to ``bad`` that works, given that ``good`` does."""
+    """Return the value nearest to ``bad`` that works, given that ``good`` does."""
     for _ in range(_HALVINGS):
         middle = (good + bad) / 2
         good, bad = (middle, bad) if works(middle) else (good, middle)

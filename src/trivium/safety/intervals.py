@@ -47,7 +47,7 @@ class Interval:
 
 
 def clopper_pearson(count: int, n: int, level: float = 0.95) -> Interval:
-    """The exact interval of a rate after ``count`` of ``n`` independent trials.
+    """Return the exact interval of a rate after ``count`` of ``n`` independent trials.
 
     >>> round(clopper_pearson(0, 300).upper, 4)
     0.0099
@@ -66,7 +66,7 @@ def clopper_pearson(count: int, n: int, level: float = 0.95) -> Interval:
 
 
 def betting(values: Sequence[float], level: float = 0.95) -> Interval:
-    """The interval of the mean of independent values in [0, 1], by testing every mean with a bet against it.
+    """Return the interval of the mean of independent values in [0, 1], by testing every mean with a bet against it.
 
     For a candidate mean m a gambler's capital is Π(1 + λ_t·(m − x_t)), with λ_t in [0, 0.95] chosen from values before
     the t-th alone: λ_t² = 2·log(1/α)/(n·σ²_{t−1}). If the mean is m, the capital's expectation is 1, so it exceeds 1/α
@@ -85,7 +85,7 @@ def betting(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def _bet(x: NDArray[np.float64], alpha: float) -> float:
-    """The largest mean that is not rejected at level α."""
+    """Return the largest mean that is not rejected at level α."""
     n = len(x)
     count = np.arange(1, n + 1)
     means = (0.5 + np.cumsum(x)) / (count + 1)
@@ -131,7 +131,7 @@ def least_limit(n: int, level: float = 0.95) -> float:
 
 
 def draws_needed(limit: float, level: float = 0.95) -> int:
-    """The fewest draws after which an upper limit can be δ at all: log α / log(1 − δ), rounded up.
+    """Return the fewest draws after which an upper limit can be δ at all: log α / log(1 − δ), rounded up.
 
     >>> draws_needed(0.0001)
     29956

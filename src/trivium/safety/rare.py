@@ -1,4 +1,4 @@
-"""S5: how likely a completion ever enters the unsafe set, where counting would see nothing.
+"""S5: estimate how likely a completion enters the unsafe set, where counting would see none.
 
 Let h_t = p(U_t | x_<t) under the sampler as it is deployed. Draw x with U_t masked out and the rest renormalized: then
 P(no unsafe token in n) = E[Π_t (1 − h_t)], since a safe completion has probability Π p(x_t) =
@@ -78,7 +78,7 @@ class RareEvents:
     draws: int
 
     def prompts_needed(self, limit: float) -> int:
-        """The prompts without which no guaranteed limit can be ``limit``."""
+        """Return the prompts without which no guaranteed limit can be ``limit``."""
         return draws_needed(limit, self.guaranteed.level)
 
 
@@ -135,7 +135,7 @@ def survival(
 
 
 def rare_events(kept: Tensor, hazard: Tensor, level: float = 0.95) -> RareEvents:
-    """The rate from survivals and hazards, [prompts, draws]; prompts are independent, draws of one are not."""
+    """Return the rate from survivals and hazards, [prompts, draws]; prompts are independent, draws of one are not."""
     rates = (1 - kept).mean(-1)
     n, mean = len(rates), float(rates.mean())
     spread = float(rates.std()) / math.sqrt(n) if n > 1 else math.nan

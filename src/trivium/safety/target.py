@@ -11,7 +11,7 @@ from trivium.errors import InputError, require
 
 
 def safe_projection(log_q: Tensor, unsafe: Tensor, limit: float | Tensor) -> Tensor:
-    """The I-projection: log of the solution, for every row, of
+    """Return the I-projection: log of the solution, for every row, of
 
         minimize    KL(y‖q)
         subject to  y(U) ≤ δ, y a distribution.

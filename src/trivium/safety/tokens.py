@@ -54,7 +54,7 @@ def token_bytes(tokenizer: Any) -> list[bytes | None]:
 
 
 def _kinds(decoder: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """The decoders of which a tokenizer's consists, by type."""
+    """Return the decoders of which a tokenizer's consists, by type."""
     if decoder is None:
         return {}
     parts = decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]
@@ -63,7 +63,7 @@ def _kinds(decoder: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 @cache
 def _byte_alphabet() -> dict[str, int]:
-    """The sign by which byte-level tokenizers write each byte: itself where it prints, else one from 256 on."""
+    """Return the sign by which byte-level tokenizers write each byte: itself where it prints, else one from 256 on."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(others)}
@@ -84,7 +84,7 @@ def _piece(text: str) -> bytes:
 
 
 def resolve_tokens(tokenizer: Any, named: Sequence[str | int], variants: bool = True) -> dict[int, str]:
-    """The ids that ``named`` stands for, each with its text as the tokenizer writes it, for printing.
+    """Return the ids that ``named`` stands for, each with its text as the tokenizer writes it, for printing.
 
     A number is an id. A string is one token, and with ``variants`` so is what it becomes in lower and upper case, with
     a capital, and behind a space, as far as each is one token.

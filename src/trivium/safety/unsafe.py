@@ -39,7 +39,7 @@ class UnsafeSet(ABC):
 
     @abstractmethod
     def states(self, inputs: Tensor | None, task: Tensor, positions: int) -> Tensor:
-        """The state of every position, int64 [B, T].
+        """Return the state of every position, int64 [B, T].
 
         Args:
             inputs: what stands before each prediction, token ids [B, T]: position t is predicted from 0 … t.
@@ -49,14 +49,14 @@ class UnsafeSet(ABC):
 
     @abstractmethod
     def members(self, state: int) -> Tensor:
-        """The unsafe entries in a state, int64, ascending."""
+        """Return the unsafe entries in a state, int64, ascending."""
 
     @abstractmethod
     def lines(self) -> tuple[str, ...]:
-        """What is forbidden, for printing."""
+        """Return what is forbidden, for printing."""
 
     def exposed(self, states: Tensor) -> Tensor:
-        """Where there is an unsafe entry at all, bool, of the shape of ``states``."""
+        """Return where there is an unsafe entry at all, bool, of the shape of ``states``."""
         found = torch.zeros_like(states, dtype=torch.bool)
         for state in states.unique().tolist():
             if len(self.members(state)):
@@ -64,7 +64,7 @@ class UnsafeSet(ABC):
         return found
 
     def mask(self, states: Tensor, entries: int) -> Tensor:
-        """Which entries are unsafe, bool [N, V], of positions in ``states`` [N]."""
+        """Return which entries are unsafe, bool [N, V], of positions in ``states`` [N]."""
         found = torch.zeros(len(states), entries, dtype=torch.bool)
         for state in states.unique().tolist():
             rows = (states == state).nonzero()
@@ -138,7 +138,8 @@ class UnsafeTokens(Typed, UnsafeSet):
         return torch.from_numpy(self.walk(inputs.detach().cpu().numpy())).to(task.device)
 
     def walk(self, ids: NDArray[np.int64], begin: NDArray[np.int32] | None = None) -> NDArray[np.int64]:
-        """The state after each token of rows of ids [B, T], from the edge of a text or from states ``begin`` [B]."""
+        """Return the state after each token of rows of ids [B, T], from the edge of a text or from states ``begin``
+        [B]."""
         assert self.automaton is not None
         automaton, (rows, length) = self.automaton, ids.shape
         state = np.full(rows, automaton.start, dtype=np.int32) if begin is None else begin.astype(np.int32)
@@ -160,7 +161,7 @@ class UnsafeTokens(Typed, UnsafeSet):
         return self._members[state]
 
     def _completing(self, begin: int) -> NDArray[np.int64]:
-        """Every token one of whose bytes completes a forbidden string, read from a state."""
+        """Return every token one of whose bytes completes a forbidden string, read from a state."""
         assert self.automaton is not None
         table, completes, order = self.automaton.table, self.automaton.completes, self._longest_first
         state = np.full(len(order), begin, dtype=np.int32)
@@ -225,7 +226,7 @@ class UnsafeClasses(Typed, UnsafeSet):
 
 
 def _symbol_table(texts: Sequence[bytes | None], automaton: Automaton) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """The symbols of each token, padded, [V, longest], and how many there are, [V]; no text is the edge."""
+    """Return the symbols of each token, padded, [V, longest], and how many there are, [V]; no text is the edge."""
     lengths = np.array([1 if text is None else len(text) for text in texts], dtype=np.int64)
     steps = np.full((len(texts), int(lengths.max(initial=1))), automaton.edge, dtype=np.int16)
     for number, text in enumerate(texts):

@@ -51,11 +51,11 @@ class Composition(Operator):
 
     @abstractmethod
     def with_operands(self, operands: Sequence[Operator]) -> Self:
-        """The same composition of as many other operators."""
+        """Return the same composition of as many other operators."""
 
     @abstractmethod
     def derived(self, operands: Sequence[Derived]) -> Derived:
-        """What is known of the whole, from what is known of each operand: its step of the derivation."""
+        """Return what is known of the whole, from what is known of each operand: its step of the derivation."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Wrapper(Composition):
 
     @abstractmethod
     def constants(self, part: Constants) -> Constants:
-        """What it makes of the constants of its part; the docstring is the proof.
+        """Return what it makes of the constants of its part; the docstring is the proof.
 
         Bounds are rounded outward (:mod:`trivium.simplex.rounding`), so that they are true in exact arithmetic.
         """
 
     @abstractmethod
     def after(self, part: Derived) -> Derived:
-        """What is known of the whole after what is known of its part, with the lines that say why."""
+        """Return what is known of the whole after what is known of its part, with the lines that say why."""
 
     @property
     def ranges(self) -> Mapping[str, Range]:

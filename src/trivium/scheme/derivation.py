@@ -71,7 +71,7 @@ class Derived:
         return self.normalized and math.isfinite(self.constants.influence)
 
     def then(self, head: str, whole: Constants, *lines: str, normalized: bool | None = None) -> Derived:
-        """What is known after a step around this one, which is ``{0}`` in ``head``: constants, and why.
+        """Return what is known after a step around this one, which is ``{0}`` in ``head``: constants, and why.
 
         ``normalized``: if rows sum to one by the form of the step; by default wherever those before could be.
         """
@@ -82,7 +82,7 @@ class Derived:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """The derivation as text: numbered steps, a theorem a line."""
+        """Return the derivation as text: numbered steps, a theorem a line."""
         text = []
         for number, step in enumerate(self.steps, start=1):
             text.append(f"[{number}] " + step.head.format(*(f"[{number - back}]" for back in step.back)))

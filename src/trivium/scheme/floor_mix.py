@@ -60,7 +60,7 @@ class FloorMix(Wrapper):
         return min(1.0, epsilon)
 
     def constants(self, part: Constants) -> Constants:
-        """Those of :class:`~trivium.scheme.mix_uniform.MixUniform` with ε = K·a, whose floor is a exactly."""
+        """Return those of :class:`~trivium.scheme.mix_uniform.MixUniform` with ε = K·a, whose floor is a exactly."""
         mixed = MixUniform(self.part, self.share(part.num_teachers)).constants(part)
         return Constants(mixed.log_ratio, mixed.lipschitz, max(mixed.known_floor, self.floor), mixed.known_cap)
 

@@ -84,7 +84,7 @@ def mix_with_uniform(log_w: Tensor, share: float) -> Tensor:
 
 
 def mixture(share: float, whole: Constants) -> tuple[str, ...]:
-    """Why a mixture with uniform has the floor and the regularity that it has."""
+    """Return why a mixture with uniform has the floor and the regularity that it has."""
     if share == 0.0:
         return ("T2: nothing is mixed in",)
     return (

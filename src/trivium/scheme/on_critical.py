@@ -64,7 +64,7 @@ class OnCritical(Wrapper):
         )
 
     def critical_constants(self, part: Constants) -> Constants:
-        """What holds on critical inputs: the constants of the projection."""
+        """Return what holds on critical inputs: the constants of the projection."""
         return Project(self.part, self.conforming).constants(part)
 
     def after(self, part: Derived) -> Derived:

@@ -29,7 +29,7 @@ class PerEntry(Wrapper):
         return f"per entry({self.part.formula()})"
 
     def constants(self, part: Constants) -> Constants:
-        """Those of the part, entry by entry: each has a row of its own (T10)."""
+        """Return those of the part, entry by entry: each has a row of its own (T10)."""
         return part
 
     def after(self, part: Derived) -> Derived:

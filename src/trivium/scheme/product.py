@@ -55,7 +55,7 @@ class Product(Composition):
 
     @staticmethod
     def constants(parts: Sequence[Constants]) -> Constants:
-        """Gaps add and regularities add (T3, T4, T5).
+        """Return gaps add and regularities add (T3, T4, T5).
 
         *Proof.* log(w_j/w_k) = Σ_s log(w_{s,j}/w_{s,k}) ≥ Σ_s gap_s[j, k]: the normalizer cancels. d_H is a seminorm of
         log u − log v, so d_H(w, w′) ≤ Σ_s d_H(w_s, w_s′) ≤ Σ_s Σ_f L_{s,f}·‖u_f − u_f′‖. Known floors and caps do not
@@ -101,7 +101,7 @@ class Product(Composition):
 
 
 def merged_ranges(parts: tuple[Operator, ...]) -> dict[str, Range]:
-    """The box of several operators: for a feature that two of them read, the intersection is what both see, but
+    """Return the box of several operators: for a feature that two of them read, the intersection is what both see, but
     each clips for itself, so the box is the union; of whole numbers alone where all that read it see whole numbers.
 
     Raises:
@@ -126,7 +126,7 @@ def merged_ranges(parts: tuple[Operator, ...]) -> dict[str, Range]:
 
 
 def _each(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name once, in order."""
+    """Return each name once, in order."""
     return tuple(dict.fromkeys(names))
 
 

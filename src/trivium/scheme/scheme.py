@@ -33,7 +33,7 @@ Term = Operator | tuple[Operator, float]
 @renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class Scheme(Composition):
-    """What weighs the teachers in a run. Made by :func:`compose`.
+    """The weighting of the teachers in a run. Made by :func:`compose`.
 
     Attributes:
         teacher_names: their names; K is their number and the last axis of every weight.
@@ -62,12 +62,12 @@ class Scheme(Composition):
         return replace(self, root=root)
 
     def derived(self, operands: Sequence[Derived]) -> Derived:
-        """What is known of the root: a scheme adds names, and no step."""
+        """Return what is known of the root: a scheme adds names, and no step."""
         (root,) = operands
         return root
 
     def log_weights(self, features: Features) -> Tensor:
-        """Log-weights [..., K]. Leading axes of the features broadcast, so a task feature [B, 1, K] and a token
+        """Return log-weights [..., K]. Leading axes of the features broadcast, so a task feature [B, 1, K] and a token
         feature [B, T, K] give [B, T, K].
 
         Raises:
@@ -77,7 +77,7 @@ class Scheme(Composition):
         return self.root.log_weights(self._with_teachers(features))
 
     def by_scale(self, features: Features) -> dict[Scale, Tensor]:
-        """Log-weights of each scale alone, for logs and reports."""
+        """Return log-weights of each scale alone, for logs and reports."""
         admitted = self._with_teachers(features)
         return {scale: operator.log_weights(admitted) for scale, operator in self.scales.items()}
 
@@ -180,7 +180,7 @@ def compose(
 
 
 def _listed(terms: Any) -> Sequence[Term]:
-    """The rules of a scale; one that is no list is taken for its only rule, and told of if it is none."""
+    """Return the rules of a scale; one that is no list is taken for its only rule, and told of if it is none."""
     return terms if isinstance(terms, Sequence) and not isinstance(terms, str | bytes) else [terms]
 
 

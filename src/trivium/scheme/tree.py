@@ -1,4 +1,4 @@
-"""Walking an operator tree."""
+"""Walk an operator tree."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from trivium.weighting.base import Operator, Rule
 
 
 def nodes(operator: Operator) -> Iterator[Operator]:
-    """The operator itself and all below it."""
+    """Yield the operator itself and all below it."""
     yield operator
     for operand in operator.operands if isinstance(operator, Composition) else ():
         yield from nodes(operand)
 
 
 def leaves(operator: Operator) -> Iterator[Rule]:
-    """The rules at the bottom, from left to right.
+    """Yield the rules at the bottom, from left to right.
 
     >>> from trivium.scheme.clamp_influence import ClampInfluence
     >>> from trivium.weighting.token.margin import Margin

@@ -9,7 +9,7 @@ from trivium.simplex.constants import Constants
 
 
 def describe(constants: Constants) -> str:
-    """One phrase: influence, range and regularity, whatever of them is known.
+    """Return one phrase: influence, range and regularity, whatever of them is known.
 
     >>> from trivium.simplex.constants import bounded
     >>> describe(bounded(3, 2.0, {"entropy": 2.0}))
@@ -31,7 +31,7 @@ def describe(constants: Constants) -> str:
 
 
 def most(value: float) -> str:
-    """An upper bound with four digits (whole numbers in full), rounded up.
+    """Return an upper bound with four digits (whole numbers in full), rounded up.
 
     >>> most(0.78699), most(1 / 3), most(0.1 + 0.2)
     ('0.787', '0.3334', '0.3')
@@ -40,7 +40,7 @@ def most(value: float) -> str:
 
 
 def least(value: float) -> str:
-    """A lower bound with four digits (whole numbers in full), rounded down.
+    """Return a lower bound with four digits (whole numbers in full), rounded down.
 
     >>> least(1 / 3), least(0.0), least(1.0000001)
     ('0.3333', '0', '1')

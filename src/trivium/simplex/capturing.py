@@ -1,4 +1,4 @@
-"""Whether a function is being captured as a graph, during which tensors have shapes and no values."""
+"""Tell whether a function is being captured as a graph, during which tensors have shapes and no values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CAPTURING: ContextVar[bool] = ContextVar("capturing", default=False)
 
 
 def capturing() -> bool:
-    """Whether a capture is under way: no value may be looked at.
+    """Return whether a capture is under way: no value may be looked at.
 
     >>> capturing()
     False

@@ -81,7 +81,8 @@ class ConformingSet(Typed):
         return torch.log_softmax(self.order_margin * torch.tensor(self.ranks, dtype=torch.float64), dim=-1)
 
     def among(self, teachers: Sequence[int]) -> ConformingSet:
-        """A set that holds the restriction (:func:`trivium.simplex.restrict`) of every element to these m teachers.
+        """Return a set that holds the restriction (:func:`trivium.simplex.restrict`) of every element to these m
+        teachers.
 
         Floor a, cap b/(b + (m − 1)·a), the order among them with the same margin; it is not empty when this is not.
         """
@@ -90,7 +91,7 @@ class ConformingSet(Typed):
         return ConformingSet(m, a, b / (b + (m - 1) * a), order, self.order_margin)
 
     def contains(self, log_w: Tensor) -> Tensor:
-        """Whether each row of log weights [..., K] is an element, up to the rounding of its dtype: bool [...].
+        """Return whether each row of log weights [..., K] is an element, up to the rounding of its dtype: bool [...].
 
         A row with NaN is not. Cost O(K) a row plus O(1) an ordered pair.
         """
@@ -151,7 +152,7 @@ class ConformingSet(Typed):
 
 
 def _rounded(value: float, *, up: bool) -> str:
-    """Three significant digits, rounded to the feasible side, so that the advice itself works."""
+    """Return three significant digits, rounded to the feasible side, so that the advice itself works."""
     if value == 0.0:
         return "0"
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)

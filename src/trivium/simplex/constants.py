@@ -100,7 +100,8 @@ class Constants:
         return float(self.caps.max())
 
     def order_margin(self, order: Order) -> float:
-        """The largest m for which W-S holds: min over pairs (j safer than k) of gap[j, k]; +inf without pairs."""
+        """Return the largest m for which W-S holds: min over pairs (j safer than k) of gap[j, k]; +inf without
+        pairs."""
         require(
             order.num_teachers == self.num_teachers,
             f"the safety order must be over {self.num_teachers} teachers",
@@ -122,14 +123,15 @@ def uniform(num_teachers: int) -> Constants:
 
 @renamed(teachers="num_teachers", regularity="lipschitz")
 def bounded(num_teachers: int, influence: float, lipschitz: Mapping[str, float]) -> Constants:
-    """An operator with log(max w/min w) ≤ β: every gap is −β. This is what a softmax of scores of range β has (T3)."""
+    """Return an operator with log(max w/min w) ≤ β: every gap is −β. This is what a softmax of scores of range β has
+    (T3)."""
     require(influence >= 0.0, "an influence budget must be a number of nats ≥ 0", influence)
     log_ratio = torch.full((num_teachers, num_teachers), -influence, dtype=torch.float64)
     return Constants(log_ratio.fill_diagonal_(0.0), lipschitz)
 
 
 def fixed(log_w: Tensor) -> Constants:
-    """Weights that no feature changes: gap[j, k] = log w_j − log w_k exactly, no regularity needed.
+    """Return weights that no feature changes: gap[j, k] = log w_j − log w_k exactly, no regularity needed.
 
     Raises:
         InputError: a log weight that is not finite (W-P).

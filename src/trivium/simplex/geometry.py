@@ -73,7 +73,7 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 @renamed(teachers="num_teachers")
 def influence_to_range(beta: float, num_teachers: int) -> tuple[float, float]:
-    """The floor and cap that an influence budget β implies (T3).
+    """Return the floor and cap that an influence budget β implies (T3).
 
     floor = 1 / (1 + (K − 1)·e^β) and cap = 1 / (1 + (K − 1)·e^−β); both are attained.
 
@@ -97,7 +97,7 @@ def tv_of_hilbert(distance: float) -> float: ...
 @overload
 def tv_of_hilbert(distance: Tensor) -> Tensor: ...
 def tv_of_hilbert(distance: float | Tensor) -> float | Tensor:
-    """The largest total variation between two weight vectors at Hilbert distance d: tanh(d/4) (T4), attained.
+    """Return the largest total variation between two weight vectors at Hilbert distance d: tanh(d/4) (T4), attained.
 
     >>> tv_of_hilbert(0.0), tv_of_hilbert(math.inf)
     (0.0, 1.0)

@@ -12,7 +12,7 @@ WORK = 1 << 21
 
 
 def isotonic_regression(values: Tensor, weights: Tensor) -> Tensor:
-    """The solution, for every row, of
+    """Return the solution, for every row, of
 
         minimize    Σ_i ω_i (v_i − x_i)²      over v in R^K
         subject to  v_0 ≤ v_1 ≤ … ≤ v_{K−1}

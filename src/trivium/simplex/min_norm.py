@@ -78,7 +78,7 @@ class _ActiveSet:
         self.open = torch.arange(count, device=gram.device)
 
     def step(self) -> None:
-        """One step of every open row; rows whose multipliers are all right are closed."""
+        """Take one step of every open row; rows whose multipliers are all right are closed."""
         gram, alpha, side = self.gram[self.open], self.alpha[self.open], self.side[self.open]
         free = (side == 0).double()
         direction = _descent(gram, alpha, free, self.cutoff)
@@ -99,7 +99,7 @@ class _ActiveSet:
         self.open = self.open[blocked | release]
 
     def _multipliers(self, gram: Tensor, alpha: Tensor, side: Tensor) -> Tensor:
-        """How far each entry at a bound would rather leave it, [N, K]; −inf for free ones."""
+        """Return how far each entry at a bound would rather leave it, [N, K]; −inf for free ones."""
         slopes = (gram * alpha.unsqueeze(-2)).sum(dim=-1)
         free = side == 0
         # With every entry at a bound, the largest slope at the cap stands for ν: then one at zero may be freed first.
@@ -111,7 +111,7 @@ class _ActiveSet:
 
 
 def _descent(gram: Tensor, alpha: Tensor, free: Tensor, cutoff: float) -> Tensor:
-    """The least step [N, K] among the free entries, of sum zero, to the minimum of αᵀGα over them."""
+    """Return the least step [N, K] among the free entries, of sum zero, to the minimum of αᵀGα over them."""
     count = free.sum(dim=-1, keepdim=True).clamp_min(1.0)
     # Q G Q for the projector Q onto steps of sum zero, entry by entry: a row then rounds alike in every batch.
     means = (gram * free.unsqueeze(-2)).sum(dim=-1) / count

@@ -88,7 +88,7 @@ def nash_weights(gram: Tensor) -> Tensor:
 
 
 def _step(gram: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """One damped Newton step of α [N, K], and λ² [N], the square of the Newton decrement before it."""
+    """Return one damped Newton step of α [N, K], and λ² [N], the square of the Newton decrement before it."""
     scaled = gram * alpha.unsqueeze(-1) * alpha.unsqueeze(-2)
     slope = scaled.sum(dim=-1) - 1
     hessian = scaled + torch.eye(alpha.shape[-1], dtype=alpha.dtype, device=alpha.device)

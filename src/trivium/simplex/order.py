@@ -76,7 +76,7 @@ class Order(Typed):
         return sum(len(tier) for tier in self.tiers)
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Every (j, k) with teacher j in a safer tier than teacher k."""
+        """Yield every (j, k) with teacher j in a safer tier than teacher k."""
         for place, safer in enumerate(self.tiers):
             for less in self.tiers[place + 1 :]:
                 for j in safer:
@@ -99,7 +99,7 @@ class Order(Typed):
         return tuple(rank)
 
     def among(self, teachers: Sequence[int]) -> Order:
-        """The order of some of the teachers, renumbered 0, 1, … as they are listed.
+        """Return the order of some of the teachers, renumbered 0, 1, … as they are listed.
 
         >>> Order(((2,), (0, 3), (1,))).among([1, 3]).tiers
         ((1,), (0,))
@@ -109,6 +109,6 @@ class Order(Typed):
         return Order(tuple(tier for tier in kept if tier))
 
     def text(self, names: Sequence[str]) -> str:
-        """The inverse of :meth:`parse`, for example ``"a>b=c"``."""
+        """Return the inverse of :meth:`parse`, for example ``"a>b=c"``."""
         require(len(names) == self.num_teachers, f"this safety order is over {self.num_teachers} teachers", len(names))
         return ">".join("=".join(names[teacher] for teacher in tier) for tier in self.tiers)

@@ -24,7 +24,7 @@ LOG_SCALE = 16.0
 
 
 def weight_slack(dtype: torch.dtype, num_teachers: int) -> float:
-    """Largest rounding error of a weight, or of a sum of weights: (K/2 + 6)·eps.
+    """Return largest rounding error of a weight, or of a sum of weights: (K/2 + 6)·eps.
 
     >>> weight_slack(torch.float32, 16) < 2e-6 < 1e-5
     True
@@ -33,12 +33,13 @@ def weight_slack(dtype: torch.dtype, num_teachers: int) -> float:
 
 
 def log_slack(dtype: torch.dtype, scale: float = LOG_SCALE) -> float:
-    """Largest rounding error, in nats, of a difference of log weights of magnitude ≤ ``scale``: 2·eps·(scale + 4)."""
+    """Return largest rounding error, in nats, of a difference of log weights of magnitude ≤ ``scale``: 2·eps·(scale +
+    4)."""
     return 2 * torch.finfo(dtype).eps * (scale + 4)
 
 
 def deep_slack(log_w: Tensor) -> Tensor:
-    """What :func:`log_slack` at the default scale leaves out, per row [...] of log weights [..., K], in float64.
+    """Return what :func:`log_slack` at the default scale leaves out, per row [...] of log weights [..., K], in float64.
 
     2·eps·max(0, |log w| − 16) for the smallest positive weight: zero unless a weight is below e^-16, where stored log
     weights are so coarse (±3e-5 at log w = -700 in float32) that an exact tie or margin can look broken.
@@ -48,7 +49,7 @@ def deep_slack(log_w: Tensor) -> Tensor:
 
 
 def add_down(x: Tensor, y: Tensor) -> Tensor:
-    """A float64 lower bound of x + y, elementwise: the rounded sum, one ulp lower only where rounding went up.
+    """Return a float64 lower bound of x + y, elementwise: the rounded sum, one ulp lower only where rounding went up.
 
     Knuth's two-sum gives the rounding error exactly, so sums without one (adding zero) are left untouched.
     """
@@ -59,7 +60,8 @@ def add_down(x: Tensor, y: Tensor) -> Tensor:
 
 
 def scale_down(x: Tensor, factor: float) -> Tensor:
-    """A float64 lower bound of factor·x, elementwise, for 0 ≤ factor < ∞; one ulp lower only where rounding went up."""
+    """Return a float64 lower bound of factor·x, elementwise, for 0 ≤ factor < ∞; one ulp lower only where rounding went
+    up."""
     flat = [_scaled_down(value, factor) for value in x.flatten().tolist()]
     return torch.tensor(flat, dtype=torch.float64).reshape(x.shape)
 

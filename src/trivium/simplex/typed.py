@@ -65,7 +65,7 @@ def typed(*, leave: Collection[str] = ()) -> Callable[[Callable[_P, _R]], Callab
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated kind; what an annotation says beyond these forms is not asked.
+    """Return whether a value is of an annotated kind; what an annotation says beyond these forms is not asked.
 
     >>> fits(1, float), fits(True, float), fits([1, "a"], tuple[int, ...]), fits(None, float | None)
     (True, False, False, True)
@@ -117,7 +117,7 @@ def _hold(
 
 @functools.cache
 def _parameters(made: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names in order, and their kinds."""
+    """Return names in order, and their kinds."""
     if dataclasses.is_dataclass(made):
         return tuple(field.name for field in dataclasses.fields(made) if field.init), get_type_hints(made)
     if not isinstance(made, type):

@@ -1,1 +1,2 @@
-"""What is computed once and reused: what it depends on, how it is written, and how exact it is when it comes back."""
+"""Store results that are computed once and reused: what each depends on, how it is written, and how exact it is when
+it comes back."""

@@ -11,17 +11,17 @@ _IMPORTERS = ("import_module", "__import__")
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """Return SHA-256 of a file's bytes, 64 hex digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def source_files(file: str | Path, base: Path) -> dict[str, str]:
-    """SHA-256 of ``file`` and of each file beside it that it imports, by path as seen from ``base``."""
+    """Return SHA-256 of ``file`` and of each file beside it that it imports, by path as seen from ``base``."""
     return {relative(found, base): sha256_of(found) for found in [Path(file), *imported(file)]}
 
 
 def imported(file: str | Path) -> list[Path]:
-    """The files in the folder of ``file``, or below it, that it imports, directly or through each other.
+    """Return the files in the folder of ``file``, or below it, that it imports, directly or through each other.
 
     Read from the import statements, and from ``import_module("name")`` with the name written out; what is found by
     other means, data files among it, is not seen.
@@ -70,6 +70,6 @@ def _called(function: ast.expr) -> str:
 
 
 def relative(path: str | Path, base: Path) -> str:
-    """The path as seen from a folder, if it lies below it; where it lies is then no part of an identity."""
+    """Return the path as seen from a folder, if it lies below it; where it lies is then no part of an identity."""
     whole, folder = Path(path).resolve(), base.resolve()
     return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)

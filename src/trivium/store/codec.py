@@ -42,6 +42,6 @@ def narrowest(log_ratio: Tensor) -> np.dtype:
 
 
 def encoded(log_ratio: Tensor, kind: np.dtype) -> np.ndarray:
-    """The numbers in ``kind``, on the CPU."""
+    """Return the numbers in ``kind``, on the CPU."""
     found: np.ndarray = log_ratio.to(_KINDS[kind]).cpu().numpy()
     return found

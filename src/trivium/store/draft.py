@@ -1,4 +1,4 @@
-"""A file under construction, which a later run can go on with."""
+"""Write a file in parts, so that a later run can go on with it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Draft:
 
     @classmethod
     def begun(cls, path: Path, mark: Path, shape: tuple[int, ...], kind: np.dtype) -> Draft:
-        """A new one; raises OSError where the disk has no room for all of it."""
+        """Return a new one; raises OSError where the disk has no room for all of it."""
         mark.unlink(missing_ok=True)
         file = path.open("w+b", buffering=0)
         try:
@@ -57,7 +57,7 @@ class Draft:
 
     @classmethod
     def taken_up(cls, path: Path, mark: Path, wanted: tuple[int, ...]) -> Draft | None:
-        """What an interrupted run left, ready for the next row; None where that cannot be told."""
+        """Return what an interrupted run left, ready for the next row; None where that cannot be told."""
         try:
             told = mark.read_bytes()
             rows = int(told[:_DIGITS])

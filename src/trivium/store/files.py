@@ -54,7 +54,7 @@ class Request:
 
 
 def stored(folder: Path, request: Request) -> Kept:
-    """The array, read-only and mapped from ``folder``, computed where it is not there yet.
+    """Return the array, read-only and mapped from ``folder``, computed where it is not there yet.
 
     A row is held to its checksum when it is first read. Its file is ``DIGEST.npy``, float16 or float32 by what
     :data:`trivium.store.codec.ERROR` asks for; ``DIGEST.json`` beside it says what it depends on. An interrupted
@@ -157,7 +157,8 @@ def _begun(path: Path, mark: Path, request: Request, kind: np.dtype) -> Draft:
 
 
 def _widened(draft: Draft, path: Path, request: Request) -> Draft:
-    """The draft so far in float32; the rows that float16 keeps to the stated error are taken over as they are."""
+    """Return the draft so far in float32; the rows that float16 keeps to the stated error are taken over as
+    they are."""
     partial, mark = path.with_suffix(".wide.npy"), path.with_suffix(".wide.rows")
     wide = _begun(partial, mark, request, np.dtype("float32"))
     try:

@@ -36,11 +36,11 @@ class Identity:
     parts: Mapping[str, Any]
 
     def digest(self) -> str:
-        """SHA-256 of all parts, 32 hex digits; a file's name, say."""
+        """Return SHA-256 of all parts, 32 hex digits; a file's name, say."""
         return sha256(canonical(self.parts))[:32]
 
     def changed(self, begun: Mapping[str, Any]) -> list[str]:
-        """The names of the parts that differ from those of ``begun``, dotted where a part is a mapping."""
+        """Return the names of the parts that differ from those of ``begun``, dotted where a part is a mapping."""
         return _changed(json.loads(canonical(begun)), json.loads(canonical(self.parts)))
 
 
@@ -57,7 +57,7 @@ def _changed(begun: Any, now: Any) -> list[str]:
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys: equal values are equal text."""
+    """Return JSON with sorted keys: equal values are equal text."""
     return json_text(value, sort_keys=True, separators=(",", ":"))
 
 
@@ -67,7 +67,7 @@ def sha256(data: str | bytes | memoryview) -> str:
 
 
 def of_tensor(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's shape, type and values, 64 hex digits."""
+    """Return SHA-256 of a tensor's shape, type and values, 64 hex digits."""
     plain = tensor.detach().cpu().contiguous()
     head = f"{tuple(plain.shape)}{plain.dtype}:".encode()
     found = hashlib.sha256(head)
@@ -87,7 +87,7 @@ def of_table(tensors: Mapping[str, Tensor], columns: Mapping[str, Tensor], names
 
 
 def versions() -> dict[str, str]:
-    """The releases of Python and of the libraries whose code decides what a model answers."""
+    """Return the releases of Python and of the libraries whose code decides what a model answers."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

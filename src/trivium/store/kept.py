@@ -70,7 +70,7 @@ class Kept:
 
 
 def opened(path: Path, shape: tuple[int, ...], what: str) -> tuple[Kept | None, str]:
-    """The rows kept in ``path``; or None, and why they cannot be used, which is empty where there is no file."""
+    """Return the rows kept in ``path``; or None, and why they cannot be used, which is empty where there is no file."""
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.shape != shape:

@@ -19,8 +19,8 @@ _DEEPEST = 6
 
 
 def of_module(module: torch.nn.Module, values: bool = True) -> str:
-    """SHA-256 over every submodule's class, parameters, buffers (those that are never saved too) and attributes that
-    are numbers, texts, arrays or collections of those; 64 hex digits. Each tensor is read once.
+    """Return SHA-256 over every submodule's class, parameters, buffers (those that are never saved too) and attributes
+    that are numbers, texts, arrays or collections of those; 64 hex digits. Each tensor is read once.
 
     Args:
         values: false leaves the tensors' values out, for a module that is about to be trained.

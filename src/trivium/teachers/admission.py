@@ -1,4 +1,4 @@
-"""The questions that every model is asked when it is loaded, be it a teacher or the student, of text or of examples.
+"""Checks that every model must pass when it is loaded, be it a teacher or the student, of text or of examples.
 
 A model is admitted if its answers are a function of the row that it is asked about: the same twice, the same alone and
 beside others, the same in any order, and, of text, by what stands before a token alone. Whatever it answers must be
@@ -34,12 +34,12 @@ _SHORT = 12
 
 
 def unsaid(line: str) -> None:
-    """For whoever loads a model and wants to hear nothing."""
+    """Say nothing: a callback for whoever loads a model and wants to hear nothing."""
 
 
 @contextmanager
 def asked(model: object) -> Iterator[None]:
-    """Evaluation mode, no gradients, and a random state that the questions leave as it was."""
+    """Return evaluation mode, no gradients, and a random state that the questions leave as it was."""
     module = model if isinstance(model, torch.nn.Module) else None
     devices = {p.device for p in module.parameters() if p.device.type == "cuda"} if module is not None else set()
     training = [part for part in module.modules() if part.training] if module is not None else []
@@ -54,7 +54,7 @@ def asked(model: object) -> Iterator[None]:
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
-    """How far two answers [..., C] are apart: max |a − b| / max |b|; +inf where one alone is infinite or NaN.
+    """Return how far two answers [..., C] are apart: max |a − b| / max |b|; +inf where one alone is infinite or NaN.
 
     Cost: a copy of 64 rows of numbers at a time, since V may be large.
     """
@@ -82,7 +82,7 @@ def tolerance(model: object, *answers: Tensor) -> float:
 def require_own_answers(
     ask: Callable[[Any], Tensor], rows: Any, model: object, who: str, fault: type[TriviumError] = InputError
 ) -> Tensor:
-    """The answers to ``rows``, [N, ...], after it is known that each is a function of its row.
+    """Return the answers to ``rows``, [N, ...], after it is known that each is a function of its row.
 
     Args:
         ask: from some of the rows to their answers; called six times or so.
@@ -224,13 +224,14 @@ def _reason(who: str, again: float, ahead: float, beside: float, bound: float) -
 
 
 def positions(config: Any) -> int | None:
-    """The number of positions that a config foresees; None where it does not say."""
+    """Return the number of positions that a config foresees; None where it does not say."""
     limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def _rows(tokenizer: Any, window: int, pad: int | None) -> Tensor:
-    """One row [1, T] as the data has them: the token that begins a text, then ordinary ones, the same every time.
+    """Return one row [1, T] as the data has them: the token that begins a text, then ordinary ones, the same every
+    time.
 
     None is the model's padding, which has no position of its own in some models.
     """
@@ -250,8 +251,8 @@ def _logits(model: Any, ids: Tensor) -> Tensor:
 
 
 def _read(model: Any, ids: Tensor, window: int, who: str) -> Tensor:
-    """The logits of a row as long as the window. Tables of positions hide under many names, and some hold fewer than
-    ``max_position_embeddings`` says (RoBERTa's begin after the padding), so the model is asked."""
+    """Return the logits of a row as long as the window. Tables of positions hide under many names, and some hold fewer
+    than ``max_position_embeddings`` says (RoBERTa's begin after the padding), so the model is asked."""
     try:
         return _logits(model, ids)
     except Exception as error:  # a model may raise anything
@@ -267,7 +268,7 @@ def _read(model: Any, ids: Tensor, window: int, who: str) -> Tensor:
 
 
 def _reads(model: Any, ids: Tensor) -> bool:
-    """Whether a row of a few tokens goes through, so that a longer one failed by its length."""
+    """Return whether a row of a few tokens goes through, so that a longer one failed by its length."""
     try:
         _logits(model, ids)
     except Exception:

@@ -56,7 +56,7 @@ def cached_logits(
     limit: float = float("inf"),
     shape: Sequence[int] | None = None,
 ) -> LogitCache:
-    """The cache of these teachers on these rows, computed where it is not on disk yet.
+    """Return the cache of these teachers on these rows, computed where it is not on disk yet.
 
     Runs that share a folder take turns: one computes, the others wait and read.
 

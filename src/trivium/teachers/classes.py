@@ -100,7 +100,7 @@ def require_one_distribution(config: Any, classes: Sequence[str], who: str) -> N
 def match_classes(
     model: object, classes: Sequence[str], who: str, lacking: bool = False
 ) -> tuple[tuple[int, ...] | None, str | None]:
-    """Where each of ``classes`` stands among the model's outputs, as far as it says.
+    """Return where each of ``classes`` stands among the model's outputs, as far as it says.
 
     Names are read from ``config.id2label`` and ``label2id``, ``id2label``, ``classes``, or an estimator's ``classes_``
     (also of the estimator that a bound method such as ``forest.predict_proba`` belongs to). The ``LABEL_0`` that
@@ -151,7 +151,7 @@ def match_classes(
 
 
 def _names(model: object, who: str) -> list[Any] | None:
-    """The model's classes in its own order, numbers as int; None where it names none."""
+    """Return the model's classes in its own order, numbers as int; None where it names none."""
     if isinstance(model, Probabilities):
         model = model.estimator
     if isinstance(model, partial):
@@ -170,7 +170,7 @@ def _names(model: object, who: str) -> list[Any] | None:
 
 
 def _of_maps(by_id: list[str] | None, by_label: list[str] | None, who: str) -> list[str]:
-    """The names by ``id2label`` and ``label2id``, of which one may be what transformers writes by itself."""
+    """Return the names by ``id2label`` and ``label2id``, of which one may be what transformers writes by itself."""
     named = [names for names in (by_id, by_label) if names and not _unnamed(names)]
     if len(named) == 2 and named[0] != named[1]:
         raise VocabularyError(
@@ -195,7 +195,7 @@ def _unnamed(names: Sequence[str]) -> bool:
 
 
 def _plain(name: Any) -> Any:
-    """A class's name or number; those of an array are its own kind of number."""
+    """Return a class's name or number; those of an array are its own kind of number."""
     if isinstance(name, torch.Tensor) or type(name).__module__ == "numpy":
         name = name.item() if name.ndim == 0 else tuple(name.tolist())
     if isinstance(name, float) and name.is_integer():

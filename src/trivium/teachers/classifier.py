@@ -25,7 +25,7 @@ class ClassifierBatch(Protocol):
 
 
 def call(model: Callable[..., Any], values: Values) -> Any:
-    """The model's output. One input is handed over by position, several by name; texts as a list."""
+    """Return the model's output. One input is handed over by position, several by name; texts as a list."""
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     return model(*given.values()) if len(given) == 1 else model(**given)
 
@@ -51,11 +51,11 @@ class Heads:
         return len(self.task_of_class)
 
     def inside(self, task: Tensor) -> Tensor:
-        """Which classes belong to each example's task, bool [B, C]."""
+        """Return which classes belong to each example's task, bool [B, C]."""
         return self.task_of_class.to(task.device) == task.unsqueeze(-1)
 
     def spread(self, output: Any, rows: int, who: str, fault: type[TriviumError] = InputError) -> Tensor:
-        """The output's numbers in their places, [B, C]; −inf for classes of tasks that are not served.
+        """Return the output's numbers in their places, [B, C]; −inf for classes of tasks that are not served.
 
         Args:
             output: [B, classes of the served tasks side by side], or a mapping from task to [B, its classes]; an
@@ -111,7 +111,7 @@ class Heads:
         return [int((self.task_of_class == task).sum()) for task in self.serves]
 
     def _taken(self, given: Tensor, columns: Sequence[int]) -> Tensor:
-        """The columns of the classes, in the classes' order; −inf for one that the model lacks."""
+        """Return the columns of the classes, in the classes' order; −inf for one that the model lacks."""
         index = torch.tensor(columns, device=given.device)
         given = given if given.is_floating_point() else given.float()
         return given[:, index.clamp_min(0)].masked_fill(index < 0, -torch.inf)
@@ -137,7 +137,7 @@ class Heads:
 
 
 def _numbers(found: Any, who: str, fault: type[TriviumError]) -> Tensor:
-    """What a model returned as a tensor of real numbers."""
+    """Return what a model returned as a tensor of real numbers."""
     fix = "Return a tensor [B, classes], or one a task."
     try:
         given = torch.as_tensor(found)
@@ -181,7 +181,7 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, inputs: ClassifierBatch) -> Tensor:
-        """Logits [B, 1, C]: −inf outside the example's task; all alike inside a task that it does not serve.
+        """Return logits [B, 1, C]: −inf outside the example's task; all alike inside a task that it does not serve.
 
         Raises:
             ForeignError: what the model's own code raises.
@@ -204,7 +204,7 @@ class Classifier:
 
     @torch.no_grad()
     def answers(self, inputs: ClassifierBatch) -> Tensor:
-        """What the model says, in the order of the classes, [B, C]: logits or probabilities, as they come."""
+        """Return what the model says, in the order of the classes, [B, C]: logits or probabilities, as they come."""
         with calling(f"teacher {self.name!r} must read a batch", "Call it on one by itself to see."):
             output = call(self.model, inputs.values)
         return self.heads.spread(output, len(inputs.task), f"teacher {self.name!r}", TeacherError).detach()

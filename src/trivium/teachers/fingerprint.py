@@ -1,4 +1,4 @@
-"""What a model is known by, whatever its folder is called."""
+"""Fingerprints of models, whatever their folders are called."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fingerprint(model: torch.nn.Module, files: Mapping[str, str] | None = None) 
 
 
 def folder_files(folder: str | Path) -> dict[str, str]:
-    """SHA-256 of each file of a model folder that is no weights: config, tokenizer, generation config, code."""
+    """Return SHA-256 of each file of a model folder that is no weights: config, tokenizer, generation config, code."""
     root = Path(folder)
     return {
         path.relative_to(root).as_posix(): sha256_of(path)

@@ -1,4 +1,4 @@
-"""The questions of :mod:`trivium.teachers.admission`, put to a teacher on the first batch that it meets.
+"""The checks of :mod:`trivium.teachers.admission`, made of a teacher on the first batch that it reads.
 
 Are its answers numbers, the same when it is asked twice, the same for a row alone as beside others and their padding,
 and, of a text, given by what stands before a token alone?
@@ -59,7 +59,7 @@ class SomeRows:
         return None if decoded else self.mask
 
     def trimmed(self) -> tuple[SomeRows, slice]:
-        """The rows without the columns that are padding in all of them, and which columns are left."""
+        """Return the rows without the columns that are padding in all of them, and which columns are left."""
         mask = self.mask
         if mask is None or not bool(mask.any()):
             return self, slice(None)
@@ -100,7 +100,7 @@ def admit(
     module = next(iter(modules_of(model)), None)
 
     def answer(part: SomeRows) -> Tensor:
-        """Logits of the positions that are real, zeros elsewhere, whatever was trimmed off."""
+        """Return logits of the positions that are real, zeros elsewhere, whatever was trimmed off."""
         mask = part.answered
         trimmed, kept = part.trimmed()
         found = ask(trimmed.entries)
@@ -137,7 +137,7 @@ def require_logits(answers: Tensor, mask: Tensor | None, who: str) -> None:
 
 
 def _chosen(rows: SomeRows) -> Tensor:
-    """The numbers of the rows to ask about, the longest first so that they are in no order by length."""
+    """Return the numbers of the rows to ask about, the longest first so that they are in no order by length."""
     mask = rows.mask
     if mask is not None:
         lengths = mask.sum(-1)

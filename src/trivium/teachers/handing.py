@@ -1,4 +1,4 @@
-"""What a model is handed of a batch, and in which state it answers."""
+"""Select what a model takes of a batch, and set the state in which it answers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class HasLogits(Protocol):
 
 
 def of_transformers(model: object) -> bool:
-    """Whether a model is one of transformers', which is not imported to tell."""
+    """Return whether a model is one of transformers', which is not imported to tell."""
     module = sys.modules.get("transformers")
     return module is not None and isinstance(model, module.PreTrainedModel)
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """The model of transformers in wrappers that have nothing beside it: compiled, distributed, with adapters, or one's
-    own; the module itself where there is none."""
+    """Return the model of transformers in wrappers that have nothing beside it: compiled, distributed, with adapters,
+    or one's own; the module itself where there is none."""
     found = model
     while not of_transformers(found):
         inner = list(found.children())
@@ -57,9 +57,9 @@ class _ShiftsLabels(Protocol):
 
 
 def decoding(model: object, entries: Mapping[str, Any], labels: Any, who: str) -> Mapping[str, Any]:
-    """The entries, and for an encoder-decoder of transformers ``decoder_input_ids`` where they are not among them: the
-    labels one position later, behind the model's own start token. The model itself would make them of ``labels``, which
-    nobody is handed.
+    """Return the entries, and for an encoder-decoder of transformers ``decoder_input_ids`` where they are not among
+    them: the labels one position later, behind the model's own start token. The model itself would make them of
+    ``labels``, which nobody is handed.
 
     Raises:
         InputError: neither they nor labels.
@@ -77,7 +77,7 @@ def decoding(model: object, entries: Mapping[str, Any], labels: Any, who: str) -
 
 @contextmanager
 def at_rest(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Evaluation mode and no gradients, whatever the caller has set; afterwards every mode is what it was."""
+    """Return evaluation mode and no gradients, whatever the caller has set; afterwards every mode is what it was."""
     training = [part for module in modules for part in module.modules() if part.training]
     if training:
         for module in modules:
@@ -144,12 +144,12 @@ class Intake:
         )
 
     def call(self, model: Callable[..., Any], entries: Mapping[str, Any], who: str) -> Any:
-        """What the model makes of a batch; see :meth:`arguments`."""
+        """Return what the model makes of a batch; see :meth:`arguments`."""
         given = self.arguments(entries, who)
         return model(*given.values()) if self.nameless else model(**given)
 
     def arguments(self, entries: Mapping[str, Any], who: str) -> dict[str, Any]:
-        """The entries of a batch that the model gets, by name.
+        """Return the entries of a batch that the model gets, by name.
 
         Those that it names; all inputs if it takes any keyword, or as one mapping if it takes an argument ``batch``;
         and if it takes one argument of another name, the sole input (beside an attention mask). Answers are left out
@@ -181,7 +181,7 @@ class Intake:
 
 
 def _forward(model: Callable[..., Any]) -> Callable[..., Any]:
-    """What says which arguments a model takes: a module's call takes any."""
+    """Return what says which arguments a model takes: a module's call takes any."""
     if isinstance(model, torch.nn.Module):
         return model.forward
     if isinstance(model, functools.partial):
@@ -190,17 +190,17 @@ def _forward(model: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inputs_of(batch: Mapping[str, Any], others: Collection[str] = ()) -> dict[str, Any]:
-    """The entries of a batch less the answers and ``others``, columns that rules or stored teachers read."""
+    """Return the entries of a batch less the answers and ``others``, columns that rules or stored teachers read."""
     return {name: value for name, value in batch.items() if name not in ANSWERS and name not in others}
 
 
 def moved(entries: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The entries with their tensors on ``device``."""
+    """Return the entries with their tensors on ``device``."""
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in entries.items()}
 
 
 def tensor_of(value: Any, who: str) -> Tensor:
-    """What a batch holds as a tensor.
+    """Return what a batch holds as a tensor.
 
     Raises:
         InputError: rows of several lengths, texts, nothing: what is no table of numbers.
@@ -215,7 +215,7 @@ def tensor_of(value: Any, who: str) -> Tensor:
 
 
 def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputError) -> Tensor:
-    """The logits of a model's output: a tensor, an object with ``logits``, or a mapping that holds them."""
+    """Return the logits of a model's output: a tensor, an object with ``logits``, or a mapping that holds them."""
     found = output
     if isinstance(output, Mapping) and "logits" in output:
         found = output["logits"]
@@ -229,7 +229,7 @@ def logits_of(output: Any, who: str, fault: Callable[..., Exception] = InputErro
 
 
 def parameters_behind(logits: Tensor) -> list[Tensor]:
-    """The tensors that a backward pass from ``logits`` reaches: what trains."""
+    """Return the tensors that a backward pass from ``logits`` reaches: what trains."""
     found: list[Tensor] = []
     seen, open_ = set(), [logits.grad_fn]
     while open_:

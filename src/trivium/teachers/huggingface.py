@@ -32,7 +32,7 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, input_ids: Tensor) -> Tensor:
-        """Logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
+        """Return logits [B, T, V] for ids [B, T]; columns beyond the tokenizer's vocabulary are cut off.
 
         Raises:
             ForeignError: what the model's own code raises.
@@ -51,7 +51,7 @@ class Teacher:
 
 
 def check_logits(logits: Tensor, name: str) -> Tensor:
-    """The logits themselves, unless they cannot be a distribution.
+    """Return the logits themselves, unless they cannot be a distribution.
 
     Raises:
         TeacherError: a NaN or +inf, or a position where all are −inf.
@@ -68,14 +68,14 @@ def check_logits(logits: Tensor, name: str) -> Tensor:
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a model folder, read from disk only."""
+    """Return the tokenizer of a model folder, read from disk only."""
     from transformers import AutoTokenizer
 
     return load_from_folder(AutoTokenizer, folder, "tokenizer")
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model from a folder, read from disk only, in evaluation mode.
+    """Return a causal language model from a folder, read from disk only, in evaluation mode.
 
     Raises:
         InputError: a folder that is missing, holds no model, or lacks some of its weights.
@@ -99,7 +99,7 @@ def load_teachers(
     window: int | None = None,
     say: Say = unsaid,
 ) -> list[Teacher]:
-    """Teachers by name, each checked against the student's vocabulary before any weights are read.
+    """Return teachers by name, each checked against the student's vocabulary before any weights are read.
 
     Args:
         window: tokens a row, about which each is asked what every model is asked; None asks nothing.
@@ -130,7 +130,7 @@ def load_teachers(
 
 
 def load_from_folder(factory: Any, folder: str | Path, what: str, **kwargs: Any) -> Any:
-    """What an Auto class of transformers makes of a folder, read from disk only; raises InputError.
+    """Return what an Auto class of transformers makes of a folder, read from disk only; raises InputError.
 
     A folder that needs code of its own is refused, and nobody is asked whether to run it.
     """

@@ -22,7 +22,7 @@ class Reader(Protocol):
     @property
     def device(self) -> torch.device: ...
     def logits(self, inputs: Any) -> Tensor:
-        """Logits [B, T, V] for a batch of what it reads."""
+        """Return logits [B, T, V] for a batch of what it reads."""
         ...
 
 

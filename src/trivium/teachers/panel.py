@@ -45,7 +45,7 @@ Given = torch.nn.Module | Callable[..., Any] | str | Path | InBatch
 
 @dataclass(frozen=True)
 class Asked:
-    """What teachers are asked about a batch.
+    """The parts of a batch that teachers need to answer.
 
     Attributes:
         batch: the whole batch, by name.
@@ -62,20 +62,20 @@ class Asked:
     vocabulary: int | None = None
 
     def placed(self, logits: Tensor) -> Tensor:
-        """The logits on the device where they are wanted."""
+        """Return the logits on the device where they are wanted."""
         return logits if self.device is None else logits.to(self.device)
 
 
 @runtime_checkable
 class Answering(Protocol):
-    """Whoever answers for all teachers."""
+    """The interface of what answers for all teachers at once."""
 
     def answers(self, asked: Asked) -> list[Tensor]:
         """K tensors of the shape of the student's logits, columns cut to those that count."""
         ...
 
     def modules(self) -> dict[str, list[torch.nn.Module]]:
-        """The modules that each teacher runs."""
+        """Return the modules that each teacher runs."""
         ...
 
 
@@ -128,11 +128,12 @@ class Panel:
         return {name: modules_of(teacher) for name, teacher in self.given.items()}
 
     def aligned(self) -> bool:
-        """Whether a teacher of transformers answers at the position that it is asked about, not about the next one."""
+        """Return whether a teacher of transformers answers at the position that it is asked about, not about the next
+        one."""
         return any(answers_in_place(module) for found in self.modules().values() for module in found)
 
     def reads(self) -> set[str]:
-        """The names of all entries of a batch that a teacher asks for by name."""
+        """Return the names of all entries of a batch that a teacher asks for by name."""
         named = {name for teacher in self.given.values() if callable(teacher) for name in Intake.of(teacher).names}
         return named | {teacher.column for teacher in self.given.values() if isinstance(teacher, InBatch)}
 
@@ -191,7 +192,7 @@ class Panel:
 
 
 def answers_in_place(model: object) -> bool:
-    """Whether what a callable runs is a model of transformers that labels the positions that it reads: an
+    """Return whether what a callable runs is a model of transformers that labels the positions that it reads: an
     encoder-decoder, a tagger, a masked model."""
     return any(_in_place(unwrapped(module)) for module in modules_of(model))
 
@@ -202,14 +203,15 @@ def _in_place(model: Any) -> bool:
 
 
 def answers_for_examples(model: object) -> bool:
-    """Whether what a callable runs is a model of transformers that gives one row of logits an example, [B, C]."""
+    """Return whether what a callable runs is a model of transformers that gives one row of logits an example,
+    [B, C]."""
     ending = re.compile("For(Sequence|Image|Video|Audio)Classification$")
     found = [unwrapped(module) for module in modules_of(model)]
     return any(of_transformers(module) and ending.search(type(module).__name__) for module in found)
 
 
 def fitting(logits: Tensor, asked: Asked, who: str) -> Tensor:
-    """Logits in the shape of the student's, columns that stand for nothing cut off.
+    """Return logits in the shape of the student's, columns that stand for nothing cut off.
 
     Raises:
         TeacherError: another batch or length. VocabularyError: another number of columns.
@@ -226,7 +228,7 @@ def fitting(logits: Tensor, asked: Asked, who: str) -> Tensor:
 
 
 def cut(logits: Tensor, student: int | None, vocabulary: int | None, who: str) -> Tensor:
-    """The columns that count; ``student`` is how many the student has, where that is known.
+    """Return the columns that count; ``student`` is how many the student has, where that is known.
 
     Raises:
         VocabularyError: fewer than count, or another number than the student's where nothing says how many count.

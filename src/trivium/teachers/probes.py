@@ -17,7 +17,7 @@ PROBES = 64
 
 @torch.no_grad()
 def identified(teacher: Reader, inputs: Any) -> str:
-    """The identity of a teacher as a reader of ``inputs``, 32 hex digits.
+    """Return the identity of a teacher as a reader of ``inputs``, 32 hex digits.
 
     It is the fingerprint where that covers all that the answers depend on. Of a function or module from a user's file
     it does not: the file may open others. Such a teacher is asked about :data:`PROBES` rows, spread evenly, and its

@@ -18,7 +18,7 @@ _STEPS, _THINGS = 6, 1000
 
 
 def modules_of(model: object) -> list[torch.nn.Module]:
-    """The modules that a callable is known to run.
+    """Return the modules that a callable is known to run.
 
     Itself; of a partial its parts; of a function what its code names: variables around it, globals, defaults, and the
     same of functions of its own file that it calls; of a method, or of an object that can be called, the attributes
@@ -91,7 +91,7 @@ class _Reach:
                 yield value, attributes
 
     def _attributes(self, value: object, names: frozenset[str]) -> Iterator[tuple[object, frozenset[str]]]:
-        """The attributes that code names, those that the methods among them name included."""
+        """Yield the attributes that code names, those that the methods among them name included."""
         held = _dictionary(value)
         open_, done = set(names), set[str]()
         while open_:
@@ -117,7 +117,7 @@ class _Reach:
 
 
 def _dictionary(value: object) -> dict[str, object]:
-    """The attributes of an object that keeps them in a dictionary."""
+    """Return the attributes of an object that keeps them in a dictionary."""
     try:
         return vars(value)
     except TypeError:
@@ -125,7 +125,7 @@ def _dictionary(value: object) -> dict[str, object]:
 
 
 def _functions(member: object) -> list[types.FunctionType]:
-    """The functions that an attribute of a class runs."""
+    """Return the functions that an attribute of a class runs."""
     if isinstance(member, property):
         member = member.fget
     elif isinstance(member, functools.cached_property):
@@ -136,7 +136,7 @@ def _functions(member: object) -> list[types.FunctionType]:
 
 
 def _reads(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of globals and of attributes that the code of a function reads."""
+    """Return the names of globals and of attributes that the code of a function reads."""
     return _named(function.__code__) if inspect.isfunction(function) else (frozenset(), frozenset())
 
 

@@ -14,7 +14,7 @@ from trivium.teachers.vocabulary import HasVocabulary, require_same_vocabulary
 
 
 def resolve(reference: str, base: Path | None = None) -> str:
-    """What a reference names: ``trivium:NAME`` is a folder that the package ships, a relative path counts from
+    """Return what a reference names: ``trivium:NAME`` is a folder that the package ships, a relative path counts from
     ``base``; without a base the reference is what it says, a path or the id of a hub."""
     if reference.startswith("trivium:"):
         return str(files("trivium") / "assets" / reference.removeprefix("trivium:"))
@@ -24,7 +24,7 @@ def resolve(reference: str, base: Path | None = None) -> str:
 def load_reference(
     reference: str | Path, name: str, device: torch.device, tokenizer: HasVocabulary | None = None
 ) -> torch.nn.Module:
-    """The model that a folder, the id of a hub or ``trivium:NAME`` names.
+    """Return the model that a folder, the id of a hub or ``trivium:NAME`` names.
 
     It is a sequence or image classifier where its config says so, else a causal language model, in evaluation mode and
     without gradients; in bfloat16 on a GPU that has it, else in float32. ``HF_HUB_OFFLINE`` and the hub's cache count

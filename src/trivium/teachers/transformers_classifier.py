@@ -86,8 +86,8 @@ class TransformersClassifier(torch.nn.Module):
             )
 
     def counted(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[tuple[int, int]]:
-        """The tokens of each text, or pair, before it is cut to ``window``, and how many of them stand for what the
-        tokenizer does not know; zeros where there is no tokenizer."""
+        """Return the tokens of each text, or pair, before it is cut to ``window``, and how many of them stand for what
+        the tokenizer does not know; zeros where there is no tokenizer."""
         if self.tokenizer is None:
             return [(0, 0)] * len(texts)
         both = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
@@ -127,8 +127,8 @@ class TransformersClassifier(torch.nn.Module):
         return found | {"input_ids": found["input_ids"].masked_fill(unseen, self.config.get_text_config().pad_token_id)}
 
     def _tokens(self, texts: Sequence[Texts], padding: bool = True) -> Any:
-        """What the tokenizer makes of texts, cut to the window. A blank one has a token only where the tokenizer adds
-        some of its own; else an end token stands for it."""
+        """Return what the tokenizer makes of texts, cut to the window. A blank one has a token only where the tokenizer
+        adds some of its own; else an end token stands for it."""
         known = self._required()
         settings: dict[str, Any] = {"padding": padding, "truncation": True, "max_length": self.window}
         settings |= {"return_attention_mask": True}
@@ -214,7 +214,7 @@ class TransformersClassifier(torch.nn.Module):
 
 
 def load_classifier(folder: str | Path, classes: Sequence[str], who: str, window: int = 256) -> TransformersClassifier:
-    """A classifier from a folder made by ``save_pretrained``, read from disk only, in evaluation mode.
+    """Return a classifier from a folder made by ``save_pretrained``, read from disk only, in evaluation mode.
 
     Args:
         classes: what its outputs must mean, in any order; :func:`match_classes` tells which.
@@ -251,7 +251,8 @@ def _keep(tokenizer: Any, name: str, value: object) -> None:
 
 
 def padded(tokenizer: Any, model: Any, aligned: bool = False) -> Any:
-    """The tokenizer, with a padding token, of a model that knows which id pads; models of the causal kind need both.
+    """Return the tokenizer, with a padding token, of a model that knows which id pads; models of the causal kind need
+    both.
 
     The model's own id stays what it is: a decoder reads the last token that is not it. One that has none gets the
     tokenizer's, or another where every text ends in that.

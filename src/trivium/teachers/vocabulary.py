@@ -1,4 +1,4 @@
-"""Do a teacher's token ids mean the student's strings? Compared by content, never by size."""
+"""Check that a teacher's token ids mean the student's strings, by content and not by size."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def require_same_vocabulary(teacher: HasVocabulary, student: HasVocabulary, name
 
 
 def tokenizer_notes(teacher: Any, student: Any, name: str) -> Iterator[str]:
-    """What to tell of two tokenizers of one vocabulary that still differ: rows are always the student's.
+    """Yield what to tell of two tokenizers of one vocabulary that still differ: rows are always the student's.
 
     Another token at a text's beginning or end means that the teacher's first and last predictions are about a token
     that the rows do not hold; other cuts mean that it reads sequences that it was not trained on.

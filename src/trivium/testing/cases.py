@@ -20,7 +20,7 @@ NEAR = (1e-9, 1e-3)
 def points(
     ranges: Mapping[str, Range | tuple[float, ...]], num_teachers: int, dtype: torch.dtype = torch.float64
 ) -> dict[str, Tensor]:
-    """Features [N, K] (shared ones [N, 1]) by name, all of them inside their ranges.
+    """Return features [N, K] (shared ones [N, 1]) by name, all of them inside their ranges.
 
     Every feature goes through: all teachers equal (at both ends and the middle), one teacher at an end and the rest at
     the other, the same off by 1e-9 and 1e-3 of the range, two teachers tied or nearly so, ramps in both directions.
@@ -52,7 +52,7 @@ def points(
 
 
 def _levels(interval: Range, num_teachers: int) -> Tensor:
-    """Rows [M, width] of one feature."""
+    """Return rows [M, width] of one feature."""
     width = interval.width(num_teachers)
     unit = torch.tensor([[0.0], [1.0], [0.5]], dtype=torch.float64) if interval.shared else _patterns(width)
     values = interval.low + unit * (interval.high - interval.low)
@@ -62,7 +62,7 @@ def _levels(interval: Range, num_teachers: int) -> Tensor:
 
 
 def _patterns(num_teachers: int) -> Tensor:
-    """Rows [M, K] in [0, 1], the ties at 0, 1 and ½ among them."""
+    """Return rows [M, K] in [0, 1], the ties at 0, 1 and ½ among them."""
     rows = [torch.full((num_teachers,), level, dtype=torch.float64) for level in (0.0, 1.0, 0.5)]
     for k in range(num_teachers):
         for low, high in ((0.0, 1.0), *((near, 1 - near) for near in NEAR), *((0.5, 0.5 + near) for near in NEAR)):
@@ -103,7 +103,7 @@ def log_weights(num_teachers: int, dtype: torch.dtype = torch.float64) -> Tensor
 
 
 def gradients(num_teachers: int, parameters: int = 4, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Gradients [K, P], one row a teacher, by what they have in common.
+    """Return gradients [K, P], one row a teacher, by what they have in common.
 
     Agreeing, equal, orthogonal, opposed, in conflict at very different lengths, one of them zero, all of them zero, and
     eight random ones.

@@ -90,7 +90,7 @@ class Check:
                 raise AssertionError(self.report(result))
 
     def report(self, result: Result) -> str:
-        """What a failing test says."""
+        """Return what a failing test says."""
         assert self.subject is not None
         subject, broken = self.subject, result.verdict == "VIOLATED"
         what = asked(result.axiom, subject.specification)
@@ -128,7 +128,7 @@ def checks(
     seed: int = 0,
     at_least: Verdict = "NOT FALSIFIED",
 ) -> list[Check]:
-    """A :class:`Check` for each rule and axiom; :func:`parametrize_with_axioms` has the arguments.
+    """Return a :class:`Check` for each rule and axiom; :func:`parametrize_with_axioms` has the arguments.
 
     W-F, W-N and W-P are always asked. For W-B, W-R and W-S what is not given is what the rule claims by itself, and a
     rule that declares constants is also checked to be right about them.
@@ -170,7 +170,7 @@ def checks(
 
 
 def _names(rules: Sequence[Operator | GradientRule]) -> list[str]:
-    """The rules' own names; the second of a name is ``name-2``."""
+    """Return the rules' own names; the second of a name is ``name-2``."""
     names: list[str] = []
     seen: dict[str, int] = {}
     for rule in rules:

@@ -25,7 +25,7 @@ class GradientRule:
 
 
 def breach(rule: GradientRule, num_teachers: int) -> str | None:
-    """What a test says where the rule breaks W-C at one of :func:`~trivium.testing.cases.gradients`, or None.
+    """Return what a test says where the rule breaks W-C at one of :func:`~trivium.testing.cases.gradients`, or None.
 
     Cost: 16 calls of the rule in float64.
 

@@ -15,7 +15,7 @@ from trivium.weighting.base import Operator
 
 
 def replay_hint(operator: Operator, certificate: Certificate, witness: Witness) -> list[str]:
-    """Lines to copy. The command makes the same search again and evaluates its witness in another process."""
+    """Return lines to copy. The command makes the same search again and evaluates its witness in another process."""
     source = certificate.source
     if isinstance(source, FileSource) and _loads(operator, source):
         return _commands(f"{source.path}:{source.name}", {}, certificate)
@@ -29,7 +29,8 @@ def replay_hint(operator: Operator, certificate: Certificate, witness: Witness) 
 
 
 def _loads(operator: Operator, source: FileSource) -> bool:
-    """Whether the file has the rule under its name, so that ``FILE.py:NAME`` finds it; one in a function is not."""
+    """Return whether the file has the rule under its name, so that ``FILE.py:NAME`` finds it; one in a function
+    is not."""
     wanted = Path(source.path).resolve()
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)

@@ -64,7 +64,8 @@ class Mutant:
 
 
 def reference() -> tuple[Operator, Specification]:
-    """An operator that conforms, with everything asked of it that it just attains: bounds, a chain with a margin, L.
+    """Return an operator that conforms, with everything asked of it that it just attains: bounds, a chain with a
+    margin, L.
 
     w ∝ (e, e^½, 1)·exp(−H/30), H in [0, 12]: scores of the chain are ½ apart and move by at most 0.4.
 
@@ -93,7 +94,7 @@ def _normalized(log_w: Tensor) -> Tensor:
 
 
 def _rows(log_w: Tensor) -> Tensor:
-    """The number of each row [..., 1] in its batch."""
+    """Return the number of each row [..., 1] in its batch."""
     count = log_w.numel() // log_w.shape[-1]
     return torch.arange(count, dtype=log_w.dtype, device=log_w.device).reshape(*log_w.shape[:-1], 1)
 
@@ -156,12 +157,12 @@ def _clip_and_renormalize(specification: Specification) -> Change:
 
 
 def _switch(nats: float) -> Callable[[Specification], Change]:
-    """The first teacher gains that much where its weight passes one half."""
+    """Return the first teacher gains that much where its weight passes one half."""
     return lambda specification: lambda log_w: _normalized(log_w + nats * (log_w[..., :1].exp() > 0.5) * _first(log_w))
 
 
 def _anti_ordered(specification: Specification) -> Change:
-    """The same weights, the largest to the least safe."""
+    """Return the same weights, the largest to the least safe."""
 
     def change(log_w: Tensor) -> Tensor:
         tiers = (
@@ -176,7 +177,7 @@ def _anti_ordered(specification: Specification) -> Change:
 
 
 def _margin_missed(specification: Specification) -> Change:
-    """The safest teacher loses a millionth of a nat on the others."""
+    """Return the safest teacher loses a millionth of a nat on the others."""
 
     def change(log_w: Tensor) -> Tensor:
         safest = specification.order.tiers[0][0] if specification.order is not None else 0

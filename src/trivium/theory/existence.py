@@ -122,7 +122,7 @@ def _relaxed(case: tuple[str, Callable[[float | None, float | None], ConformingS
 
 
 def advice_of(build: Callable[[], object]) -> str:
-    """What the error of an empty set advises; empty where the set is not.
+    """Return what the error of an empty set advises; empty where the set is not.
 
     >>> advice_of(lambda: ConformingSet(3, floor=0.4))
     'floor 0.4 with 3 teachers: lower it to 0.333'
@@ -140,12 +140,12 @@ def _number(pattern: str, text: str) -> float | None:
 
 
 def projected_softmax(x: Tensor, conforming_set: ConformingSet) -> Tensor:
-    """The first family: Π(softmax(−x)), the KL-nearest conforming weights."""
+    """Return the first family: Π(softmax(−x)), the KL-nearest conforming weights."""
     return conforming_projection(torch.log_softmax(-x, dim=-1), conforming_set)
 
 
 def floor_mixture(x: Tensor, conforming_set: ConformingSet) -> Tensor:
-    """The second family: log(a + (1 − K·a)·softmax(−x)), for a set that is a floor alone."""
+    """Return the second family: log(a + (1 − K·a)·softmax(−x)), for a set that is a floor alone."""
     floor, num_teachers = conforming_set.floor, conforming_set.num_teachers
     return (floor + (1 - num_teachers * floor) * torch.softmax(-x, dim=-1)).log()
 

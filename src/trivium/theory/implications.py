@@ -44,7 +44,7 @@ ARGUMENT = (
 
 
 def rows() -> tuple[TheoremRow, ...]:
-    """The implications of T0, and an instance that meets the bound on a compact set."""
+    """Return the implications of T0, and an instance that meets the bound on a compact set."""
     pair = "SMT, any two teachers, so every K"
     return (
         proved("W-B with a floor a > 0 implies W-P", TEACHERS, _floor_is_positive),

@@ -78,7 +78,7 @@ WITNESSES: tuple[IndependenceWitness, ...] = (
 
 
 def residuals(operator: Operator, high: float = 1.0) -> dict[str, float]:
-    """The worst residual of each axiom, less what float64 may round: > 0 is a breach.
+    """Return the worst residual of each axiom, less what float64 may round: > 0 is a breach.
 
     Points: corners of the box, 512 uniform ones, and their middle from both sides. W-R is taken over pairs of
     neighbours at 1e-6 and at large distances, in the sup metric.
@@ -111,7 +111,7 @@ def residuals(operator: Operator, high: float = 1.0) -> dict[str, float]:
 
 
 def rows() -> tuple[TheoremRow, ...]:
-    """A row for the operator that conforms, then one a witness."""
+    """Return a row for the operator that conforms, then one a witness."""
     asked = f"floor {FLOOR:g}, cap {CAP:g}, L = {LIPSCHITZ:g}, order 0>1>2"
     found = residuals(conforming)
     base = TheoremRow(

@@ -56,7 +56,7 @@ def _margin() -> Statement:
 
 
 def _no_less() -> Statement:
-    """The least-ordered element u = (e, 1) of margin log e, against v = (1, r) of influence log r > log e."""
+    """Return the least-ordered element u = (e, 1) of margin log e, against v = (1, r) of influence log r > log e."""
     e, r = solver().Reals("e r")
     u_j, u_k, v_j, v_k = e, 1, 1, r
     return [e >= 1, r > e], u_j * v_j < u_k * v_k

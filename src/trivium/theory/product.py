@@ -203,7 +203,7 @@ def _range_met() -> TheoremRow:
 
 
 def scales(weights: Sequence[float], count: int) -> Tensor:
-    """The product of ``count`` scales that all have these weights, as weights."""
+    """Return the product of ``count`` scales that all have these weights, as weights."""
     return log_normalize(count * _logs(*weights)).exp()
 
 

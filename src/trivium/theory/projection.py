@@ -39,7 +39,7 @@ def examine() -> Report:
 
 
 def excess_bound(log_w: Tensor, conforming_set: ConformingSet) -> float:
-    """An upper bound of KL(Π(w)‖w) − min over C, in nats, by the gap of an exact linear program.
+    """Return an upper bound of KL(Π(w)‖w) − min over C, in nats, by the gap of an exact linear program.
 
     Args:
         log_w: log weights [K] float64, finite.
@@ -169,7 +169,7 @@ def _identity() -> TheoremRow:
 
 
 def clip_and_renormalize(log_w: Tensor, floor: float, cap: float) -> Tensor:
-    """What is often taken for the projection: log of clip(w, a, b)/Σ clip(w, a, b)."""
+    """Return what is often taken for the projection: log of clip(w, a, b)/Σ clip(w, a, b)."""
     return log_normalize(log_w.exp().clamp(floor, cap).log())
 
 

@@ -1,4 +1,4 @@
-"""What an examined theorem leaves behind: rows of a table, the written argument, curves."""
+"""The record of an examined theorem: rows of a table, the written argument, curves."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ class Report:
         return all(row.holds for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, ``holds`` included."""
+        """Return plain JSON values, ``holds`` included."""
         return {**asdict(self), "holds": self.holds}

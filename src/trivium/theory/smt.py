@@ -23,7 +23,7 @@ Statement = tuple[Sequence[Any], Any]
 
 
 def solver() -> Any:
-    """The module ``z3``, loaded when it is first needed.
+    """Return the module ``z3``, loaded when it is first needed.
 
     Raises:
         InputError: it is not installed.
@@ -38,7 +38,7 @@ def solver() -> Any:
 
 
 def implies(premises: Sequence[Any], conclusion: Any) -> bool:
-    """Whether the solver proves premises ⇒ conclusion for all reals, and the premises can be met.
+    """Return whether the solver proves premises ⇒ conclusion for all reals, and the premises can be met.
 
     False also where it gives up. Cost: polynomial statements in up to a dozen variables take well under a second here.
 
@@ -71,13 +71,14 @@ def least_linear(slopes: Sequence[float], constraints: Callable[[Sequence[Any]],
 
 
 def exact(value: float) -> Any:
-    """A double as the rational number that it is."""
+    """Return a double as the rational number that it is."""
     numerator, denominator = value.as_integer_ratio()
     return solver().Q(numerator, denominator)
 
 
 def proved(claim: str, cases: Sequence[int], state: Callable[[int], Statement], how: str = "SMT") -> TheoremRow:
-    """A row for a claim that is stated for each number of teachers in ``cases``; none for a claim about one pair."""
+    """Return a row for a claim that is stated for each number of teachers in ``cases``; none for a claim about one
+    pair."""
     done = {num_teachers: implies(*state(num_teachers)) for num_teachers in cases}
     numbers = {f"K={num_teachers}": float(valid) for num_teachers, valid in done.items()}
     open_cases = [str(num_teachers) for num_teachers, valid in done.items() if not valid]
@@ -86,6 +87,6 @@ def proved(claim: str, cases: Sequence[int], state: Callable[[int], Statement], 
 
 
 def proved_once(claim: str, statement: Statement, how: str) -> TheoremRow:
-    """A row for a claim that does not depend on the number of teachers, such as one about a pair of them."""
+    """Return a row for a claim that does not depend on the number of teachers, such as one about a pair of them."""
     valid = implies(*statement)
     return TheoremRow(claim, "PROVED", how, "negation unsat" if valid else "not proved", valid, {"valid": float(valid)})

@@ -16,12 +16,12 @@ HARD = 16.0
 
 
 def with_scheme(recipe: Recipe, name: str, scheme: SchemeSection) -> Recipe:
-    """The same recipe under another scheme; the monitor's own bounds go with the scheme."""
+    """Return the same recipe under another scheme; the monitor's own bounds go with the scheme."""
     return recipe.model_copy(update={"name": name, "scheme": scheme})
 
 
 def routed(teacher_of: dict[str, str]) -> SchemeSection:
-    """All weight on one teacher for each domain."""
+    """Return all weight on one teacher for each domain."""
     return SchemeSection(context=[RuleSection(rule="domain_map", options={"map": teacher_of, "budget": HARD})])
 
 
@@ -45,8 +45,8 @@ def baselines(recipe: Recipe, validation_loss: Tensor) -> dict[str, Recipe]:
 
 
 def parts(recipe: Recipe) -> dict[str, Recipe]:
-    """Each scale alone and each pair of scales, with the budgets they have in the whole, and the whole without its
-    influence budgets (``unbounded``)."""
+    """Return each scale alone and each pair of scales, with the budgets they have in the whole, and the whole without
+    its influence budgets (``unbounded``)."""
     scheme = recipe.scheme
     present = [scale for scale in SCALES if getattr(scheme, scale)]
     chosen = [subset for size in range(1, len(present)) for subset in combinations(present, size)]

@@ -29,7 +29,7 @@ def require_batch(batch: Any) -> None:
 
 
 def predicted(batch: Mapping[str, Any], shifts: bool, examples: bool = False) -> Tensor | None:
-    """What each position of the student's logits predicts, [B, T] or [B]; None where the batch does not say.
+    """Return what each position of the student's logits predicts, [B, T] or [B]; None where the batch does not say.
 
     The one place where labels are shifted. ``labels`` are as transformers has them: the label of a position of a text
     is the token that stands there, so what position t predicts is the label of t + 1, and the last position predicts
@@ -97,7 +97,7 @@ class BatchReader:
         teachers: Sequence[Tensor],
         examples: bool = False,
     ) -> Batch:
-        """The batch of a step.
+        """Return the batch of a step.
 
         Args:
             shifts, examples: whether labels are moved, and whether rows are examples; see :func:`predicted`.
@@ -144,7 +144,7 @@ class BatchReader:
         return labels
 
     def index(self, batch: Mapping[str, Any], name: Literal["domain", "task"], rows: int) -> Tensor:
-        """The rows' domains or tasks by number, [B]; all 0 where the batch has none and nothing reads them."""
+        """Return the rows' domains or tasks by number, [B]; all 0 where the batch has none and nothing reads them."""
         found, names = batch.get(name), self.tasks if name == "task" else self.domains
         if found is None:
             needed = name in self.scheme.ranges and len(names) != 1

@@ -22,7 +22,7 @@ from trivium.weighting.loading import load_rule
 
 
 def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
-    """The recipe's scheme; user rules (``FILE.py:NAME``) are loaded from beside the recipe.
+    """Return the recipe's scheme; user rules (``FILE.py:NAME``) are loaded from beside the recipe.
 
     Raises:
         InputError: an unknown rule or option, a rule under the wrong scale, a map or weights that name no teacher.
@@ -51,7 +51,8 @@ def build_scheme(recipe: Recipe, base: Path = Path()) -> Scheme:
 
 
 def restricted_cap(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> float:
-    """The cap that weights keep on every row, also where teachers are absent (:meth:`ConformingSet.among`); 1 for none.
+    """Return the cap that weights keep on every row, also where teachers are absent (:meth:`ConformingSet.among`); 1
+    for none.
 
     Restriction keeps the scheme's floor, order, influence and regularity, and can only raise its cap.
     """
@@ -66,7 +67,7 @@ def restricted_cap(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> float
 
 
 def cap_note(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> str | None:
-    """What to tell of a cap that absent teachers raise; None where it holds as it stands."""
+    """Return what to tell of a cap that absent teachers raise; None where it holds as it stands."""
     cap = 1.0 if scheme.conforming is None else scheme.conforming.cap
     raised = restricted_cap(recipe, scheme, base)
     return None if raised == cap else f"cap {cap:g} is {raised:.4g} on rows that not all teachers serve"
@@ -110,7 +111,7 @@ def _rule(entry: RuleSection, scale: Scale, recipe: Recipe, base: Path) -> Rule:
 
 
 def _validated(rule: type[Rule], name: str, options: Mapping[str, Any], fields: set[str]) -> Rule:
-    """The rule with these options, each of its declared type."""
+    """Return the rule with these options, each of its declared type."""
     try:
         built: Rule = TypeAdapter(rule).validate_python(options)
     except ValidationError as error:

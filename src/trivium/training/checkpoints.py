@@ -32,7 +32,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def latest_complete(folder: Path) -> Path | None:
-    """The newest marked checkpoint below ``folder``; unmarked ones are removed.
+    """Return the newest marked checkpoint below ``folder``; unmarked ones are removed.
 
     Raises:
         InputError: the newest lacks a file, or holds one that is not as long as it was.
@@ -56,7 +56,7 @@ def latest_complete(folder: Path) -> Path | None:
 
 
 def _own_json(path: Path) -> dict[str, Any]:
-    """An object that this module wrote; raises InputError where something else stands there now."""
+    """Return an object that this module wrote; raises InputError where something else stands there now."""
     try:
         found = read_json(path.read_bytes())
     except ValueError as error:
@@ -66,7 +66,7 @@ def _own_json(path: Path) -> dict[str, Any]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimizer steps that a checkpoint has behind it."""
+    """Return the optimizer steps that a checkpoint has behind it."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 

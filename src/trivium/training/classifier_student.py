@@ -38,8 +38,8 @@ class ClassifierStudent(torch.nn.Module):
         return Output(logits.unsqueeze(1))
 
     def save_pretrained(self, folder: Path) -> None:
-        """A folder that transformers loads, for one of its models; else ``model.safetensors`` with the inner module's
-        parameters and buffers."""
+        """Write a folder that transformers loads, for one of its models; else ``model.safetensors`` with the inner
+        module's parameters and buffers."""
         inner: Any = self.inner
         if isinstance(inner, TransformersClassifier):
             inner.model.save_pretrained(folder)

@@ -45,7 +45,7 @@ class Batch:
         return self.labels >= 0
 
     def restricted(self, log_weights: Tensor) -> Tensor:
-        """Log-weights [B, T, K] among the teachers that serve each row; see :func:`trivium.simplex.restrict`.
+        """Return log-weights [B, T, K] among the teachers that serve each row; see :func:`trivium.simplex.restrict`.
 
         Raises:
             AxiomViolation: a row on which none of those has weight.
@@ -66,7 +66,7 @@ class Batch:
 def collect_features(
     scheme: Scheme, batch: Batch, student_logits: Tensor | None, validation_loss: Tensor
 ) -> dict[str, Tensor]:
-    """The features that ``scheme`` reads, each [B, T, K] or broadcastable to it, float32, no gradient (T15).
+    """Return the features that ``scheme`` reads, each [B, T, K] or broadcastable to it, float32, no gradient (T15).
 
     ``gram`` is one matrix for the batch, [1, 1, K·K]: that of the rows given here. With accumulation or several
     processes each micro-batch therefore has its own, and a scheme that reads it gives other weights than one large
@@ -112,7 +112,7 @@ def collect_features(
 
 
 def weigh(scheme: Scheme, features: Mapping[str, Tensor]) -> Tensor:
-    """The scheme's log-weights [..., K].
+    """Return the scheme's log-weights [..., K].
 
     Raises:
         RuleError: what a user's rule raises in its own code.
@@ -122,7 +122,8 @@ def weigh(scheme: Scheme, features: Mapping[str, Tensor]) -> Tensor:
 
 
 def batch_gram(scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> Tensor:
-    """The Gram matrix of the batch, [1, 1, K·K], each teacher's gradient a mean over the positions that it serves.
+    """Return the Gram matrix of the batch, [1, 1, K·K], each teacher's gradient a mean over the positions that it
+    serves.
 
     It is the feature ``gram`` itself, except where a teacher does not serve a row: its stand-in's entries are there.
     """
@@ -157,15 +158,15 @@ def _stand_in(features: dict[str, Tensor], scheme: Scheme, teacher_mask: Tensor)
 
 
 def _counting(batch: Batch) -> Tensor:
-    """Which positions count [B·T], or for which teachers [B·T, K] where some do not serve a row."""
+    """Return which positions count [B·T], or for which teachers [B·T, K] where some do not serve a row."""
     if batch.teacher_mask is None:
         return batch.mask.flatten()
     return (batch.mask.unsqueeze(-1) & batch.teacher_mask.unsqueeze(1)).flatten(0, 1)
 
 
 def _statistics(names: set[str], scheme: Scheme, batch: Batch, student_logits: Tensor | None) -> dict[str, Tensor]:
-    """Features of distributions, each [B, T, K]. Where teachers do not serve a row, those that do are looked at alone,
-    disagreement included, and an absent one gets the features of its stand-in."""
+    """Return features of distributions, each [B, T, K]. Where teachers do not serve a row, those that do are looked at
+    alone, disagreement included, and an absent one gets the features of its stand-in."""
     if batch.teacher_mask is None:
         return _of(names, scheme.teacher_names, batch.teacher_logits, batch.labels, student_logits)
     found = {

@@ -93,7 +93,7 @@ def comparison(
     pairs: Sequence[tuple[str, str]],
     note: str,
 ) -> dict[str, Any]:
-    """The content of ``comparison.json``.
+    """Return the content of ``comparison.json``.
 
     Args:
         nll: by what is measured (``"student"``, ``"mixture"``), then by run.
@@ -121,7 +121,8 @@ def comparison(
 
 
 def few(rows: Table) -> str:
-    """What to add to a note where a domain has so few documents that resamples of them hardly differ; else empty."""
+    """Return what to add to a note where a domain has so few documents that resamples of them hardly differ; else
+    empty."""
     documents = Counter(domain for domain, _ in set(zip(rows.domain.tolist(), rows.document, strict=True)))
     least = min(documents.values())
     plural = "s" * (least > 1)
@@ -144,7 +145,7 @@ def _drawn(summed: Mapping[str, Tensor], units: Tensor, draws: int, generator: t
 
 
 def _counts(size: int, draws: int, generator: torch.Generator) -> Tensor:
-    """How often each of ``size`` items is drawn, [draws, size]; one item is always drawn once."""
+    """Return how often each of ``size`` items is drawn, [draws, size]; one item is always drawn once."""
     drawn = torch.randint(size, (draws, size), generator=generator)
     return torch.zeros(draws, size, dtype=torch.float64).scatter_add_(
         1, drawn, torch.ones_like(drawn, dtype=torch.float64)

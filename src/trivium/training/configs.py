@@ -10,7 +10,7 @@ from trivium.errors import InputError, nearest, said_by
 
 
 def fresh_model(factory: Any, config: Any) -> Any:
-    """The model that an Auto class of transformers makes of a config; raises InputError where it makes none."""
+    """Return the model that an Auto class of transformers makes of a config; raises InputError where it makes none."""
     try:
         return factory.from_config(config)
     except Exception as error:  # a size may be 0, huge, or no multiple of another: each model finds that in its own way
@@ -19,7 +19,7 @@ def fresh_model(factory: Any, config: Any) -> Any:
 
 
 def fresh_config(options: dict[str, Any], known: Collection[str], does: str, default: Mapping[str, Any]) -> Any:
-    """A transformers config from a recipe's mapping.
+    """Return a transformers config from a recipe's mapping.
 
     Args:
         known: the model types that serve; ``does`` says for what.

@@ -20,7 +20,7 @@ from trivium.weighting.loading import load_object
 
 
 def marked_tables(section: SafetySection, unsafe: UnsafeSet, tokenizer: Any, tables: Tables, base: Path) -> Tables:
-    """The tables with the column ``critical``, 0 or 1 a row.
+    """Return the tables with the column ``critical``, 0 or 1 a row.
 
     Raises:
         InputError: no critical row in a split; a domain that does not exist, a column that is not there.
@@ -56,7 +56,7 @@ def _classifier(reference: str | None, base: Path) -> Callable[[list[str]], Any]
 def critical_rows(
     section: SafetySection, rows: Table, tokenizer: Any, classify: Callable[[list[str]], Any] | None = None
 ) -> Tensor:
-    """Which rows are critical, bool [N]: those of which everything that the section names holds."""
+    """Return which rows are critical, bool [N]: those of which everything that the section names holds."""
     given = section.critical
     found = torch.ones(len(rows), dtype=torch.bool)
     if given.column is not None:

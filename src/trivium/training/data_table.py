@@ -13,7 +13,7 @@ from trivium.training.tasks.base import Lengths
 def data_table(
     recipe: Recipe, tables: Mapping[str, Table], lengths: Callable[[Table], Lengths], processes: int = 1
 ) -> dict[str, Any]:
-    """The content of ``data.json``.
+    """Return the content of ``data.json``.
 
     Args:
         tables: the rows of each split.
@@ -46,7 +46,7 @@ def data_table(
 
 
 def steps_sentence(rows: int, taken: int) -> str:
-    """How much of the training rows the steps read.
+    """Return how much of the training rows the steps read.
 
     >>> steps_sentence(400, 100)
     'All steps together read 100 of 400 training rows.'

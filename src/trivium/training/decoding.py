@@ -59,7 +59,7 @@ def save_guard(section: SafetySection, folder: Path) -> None:
 
 @typed()
 def load_guard(folder: str | Path) -> UnsafeLogits:
-    """The guard of a student that a run with a safety section left in ``folder``.
+    """Return the guard of a student that a run with a safety section left in ``folder``.
 
     Where the section named critical inputs by an expression on their text, it masks texts so far in which that is
     found; those that a column, a domain or a classifier tells cannot be told at decoding: there it masks every text.

@@ -121,7 +121,7 @@ class Distiller(Typed):
     def __call__(
         self, student_logits: Any, batch: Mapping[str, Any], normalizer: Tensor | float | None = None
     ) -> StepOutput:
-        """The loss of one batch, and what it came from.
+        """Return the loss of one batch, and what it came from.
 
         Where the student's logits have a gradient, the batch counts for :meth:`record` and :meth:`learn`; else it is
         taken for evaluation.
@@ -163,14 +163,15 @@ class Distiller(Typed):
         return step
 
     def count(self, batch: Mapping[str, Any]) -> int:
-        """The positions of a batch that are predicted: what the loss is averaged over."""
+        """Return the positions of a batch that are predicted: what the loss is averaged over."""
         labels = self.predicted(batch)
         require(labels is not None, "a batch must hold labels to count", sorted(batch), "Add 'labels'.")
         return int((cast(Tensor, labels) >= 0).sum())
 
     def predicted(self, batch: Mapping[str, Any]) -> Tensor | None:
-        """What each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where the
-        batch does not say. Whether rows are examples is told by the last logits, before them by what the student is."""
+        """Return what each position predicts, [B, T] or [B], see :func:`trivium.training.batches.predicted`; None where
+        the batch does not say. Whether rows are examples is told by the last logits, before them by what the student
+        is."""
         require_batch(batch)
         examples = self._examples
         if examples is None:
@@ -179,7 +180,7 @@ class Distiller(Typed):
         return predicted(batch, self.shifts, examples)
 
     def mixture(self, batch: Mapping[str, Any], student_logits: Any = None) -> Tensor:
-        """Log-probabilities [B, T, V] of the weighted teachers themselves, pooled as they are; no gradient.
+        """Return log-probabilities [B, T, V] of the weighted teachers themselves, pooled as they are; no gradient.
 
         Args:
             student_logits: needed by rules that read the student; without it the first teacher's tell the shape.
@@ -200,7 +201,8 @@ class Distiller(Typed):
 
     @torch.no_grad()
     def measure(self, batches: Iterable[Mapping[str, Any]]) -> Tensor:
-        """Each teacher's mean nats a token on each task of validation batches, [tasks, K]; kept for rules that read it.
+        """Return each teacher's mean nats a token on each task of validation batches, [tasks, K]; kept for rules that
+        read it.
 
         Raises:
             InputError: no batch, or a task without one.
@@ -225,7 +227,8 @@ class Distiller(Typed):
         return found
 
     def read(self, batch: Mapping[str, Any]) -> Batch:
-        """What a step reads of a batch: labels where they are predicted, teachers' logits, domain, task, columns."""
+        """Return what a step reads of a batch: labels where they are predicted, teachers' logits, domain, task,
+        columns."""
         return self._read(batch)[1]
 
     def learn(self, student: torch.nn.Module, learning_rate: float, step: int | None = None) -> None:
@@ -260,7 +263,7 @@ class Distiller(Typed):
         )
 
     def inputs(self, batch: Mapping[str, Any], model: torch.nn.Module | None = None) -> dict[str, Any]:
-        """What models may read of a batch: all but answers, and columns that rules or stored teachers read.
+        """Return what models may read of a batch: all but answers, and columns that rules or stored teachers read.
 
         Args:
             model: who reads; an encoder-decoder gets its decoder's inputs too.
@@ -269,20 +272,20 @@ class Distiller(Typed):
         return dict(decoding(model, inputs_of(batch, self.apart), batch.get("labels"), "the student"))
 
     def reads(self) -> set[str]:
-        """The entries of a batch that teachers and rules ask for by name, beside labels and marks."""
+        """Return the entries of a batch that teachers and rules ask for by name, beside labels and marks."""
         found = self.source.reads() if isinstance(self.source, Panel) else set()
         return found | set(self.reader.columns)
 
     def suffices(self, batch: Mapping[str, Any]) -> bool:
-        """Whether a batch holds the labels and columns that a loss needs, as far as its names tell."""
+        """Return whether a batch holds the labels and columns that a loss needs, as far as its names tell."""
         require_batch(batch)
         told = not self.reader.needs_labels or self.predicted(batch) is not None
         return told and all(batch.get(name) is not None for name in self.apart)
 
     def record(self) -> dict[str, Any]:
-        """What was seen since the last call: losses a step, shares over positions and largest influence of each scale;
-        of how many ``steps`` and ``positions``; worst residual of each axiom, and the violations that were repaired or
-        recorded."""
+        """Return what was seen since the last call: losses a step, shares over positions and largest influence of each
+        scale; of how many ``steps`` and ``positions``; worst residual of each axiom, and the violations that were
+        repaired or recorded."""
         worst, violations = {}, list[dict[str, Any]]()
         if isinstance(self.monitor, Monitor):
             worst, violations = self.monitor.take_worst(), self.monitor.take_violations()
@@ -290,7 +293,8 @@ class Distiller(Typed):
         return self.shares.take() | {"axioms": worst, "violations": violations} | unsafe
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a run changes here, to go on from: learned rules, validation losses, what was recorded."""
+        """Return everything that a run changes here, to go on from: learned rules, validation losses, what was
+        recorded."""
         return {
             "teaching": self.teaching.state(),
             "monitor": self.monitor.state() if isinstance(self.monitor, Monitor) else {},
@@ -326,7 +330,7 @@ class Distiller(Typed):
         self.validation_loss, self.batches = state["validation_loss"], int(state["batches"])
 
     def _read(self, batch: Mapping[str, Any], student: Tensor | None = None) -> tuple[Tensor | None, Batch]:
-        """The student's logits [B, T, V], columns cut, and what the step reads of the batch."""
+        """Return the student's logits [B, T, V], columns cut, and what the step reads of the batch."""
         require_batch(batch)
         sizes = [len(v) for v in batch.values() if isinstance(v, Tensor) and v.ndim]
         require(not sizes or max(sizes) > 0, "a batch must have rows", "none", "Leave it out of the loop.")
@@ -362,7 +366,7 @@ class Distiller(Typed):
         return labels if labels.ndim > 1 else labels.unsqueeze(-1)
 
     def _losses_for(self, content: Batch, batch: Mapping[str, Any]) -> Tensor:
-        """The teachers' validation losses on the batch's device; zeros where no rule reads them."""
+        """Return the teachers' validation losses on the batch's device; zeros where no rule reads them."""
         device = content.labels.device
         if "validation_loss" not in self.scheme.ranges and self.validation_loss is None:
             return torch.zeros(1, len(self.scheme.teacher_names), device=device)

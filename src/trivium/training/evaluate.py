@@ -37,7 +37,7 @@ def nats_and_answer(log_p: Tensor, labels: Tensor) -> Tensor:
 
 
 def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.device | str = "cpu") -> Batch:
-    """The batch of the rows numbered ``index``, with the teachers' logits on ``device``."""
+    """Return the batch of the rows numbered ``index``, with the teachers' logits on ``device``."""
     return Batch(
         labels=rows.labels[index].to(device),
         teacher_logits=[logits.to(device) for logits in source.logits(index)],
@@ -49,17 +49,17 @@ def batch_of(rows: Table, index: Tensor, source: LogitSource, device: torch.devi
 
 
 def indices(rows: Table) -> Iterator[Tensor]:
-    """Row numbers in order, a batch at a time."""
+    """Yield row numbers in order, a batch at a time."""
     return iter(torch.arange(len(rows)).split(at_once(rows)))
 
 
 def at_once(rows: Table, positions: int = 512) -> int:
-    """Rows a batch where nothing is learned: 16 of many positions, or ``positions`` of one."""
+    """Return rows a batch where nothing is learned: 16 of many positions, or ``positions`` of one."""
     return 16 if rows.labels.shape[-1] > 1 else positions
 
 
 def student_logits(model: Any, rows: Table, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """The student's logits [B, T, V] on the rows numbered ``index``.
+    """Return the student's logits [B, T, V] on the rows numbered ``index``.
 
     Raises:
         ForeignError: what its own code raises.
@@ -101,8 +101,8 @@ def _like(teacher_mask: Tensor, scores: Tensor) -> Tensor:
 
 
 def validation_losses(found: Tensor, rows: Table) -> Tensor:
-    """Each teacher's mean nats a token on each task, [tasks, K], float32: what task rules see. NaN for a teacher that
-    does not serve the task.
+    """Return each teacher's mean nats a token on each task, [tasks, K], float32: what task rules see. NaN for a teacher
+    that does not serve the task.
 
     Args:
         found: nats of each row and teacher, [N, K], as of :func:`teacher_nll`.
@@ -113,7 +113,8 @@ def validation_losses(found: Tensor, rows: Table) -> Tensor:
 
 
 def is_predictor(scheme: Scheme) -> bool:
-    """Whether the weights are known before the token they weight; a rule that sees the label predicts nothing."""
+    """Return whether the weights are known before the token they weight; a rule that sees the label predicts
+    nothing."""
     return not set(scheme.ranges) & NEEDS_LABEL
 
 

@@ -47,7 +47,7 @@ class FittedRecipe:
     notes: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
-        """Plain numbers, for fit.json; ``scheme`` is the section that they are of."""
+        """Return plain numbers, for fit.json; ``scheme`` is the section that they are of."""
         more = {"headroom": self.headroom.to_data(), "judged": self.judged, "notes": list(self.notes)}
         return self.fitted.to_data() | more | {"scheme": self.recipe.scheme.model_dump(mode="json")}
 
@@ -105,7 +105,7 @@ def headroom_of(recipe: Recipe, prepared_run: PreparedRun) -> tuple[Headroom, st
 
 
 def fit_record(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
-    """What the fit.json of a folder says of this recipe's scheme; None where it is not a fitted one.
+    """Return what the fit.json of a folder says of this recipe's scheme; None where it is not a fitted one.
 
     One number edited by hand, and the record is of another scheme: then ``missing`` says so in its place.
     """
@@ -121,7 +121,7 @@ def fit_record(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
 
 
 def section_of(recipe: Recipe, found: Fitted) -> SchemeSection:
-    """The scheme section that states the fitted rules."""
+    """Return the scheme section that states the fitted rules."""
     tasks = list(recipe.data.tasks or dict.fromkeys(domain.task for domain in recipe.data.domains))
     entries: dict[str, list[RuleSection]] = {}
     for scale in SCALES:
@@ -140,7 +140,7 @@ def section_of(recipe: Recipe, found: Fitted) -> SchemeSection:
 
 
 def budget_of(recipe: Recipe) -> float:
-    """The nats of the whole that a recipe grants; :data:`BUDGET` where it grants no number."""
+    """Return the nats of the whole that a recipe grants; :data:`BUDGET` where it grants no number."""
     given = recipe.scheme.budget
     if isinstance(given, Mapping):
         return sum(given.values()) or BUDGET
@@ -243,7 +243,7 @@ def _observed(
 
 
 def _compared(scheme: Scheme) -> tuple[dict[str, Scheme], list[str]]:
-    """The recipe's scheme and each of its scales alone, where they predict; why they are left out where not."""
+    """Return the recipe's scheme and each of its scales alone, where they predict; why they are left out where not."""
     found, notes = {}, []
     seen = sorted(set(scheme.ranges) & (NEEDS_LABEL | NEEDS_STUDENT))
     if seen:

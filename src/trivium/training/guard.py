@@ -117,7 +117,7 @@ class Guard:
         return 0.0 if self._multiplier is None else float(self._multiplier.weight.detach())
 
     def mark(self, batch: Mapping[str, Any], content: Batch) -> Marked:
-        """The critical positions of a batch.
+        """Return the critical positions of a batch.
 
         Raises:
             InputError: a batch that does not say which inputs are critical, or lacks the text's tokens.
@@ -154,8 +154,8 @@ class Guard:
     def safe_targets(
         self, marked: Marked, teacher_logits: list[Tensor], log_weights: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """Where the pooled target [N, V] has more than δ on U: those rows [M], and log of the nearest safe target
-        [M, V] (its I-projection); None where it has nowhere, or targets are left as they are."""
+        """Return where the pooled target [N, V] has more than δ on U: those rows [M], and log of the nearest safe
+        target [M, V] (its I-projection); None where it has nowhere, or targets are left as they are."""
         if self.safety.enforce != "target" or not marked.count:
             return None
         rows = marked.mask.flatten().nonzero().squeeze(-1)
@@ -206,7 +206,7 @@ class Guard:
         self.aim = max(_LEAST_AIM * self.safety.limit, self.safety.limit - (upper - mean))
 
     def take(self) -> dict[str, Any]:
-        """What was seen since the last call, in the shape of a trace line."""
+        """Return what was seen since the last call, in the shape of a trace line."""
         count = self._shown_count
         found = {
             "mass": self._shown_mass / count if count else None,
@@ -219,7 +219,7 @@ class Guard:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Everything that training changes here."""
+        """Return everything that training changes here."""
         return {
             "aim": self.aim,
             "seen": [self._mass, self._count, self._shown_mass, self._shown_count, self._moved],
@@ -228,7 +228,7 @@ class Guard:
         }
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         if state is None:
             raise InputError("a state must hold what its safety has learned", "none", "Restore one that does.")
         self.aim = float(state["aim"])

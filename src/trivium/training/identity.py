@@ -39,7 +39,7 @@ _PROBES = 32
 def run_identity(
     recipe: Recipe, base: Path, teachers: Sequence[Reader], tables: Tables, student: Any, scheme: Scheme
 ) -> Identity:
-    """The identity of a run.
+    """Return the identity of a run.
 
     ===============  =================================================================================================
     part             of what
@@ -70,13 +70,13 @@ def run_identity(
 
 
 def data_parts(tables: Tables) -> dict[str, str]:
-    """A digest of each split that the recipe has."""
+    """Return a digest of each split that the recipe has."""
     return {name: table.digest() for name, table in tables.splits().items()}
 
 
 def own_files(recipe: Recipe, base: Path) -> dict[str, str]:
-    """Hashes of the files of a user's student, task and classifier of critical inputs, and of what they import beside
-    them."""
+    """Return hashes of the files of a user's student, task and classifier of critical inputs, and of what they import
+    beside them."""
     found = task_files(recipe, base)
     classifier = recipe.safety.critical.classifier if recipe.safety else None
     for reference in (recipe.student.model, classifier):
@@ -86,16 +86,16 @@ def own_files(recipe: Recipe, base: Path) -> dict[str, str]:
 
 
 def student_part(reference: str, base: Path, student: torch.nn.Module) -> str:
-    """The identity of a student before its first step. What a user's code makes may be drawn anew each time, so there
-    it is the structure alone: the weights are those of the checkpoint."""
+    """Return the identity of a student before its first step. What a user's code makes may be drawn anew each time, so
+    there it is the structure alone: the weights are those of the checkpoint."""
     if ".py:" in reference:
         return of_module(student, values=False)
     return fingerprint(student, folder_files(resolve(reference, base)) if reference else None)
 
 
 def rule_answers(scheme: Scheme, recipe: Recipe, base: Path) -> dict[str, str]:
-    """What each user's rule answers at points drawn from its box, by name; of a rule that answers differently twice,
-    that it does.
+    """Return what each user's rule answers at points drawn from its box, by name; of a rule that answers differently
+    twice, that it does.
 
     The rules are loaded anew, so those of the run remember nothing of it.
     """
@@ -132,7 +132,7 @@ def _drawn(interval: Range, num_teachers: int) -> Tensor:
 
 
 def told(changed: Sequence[str]) -> str:
-    """Parts that differ, in words: ``teachers (tales), data (train)``.
+    """Return parts that differ, in words: ``teachers (tales), data (train)``.
 
     >>> told(["teachers.tales", "data.train", "recipe", "files.mine.py"])
     'teachers (tales), data (train), recipe, files (mine.py)'
@@ -147,7 +147,7 @@ def told(changed: Sequence[str]) -> str:
 
 
 def different_libraries(begun: Mapping[str, Any], now: Mapping[str, str]) -> str | None:
-    """What to tell of a run that goes on under other releases: its numbers may differ from those of one that was not
-    interrupted; None where they are the same."""
+    """Return what to tell of a run that goes on under other releases: its numbers may differ from those of one that was
+    not interrupted; None where they are the same."""
     moved = [f"{name} {begun.get(name, 'none')} then, {v} now" for name, v in now.items() if begun.get(name) != v]
     return None if not moved else f"begun with other releases ({'; '.join(moved)}): numbers may move a little"

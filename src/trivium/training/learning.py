@@ -1,4 +1,4 @@
-"""Rules that learn, taught by a run: one lesson after every optimizer step."""
+"""Teach the learnable rules of a scheme after every optimizer step."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ class Teaching:
                 rule.learn(given)
 
     def state(self) -> dict[str, Any]:
-        """Everything that lessons have changed."""
+        """Return everything that lessons have changed."""
         rows = self.recall.state() if isinstance(self.recall, Memory) else {}
         return {"rules": [rule.state() for rule in self.rules], "rows": rows, "last": self.last, "steps": self.steps}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         for rule, known in zip(self.rules, state["rules"], strict=True):
             rule.restore(known)
         if isinstance(self.recall, Memory) and state["rows"]:

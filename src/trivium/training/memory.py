@@ -1,4 +1,4 @@
-"""Rows that rules may look at again: those of the last batch, and those that a rule that learns holds on to."""
+"""Keep the rows that rules may look at again: those of the last batch, and those that a learnable rule keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Groups = list[tuple[Tensor, Entries]]
 
 @runtime_checkable
 class Recall(Protocol):
-    """Where rows are found again by number."""
+    """The interface of a memory, in which rows are found by number."""
 
     def keep(self, batch: Entries, rows: int) -> Tensor:
         """Take in a batch; returns the numbers of its rows."""
@@ -45,7 +45,7 @@ class TableRecall:
         return [(torch.arange(len(numbers)), self.batch_of(numbers))]
 
     def forget(self, kept: Collection[int]) -> None:
-        """A table forgets nothing."""
+        """Do nothing, since a table forgets nothing."""
 
 
 class Memory:
@@ -88,7 +88,7 @@ class Memory:
         return {"next": self.next, "rows": dict(self.rows)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         self.next, self.rows = int(state["next"]), dict(state["rows"])
 
 
@@ -111,7 +111,7 @@ def _lengthened(part: Tensor, length: int, fill: float) -> Tensor:
 
 
 def padded_labels(groups: Groups, labels: Callable[[Entries], Tensor]) -> Tensor:
-    """Labels [n, T] of the rows asked for, −100 behind the end of shorter ones."""
+    """Return labels [n, T] of the rows asked for, −100 behind the end of shorter ones."""
     return gathered(groups, labels, IGNORE)
 
 

@@ -29,15 +29,15 @@ _PAST = {"repair": "repaired", "record": "recorded"}
 
 @dataclass(frozen=True)
 class MonitoredBounds:
-    """What is watched besides W-N and W-P: a conforming set, already known to be non-empty (T1); and one on critical
-    inputs."""
+    """The bounds that are watched besides W-N and W-P: a conforming set, already known to be non-empty (T1); and one
+    on critical inputs."""
 
     conforming: ConformingSet
     trusted: ConformingSet | None = None
 
     @classmethod
     def of(cls, scheme: Scheme, section: MonitorSection) -> MonitoredBounds:
-        """The recipe's own bounds where it states them, else what the scheme's projection promises."""
+        """Return the recipe's own bounds where it states them, else what the scheme's projection promises."""
         promised = scheme.conforming or ConformingSet(len(scheme.teacher_names))
         order = Order.parse(section.order, scheme.teacher_names) if section.order is not None else promised.order
         return cls(
@@ -80,7 +80,7 @@ class Monitor:
 
     @torch.no_grad()
     def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor:
-        """The weights to use, [B, T, K]: those given, or repaired ones.
+        """Return the weights to use, [B, T, K]: those given, or repaired ones.
 
         Args:
             log_weights: [B, T, K].
@@ -198,19 +198,19 @@ class Monitor:
         return broken
 
     def take_worst(self) -> dict[str, float]:
-        """Worst residual of each axiom since the last call."""
+        """Return worst residual of each axiom since the last call."""
         worst, self.worst = self.worst, {}
         return worst
 
     def take_violations(self) -> list[dict[str, Any]]:
-        """Violations since the last call, in the shape of trace lines."""
+        """Return violations since the last call, in the shape of trace lines."""
         violations, self.violations = self.violations, []
         return violations
 
     def state(self) -> dict[str, Any]:
-        """What has been seen and not been taken yet, for a checkpoint."""
+        """Return what has been seen and not been taken yet, for a checkpoint."""
         return {"worst": dict(self.worst), "violations": list(self.violations)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         self.worst, self.violations = dict(state["worst"]), list(state["violations"])

@@ -21,7 +21,7 @@ def require_model_or_config(section: StudentSection, fix: str) -> None:
 
 
 def teachers_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
-    """The index of each domain's teacher, -1 where the mapping names none.
+    """Return the index of each domain's teacher, -1 where the mapping names none.
 
     Raises:
         InputError: no mapping, or one that names a domain or teacher that the recipe does not have.
@@ -42,7 +42,7 @@ def teachers_of(mapping: Any, recipe: Recipe) -> tuple[int, ...]:
 
 
 def every_teacher(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequence[str]:
-    """The recipe's teachers in its order; raises InputError unless ``mapping`` names exactly these."""
+    """Return the recipe's teachers in its order; raises InputError unless ``mapping`` names exactly these."""
     require(
         set(mapping) == set(recipe.teacher_names),
         f"{what} must give one number for every teacher",
@@ -53,7 +53,7 @@ def every_teacher(mapping: Mapping[str, Any], recipe: Recipe, what: str) -> Sequ
 
 
 def bias_of(mapping: Any, recipe: Recipe) -> list[list[float]]:
-    """The rows of a bias ``{TASK: {TEACHER: NATS}}`` in the order of the data's tasks.
+    """Return the rows of a bias ``{TASK: {TEACHER: NATS}}`` in the order of the data's tasks.
 
     Raises:
         InputError: tasks or teachers other than the recipe's.

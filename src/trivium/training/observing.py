@@ -27,8 +27,8 @@ WEIGHTS = "log-weights of "
 def family_of(
     scheme: Scheme, budget: float, prefix: bool, features: Sequence[str] | None = None, start: float = 4.0
 ) -> Family:
-    """All that can be fitted in place of a scheme: what is computed of teachers, and the scheme's own columns, under
-    its floor, cap, order and margin.
+    """Return all that can be fitted in place of a scheme: what is computed of teachers, and the scheme's own columns,
+    under its floor, cap, order and margin.
 
     Args:
         budget: nats that the whole may have; the search begins at ``start``, if that is less.
@@ -105,7 +105,7 @@ class Observer:
 
     @torch.no_grad()
     def add(self, batch: Batch, document: Tensor) -> None:
-        """One batch, and the number of each row's document, [B]; unique over all domains."""
+        """Add one batch, and the number of each row's document, [B]; unique over all domains."""
         features = collect_features(self._reading, batch, None, self.validation_loss)
         shape = (*batch.labels.shape, len(self.teacher_names))
         mask, logs = batch.mask.cpu(), [z.float().log_softmax(-1) for z in batch.teacher_logits]
@@ -143,7 +143,7 @@ class Observer:
         self._parts.setdefault(name, []).append(value)
 
     def found(self) -> Observations:
-        """All that was added.
+        """Return all that was added.
 
         Raises:
             InputError: nothing was, or no token that a teacher finds possible.
@@ -172,7 +172,7 @@ def observe(
     validation_loss: Tensor,
     differ: bool = False,
 ) -> tuple[Observations, Differing | None]:
-    """One pass over the teachers' logits on a table of rows.
+    """Return one pass over the teachers' logits on a table of rows.
 
     Args:
         differ: whether to look at how the teachers differ from one another, without labels.
@@ -191,11 +191,11 @@ def observe(
 
 
 def others_of(data: Observations) -> dict[str, Tensor]:
-    """The log-weights of the schemes that were observed, by name."""
+    """Return the log-weights of the schemes that were observed, by name."""
     return {n.removeprefix(WEIGHTS): value for n, value in data.features.items() if n.startswith(WEIGHTS)}
 
 
 def numbered(documents: Iterable[object]) -> Tensor:
-    """A number for each different name, in order of appearance."""
+    """Return a number for each different name, in order of appearance."""
     named: dict[object, int] = {}
     return torch.tensor([named.setdefault(name, len(named)) for name in documents])

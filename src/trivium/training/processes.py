@@ -26,7 +26,7 @@ _PATIENCE = timedelta(days=1)
 
 
 def is_main() -> bool:
-    """Whether this process writes the run's record."""
+    """Return whether this process writes the run's record."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -47,13 +47,13 @@ def main_first() -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """Whether models run on the CPU: there is no accelerator, or ``accelerate launch --cpu`` asked for it."""
+    """Return whether models run on the CPU: there is no accelerator, or ``accelerate launch --cpu`` asked for it."""
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
     return asked or not torch.accelerator.is_available()
 
 
 def own_device() -> torch.device:
-    """The GPU of this process where there are some."""
+    """Return the GPU of this process where there are some."""
     if on_cpu() or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", _number("LOCAL_RANK", 0))
@@ -78,14 +78,14 @@ def require_precision(precision: str) -> None:
 
 
 def in_bfloat16(precision: str) -> bool:
-    """Whether a student is trained in bfloat16: ``auto`` takes it where a GPU has it."""
+    """Return whether a student is trained in bfloat16: ``auto`` takes it where a GPU has it."""
     if precision == "auto":
         return not on_cpu() and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return _number("WORLD_SIZE", 1)
 
 

@@ -41,7 +41,7 @@ FORMER: Mapping[str, Mapping[str, str]] = {"scheme": {"margin": "order_margin"}}
 
 
 class StudentSection(RecipePart):
-    """Who learns."""
+    """The student: where it starts from, and its tokenizer."""
 
     model: str | None = Field(
         None, description="folder of a model to start from, for examples also FILE.py:NAME; or null and give `config`"
@@ -129,7 +129,7 @@ class RuleSection(_Keyed):
     options: dict[str, Any] = Field(default_factory=dict, description="the rule's own arguments")
 
     def around(self, rule: Operator) -> Operator:
-        """The rule in the wrappers whose keys stand beside it, each in its turn."""
+        """Return the rule in the wrappers whose keys stand beside it, each in its turn."""
         values = dict(self)
         for kind in sorted(KEYED, key=lambda kind: kind.key.turn):
             if values[kind.key.name] != kind.key.default:
@@ -158,7 +158,7 @@ class SchemeSection(RecipePart):
 
 
 class LossSection(RecipePart):
-    """From target to student."""
+    """The loss from target to student: pool, divergence, temperature, and the mass on labels."""
 
     pool: Literal["linear", "log", "power"] = Field(
         default="linear", description="how weighted teachers become one target"
@@ -192,7 +192,7 @@ class LossSection(RecipePart):
         return self
 
     def softener(self) -> FixedSoftener | None:
-        """What flattens each teacher's distribution before it is pooled; None: nothing."""
+        """Return what flattens each teacher's distribution before it is pooled; None: nothing."""
         if self.softening is None or self.softness is None:
             return None
         return make_softener(self.softening, self.softness, self.prior)
@@ -223,7 +223,7 @@ class TrainSection(RecipePart):
 
 
 class CacheSection(RecipePart):
-    """Where teachers' logits are kept."""
+    """The cache of the teachers' logits."""
 
     enabled: bool = Field(default=True, description="compute the teachers' logits once; false runs them every step")
     folder: str | None = Field(default=None, description="null: `cache` in the run's folder; name one to share it")
@@ -251,7 +251,7 @@ class MonitorSection(RecipePart):
 
 
 class Recipe(RecipePart):
-    """All of a run."""
+    """A whole recipe: everything that a run depends on."""
 
     name: str = Field(default="run", description="a name for tables")
     student: StudentSection = Field(description="who learns")
@@ -289,7 +289,7 @@ class Recipe(RecipePart):
         return [teacher.name for teacher in self.teachers]
 
     def digest(self) -> str:
-        """SHA-256 of the recipe with every default filled in, 16 hex digits.
+        """Return SHA-256 of the recipe with every default filled in, 16 hex digits.
 
         The key of a wrapper, and softening, count where they are used, so that a recipe keeps its digest when one is
         added.
@@ -327,7 +327,7 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """A recipe from a YAML file; model, data and rule paths in it that are relative count from its folder.
+    """Return a recipe from a YAML file; model, data and rule paths in it that are relative count from its folder.
 
     Raises:
         InputError: no such file, no YAML, or all that is wrong with its keys and values, with the nearest valid key.
@@ -347,7 +347,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
-    """A recipe from plain data; raises one :class:`InputError` that lists every problem."""
+    """Return a recipe from plain data; raises one :class:`InputError` that lists every problem."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -358,7 +358,7 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
 
 
 def parse_loss(content: Mapping[str, Any]) -> LossSection:
-    """The settings of a loss from plain data, as ``loss`` of a recipe has them; raises InputError."""
+    """Return the settings of a loss from plain data, as ``loss`` of a recipe has them; raises InputError."""
     try:
         return LossSection.model_validate(dict(content))
     except ValidationError as error:

@@ -43,11 +43,11 @@ class RowNumbers(Dataset[int]):
         return number
 
     def collate(self, numbers: list[int]) -> dict[str, Any]:
-        """The batch of these rows."""
+        """Return the batch of these rows."""
         return self.batch(torch.tensor(numbers))
 
     def batch(self, index: Tensor) -> dict[str, Any]:
-        """The batch of the rows numbered ``index``: what the student reads, and what a step does."""
+        """Return the batch of the rows numbered ``index``: what the student reads, and what a step does."""
         rows, labels = self.rows, self.rows.labels[index]
         found = {
             # ``shift_labels``: they stand at the position that predicts them.
@@ -69,7 +69,7 @@ def recorded_trainer(
     folder: Path,
     safety: Safety | None = None,
 ) -> DistillationTrainer:
-    """The trainer of a recipe's run, whose teachers are looked up by row; checkpoints go to ``folder``."""
+    """Return the trainer of a recipe's run, whose teachers are looked up by row; checkpoints go to ``folder``."""
     data = RowNumbers(rows)
     distiller = Distiller(
         scheme,
@@ -95,7 +95,7 @@ def save_rules(distiller: Distiller, folder: Path) -> None:
 
 
 def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
-    """The recipe's ``train`` section in the words of transformers.
+    """Return the recipe's ``train`` section in the words of transformers.
 
     Raises:
         InputError: a precision that this machine does not have.
@@ -186,7 +186,7 @@ class Recorder(TrainerCallback):
         self.watch(step, mean)
 
     def _unsafe(self, plan: Plan) -> dict[str, float]:
-        """The student's unsafe mass on critical validation documents, from which its aim is chosen."""
+        """Return the student's unsafe mass on critical validation documents, from which its aim is chosen."""
         distiller = self.trainer.distiller
         losses = torch.zeros(0)  # of teachers, which are not asked
         documents = measured(plan, self.validation, None, distiller.scheme, losses, self.trainer.model)

@@ -62,16 +62,16 @@ SPLITS = ("train", "validation", "test")
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """The progress of a run that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 def unwatched(step: int, value: float) -> None:
-    """The validations of a run that goes on whatever they are."""
+    """A validation callback that does nothing, so that the run goes on."""
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What runs on the same teachers and data share: computed once, read by all of them.
+    """Teachers, rows and cached logits that several runs share, computed once.
 
     ``tokenizer`` is None where the task has none that all share; ``data`` is the content of ``data.json``. ``begun``
     holds the scheme and student that were made to be looked at, with their recipe, until the first run takes them.
@@ -90,7 +90,8 @@ class PreparedRun:
     safety: Plan | None = None
 
     def begin(self, recipe: Recipe, say: Say) -> tuple[Scheme, Any]:
-        """The scheme and student of a run, which no other run shares, after what there is to say of the student."""
+        """Return the scheme and student of a run, which no other run shares, after what there is to say of the
+        student."""
         begun = self.begun.pop() if self.begun else None
         if begun is None or begun[0] != recipe:
             scheme = build_scheme(recipe, self.base)

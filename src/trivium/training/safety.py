@@ -54,7 +54,7 @@ class Plan:
 
 
 def plan_of(recipe: Recipe, tokenizer: Any) -> Plan:
-    """The unsafe set of a recipe that has a safety section.
+    """Return the unsafe set of a recipe that has a safety section.
 
     Args:
         tokenizer: of text; None for examples.
@@ -121,7 +121,7 @@ def teacher_masses(plan: Plan, rows: Table, source: LogitSource) -> tuple[Tensor
 
 
 def checked_before(plan: Plan, rows: Table, source: LogitSource, scheme: Scheme) -> tuple[Plan, list[str]]:
-    """What is known before training, from the validation rows, and lines to say of it.
+    """Return what is known before training, from the validation rows, and lines to say of it.
 
     Raises:
         InfeasibleError: weights that cannot keep the limit where nothing else is asked to.
@@ -186,8 +186,8 @@ def _contradictions(own: Mapping[str, Interval], goal: ConformingSet, names: Seq
 
 
 def measured_order(masses: Mapping[str, Interval]) -> str:
-    """An order from measured unsafe masses, safest first: a tier ends where the next teacher's interval begins above
-    those of all in it.
+    """Return an order from measured unsafe masses, safest first: a tier ends where the next teacher's interval begins
+    above those of all in it.
 
     >>> limits = {name: betting([u] * 400) for name, u in (("a", 0.3), ("b", 0.01), ("c", 0.012))}
     >>> measured_order(limits)
@@ -205,8 +205,8 @@ def measured_order(masses: Mapping[str, Interval]) -> str:
 
 
 def utility(rows: Table, nll: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Held-out losses of the student, and of the weighted teachers where these are known, on critical rows and on all
-    others, in the rows' unit."""
+    """Return held-out losses of the student, and of the weighted teachers where these are known, on critical rows and
+    on all others, in the rows' unit."""
     critical, found = rows.columns["critical"].squeeze(-1) > 0.5, dict[str, Any](unit=rows.unit)
     for name, chosen in (("critical", critical), ("all others", ~critical)):
         if bool(chosen.any()):
@@ -218,7 +218,8 @@ def utility(rows: Table, nll: Mapping[str, Tensor]) -> dict[str, Any]:
 def audited(
     plan: Plan, documents: Sequence[AuditedDocument], split: str, teacher_names: Sequence[str], cost: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of ``safety.json``: what was declared, found before training, and measured on held-out documents."""
+    """Return the content of ``safety.json``: what was declared, found before training, and measured on held-out
+    documents."""
     section = plan.section
     return {
         "forbidden": list(plan.safety.unsafe.lines()),
@@ -246,7 +247,7 @@ def measured(
     validation_loss: Tensor,
     student: Any = None,
 ) -> list[AuditedDocument]:
-    """What teachers, target and student do at the critical positions of a table, by document.
+    """Return what teachers, target and student do at the critical positions of a table, by document.
 
     Args:
         source: of teachers' logits; None measures the student alone.
@@ -306,7 +307,8 @@ def _positions(
     validation_loss: Tensor,
     student: Any,
 ) -> dict[str, Tensor]:
-    """The quantities of the critical positions of some rows, each [n] or [n, K], and the number of each one's row."""
+    """Return the quantities of the critical positions of some rows, each [n] or [n, K], and the number of each one's
+    row."""
     unsafe, length = plan.safety.unsafe, rows.labels.shape[1]
     ids = token_ids(rows)
     states = unsafe.states(None if ids is None else ids[index], rows.task[index], length)

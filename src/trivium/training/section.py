@@ -1,4 +1,4 @@
-"""What every part of a recipe is, and how what is wrong with one is said."""
+"""The base class of the parts of a recipe, and the words for what is wrong with one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
 def explain(problem: Any, root: Any) -> str:
-    """One of the problems that pydantic found with a section of class ``root``, in words."""
+    """Return one of the problems that pydantic found with a section of class ``root``, in words."""
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {path!r} ({nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1], root))})"
@@ -50,7 +50,7 @@ def explain(problem: Any, root: Any) -> str:
 
 
 def _keys(location: tuple[Any, ...], root: Any) -> list[str]:
-    """The keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
+    """Return the keys allowed at a place in the recipe, or in the section ``root``, read from the models themselves."""
     model: Any = root
     for part in location:
         if part not in model.model_fields:  # a place in a list or mapping

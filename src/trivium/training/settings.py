@@ -16,7 +16,7 @@ from trivium.training.step import Watcher
 
 
 def loss_of(loss: LossSection | Mapping[str, Any] | None) -> LossSection:
-    """The settings of a loss, from what a caller may give."""
+    """Return the settings of a loss, from what a caller may give."""
     if loss is None or isinstance(loss, LossSection):
         return loss or LossSection()
     require(isinstance(loss, Mapping), "a loss must be a Loss or a mapping", type(loss).__name__, "{'temperature': 2}")
@@ -24,7 +24,7 @@ def loss_of(loss: LossSection | Mapping[str, Any] | None) -> LossSection:
 
 
 def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, Watcher]:
-    """The monitor of training, and one for all else, whose record nobody reads."""
+    """Return the monitor of training, and one for all else, whose record nobody reads."""
     if not isinstance(on_violation, str):
         return on_violation, on_violation
     if on_violation not in get_args(Action):
@@ -35,7 +35,7 @@ def watchers(scheme: Scheme, on_violation: Action | Watcher) -> tuple[Watcher, W
 
 
 def losses_of(losses: Any, num_teachers: int) -> Tensor | None:
-    """Validation losses [tasks, K]; of one task also [K]; None stays None."""
+    """Return validation losses [tasks, K]; of one task also [K]; None stays None."""
     if losses is None:
         return None
     found = torch.as_tensor(losses, dtype=torch.float32)
@@ -46,7 +46,7 @@ def losses_of(losses: Any, num_teachers: int) -> Tensor | None:
 
 
 def place_of(device: torch.device | str) -> torch.device:
-    """The device of that name."""
+    """Return the device of that name."""
     try:
         return torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Each teacher's share of the weight, per scale: a starved teacher must show."""
+"""Each teacher's share of the weight, by scale, so that a teacher without weight is seen."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Shares:
         return record
 
     def state(self) -> dict[str, Any]:
-        """What has been added and not been taken yet, for a checkpoint."""
+        """Return what has been added and not been taken yet, for a checkpoint."""
         return {
             "batches": self.batches,
             "positions": self.positions,
@@ -91,7 +91,7 @@ class Shares:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         self._clear()
         if "positions" not in state:  # of an earlier version, which added up means: this line begins here
             return
@@ -102,8 +102,8 @@ class Shares:
 
 
 def combined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One record of those that several processes took in the same steps: losses weighted by each one's part of the
-    steps, shares by its positions; influence is the largest."""
+    """Return one record of those that several processes took in the same steps: losses weighted by each one's part of
+    the steps, shares by its positions; influence is the largest."""
     counts = ("steps", "positions")
     steps = sum(record["steps"] for record in records) or 1.0
     losses = [name for name in records[0] if name not in ("share", "influence", *counts)]

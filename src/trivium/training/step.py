@@ -24,7 +24,8 @@ from trivium.training.recipe import LossSection
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Who looks at weights before they are used, as :class:`trivium.training.monitor.Monitor` does."""
+    """The interface of what looks at weights before they are used, as :class:`trivium.training.monitor.Monitor`
+    does."""
 
     def watch(self, log_weights: Tensor, mask: Tensor, teacher_mask: Tensor | None = None) -> Tensor: ...
     def watch_gradients(self, log_weights: Tensor, mask: Tensor, gram: Tensor) -> None: ...
@@ -33,7 +34,7 @@ class Watcher(Protocol):
 @renamed(teachers="teacher_names")
 @dataclass(frozen=True)
 class StepOutput:
-    """What one batch gave. ``loss`` has a gradient, everything else is for the record.
+    """The results of one batch. ``loss`` has a gradient, everything else is for the record.
 
     Attributes:
         loss: distillation mass · ``distillation`` + label mass · ``label``.

@@ -35,7 +35,7 @@ class TraceWriter:
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
-    """All lines; a last line cut off by a crash is left out.
+    """Return all lines; a last line cut off by a crash is left out.
 
     Raises:
         InputError: another line that is no JSON; going on would lose what follows it.

@@ -174,8 +174,8 @@ class DistillationTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
-        """A loss without labels too, which a ``Trainer`` gives to models alone whose forward says that they return one.
-        Rows that are only predicted, without what teachers and rules read, have none."""
+        """Return a loss without labels too, which a ``Trainer`` gives to models alone whose forward says that they
+        return one. Rows that are only predicted, without what teachers and rules read, have none."""
         labelled = all(inputs.get(name) is not None for name in self.label_names)
         if labelled or not self.distiller.suffices(inputs):
             found: tuple[Tensor | None, Any, Any] = super().prediction_step(
@@ -191,7 +191,7 @@ class DistillationTrainer(Trainer):
         return loss, logits, None
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """The positions that the distiller counts, whatever the student's own loss would shift."""
+        """Return the positions that the distiller counts, whatever the student's own loss would shift."""
         labels = [self.distiller.predicted(batch) for batch in batch_samples]
         if self.distiller.guard is not None:
             tasks = [partial(self.distiller.reader.index, batch, "task") for batch in batch_samples]
@@ -247,7 +247,8 @@ class DistillationTrainer(Trainer):
         super().log({**logs, **self.scalars} if "loss" in logs else logs, start_time)
 
     def take_record(self) -> dict[str, Any]:
-        """What all processes saw since the last call, in the shape of a trace line; all must call it at one step."""
+        """Return what all processes saw since the last call, in the shape of a trace line; all must call it at one
+        step."""
         own = self.distiller.record()
         safety = own.pop("safety", None)
         taken = gather_object([(own.pop("axioms"), len(own.pop("violations")), own)])
@@ -294,7 +295,7 @@ def _refuse_unread(args: TrainingArguments | None, compute_loss_func: Any) -> No
 
 
 def _tokenizer(processing_class: Any, model: Any) -> Any:
-    """The tokenizer whose tokens the student's logits are about; None for a student that writes none."""
+    """Return the tokenizer whose tokens the student's logits are about; None for a student that writes none."""
     student = unwrapped(model)  # adapters and compilation stand around it
     writes = isinstance(student, PreTrainedModel) and student.get_output_embeddings() is not None
     return processing_class if writes and isinstance(processing_class, PreTrainedTokenizerBase) else None

@@ -1,4 +1,4 @@
-"""What a weighting operator is: features in, log-weights out, constants declared.
+"""The base classes of weighting operators: features in, log-weights out, constants declared.
 
 Two kinds of class: :class:`Operator` is abstract, everything else is final. A rule is varied by wrapping it
 (``trivium.scheme``), never by overriding it.
@@ -40,12 +40,12 @@ class Operator(Typed, ABC):
 
     @abstractmethod
     def log_weights(self, features: Features) -> Tensor:
-        """Log-weights [..., K] from features [..., K] (shared ones [..., 1], pairwise ones [..., K·K]); leading axes
-        broadcast."""
+        """Return log-weights [..., K] from features [..., K] (shared ones [..., 1], pairwise ones [..., K·K]); leading
+        axes broadcast."""
 
     @abstractmethod
     def formula(self) -> str:
-        """One line that a reader can check against the source it came from."""
+        """Return one line that a reader can check against the source it came from."""
 
     def __str__(self) -> str:
         return self.formula()
@@ -72,12 +72,12 @@ class Rule(Operator):
         return None
 
     def pareto(self, num_teachers: int) -> str:
-        """Why W-C holds at every Gram matrix of K gradients, a line of proof; empty where it is not claimed."""
+        """Return why W-C holds at every Gram matrix of K gradients, a line of proof; empty where it is not claimed."""
         return ""
 
     def admit(self, features: Features) -> dict[str, Tensor]:
-        """The rule's own features, clipped to their ranges, rounded where these hold whole numbers; pairwise ones made
-        symmetric positive semidefinite.
+        """Return the rule's own features, clipped to their ranges, rounded where these hold whole numbers; pairwise
+        ones made symmetric positive semidefinite.
 
         Raises:
             RuleError: a feature is missing or holds a NaN.
@@ -108,7 +108,7 @@ class RawRule(Rule):
 
     @abstractmethod
     def weights(self, features: Features) -> Tensor:
-        """Weights [..., K] as they come; ``log_weights`` takes a negative one for zero."""
+        """Return weights [..., K] as they come; ``log_weights`` takes a negative one for zero."""
 
 
 class ScoreRule(Rule):
@@ -188,7 +188,7 @@ class UserRule(RawRule):
     def program(
         self, num_teachers: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
     ) -> Program | Opaque:
-        """The rule at K teachers and features of one dtype as a graph from the features [width] of one row to
+        """Return the rule at K teachers and features of one dtype as a graph from the features [width] of one row to
         (weights [K] as the function returns them, log max(weights, 0) [K]); clipping to the ranges is part of it.
 
         Captured at the first call and kept. Cost then: some milliseconds, and four small calls of the function.
@@ -196,12 +196,13 @@ class UserRule(RawRule):
         return self._captured(num_teachers, dict.fromkeys(self.features, dtype), torch.device(device))[0]
 
     def difference(self, num_teachers: int, dtype: torch.dtype = torch.float32) -> Difference | None:
-        """Where the function as it is written, on a batch, gives other weights than its graph a row; None if nowhere
-        in four batches of different size."""
+        """Return where the function as it is written, on a batch, gives other weights than its graph a row; None if
+        nowhere in four batches of different size."""
         return self._captured(num_teachers, dict.fromkeys(self.features, dtype), torch.device("cpu"))[1]
 
     def weights(self, features: Features) -> Tensor:
-        """What the function returns [..., K]: the captured graph at each row, or the function itself where opaque.
+        """Return what the function returns [..., K]: the captured graph at each row, or the function itself where
+        opaque.
 
         Raises:
             RuleError: a feature is missing or NaN; weights of another shape; a function that means something else on a
@@ -219,7 +220,7 @@ class UserRule(RawRule):
         return f"{self.name}({', '.join(self.features)})"
 
     def as_written(self, features: Features) -> Tensor:
-        """The function itself on clipped features [..., K], whatever its graph is.
+        """Return the function itself on clipped features [..., K], whatever its graph is.
 
         Raises:
             RuleError: no tensor of real numbers, one a teacher, comes out; or the function ends the process.
@@ -329,7 +330,7 @@ class UserRule(RawRule):
         return features["teachers"].shape[-1] if "teachers" in features else 0
 
     def _one_a_teacher(self, name: str, value: Tensor) -> torch.Size:
-        """The shape of weights that a feature alone would give: K for K·K numbers."""
+        """Return the shape of weights that a feature alone would give: K for K·K numbers."""
         wide = self.features[name].pairwise
         return torch.Size((*value.shape[:-1], math.isqrt(value.shape[-1]))) if wide else value.shape
 

@@ -30,7 +30,7 @@ class Difference:
     line: int | None
 
     def error(self, name: str) -> RuleError:
-        """What a run says that may not start."""
+        """Return what a run says that may not start."""
         where = f" (line {self.line})" if self.line else ""
         return RuleError(
             f"rule {name!r} must mean the same on one row [K] as on a batch of rows [..., K]",
@@ -42,7 +42,7 @@ class Difference:
 
 
 def parting_line(one: Program, many: Program, batch: Mapping[str, Tensor]) -> int | None:
-    """The line at which the graph of a row and that of a batch begin to give different numbers, if known."""
+    """Return the line at which the graph of a row and that of a batch begin to give different numbers, if known."""
     seen, whole = _Values(one.graph), _Values(many.graph)
     try:
         with torch.no_grad():
@@ -85,12 +85,12 @@ class _Values(fx.Interpreter):
 
 
 def same(one: Program | Opaque, other: Program | Opaque) -> bool:
-    """Whether two captures are of one function."""
+    """Return whether two captures are of one function."""
     return isinstance(one, Program) and isinstance(other, Program) and one.digest == other.digest
 
 
 def first_difference(one: Program, other: Program) -> int | None:
-    """The line of the user's file at which two captures part, if known."""
+    """Return the line of the user's file at which two captures part, if known."""
     nodes = zip(one.graph.graph.nodes, other.graph.graph.nodes, strict=False)
     for (a, b), (left, right) in zip(nodes, zip(one.listing, other.listing, strict=False), strict=False):
         if left != right:

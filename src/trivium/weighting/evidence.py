@@ -1,4 +1,4 @@
-"""Evidence of the last tokens: how well each teacher has predicted lately."""
+"""Measure how well each teacher has predicted the last tokens."""
 
 from __future__ import annotations
 

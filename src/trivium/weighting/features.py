@@ -58,7 +58,7 @@ class Range(NamedTuple):
     numbers: int = 0
 
     def width(self, num_teachers: int) -> int:
-        """The last axis of the feature for K teachers."""
+        """Return the last axis of the feature for K teachers."""
         if self.numbers:
             return self.numbers
         return 1 if self.shared else num_teachers**2 if self.pairwise else num_teachers

@@ -111,7 +111,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _runs(traced: fx.GraphModule, rows: Sequence[Tensor]) -> bool:
-    """Whether the graph computes one row of zeros."""
+    """Return whether the graph computes one row of zeros."""
     try:
         traced(*(row.new_zeros(row.shape) for row in rows))
     except Exception:
@@ -196,7 +196,7 @@ def _rewrite(node: Any, owned: set[Any]) -> None:
 
 
 def _is_choice(node: Any) -> bool:
-    """Whether an ``index_put`` writes one number where a mask of the same shape says so."""
+    """Return whether an ``index_put`` writes one number where a mask of the same shape says so."""
     target, indices, value, *rest = node.args
     shape, kind = target.meta["val"].shape, target.meta["val"].dtype
     mask = indices[0].meta["val"] if len(indices) == 1 and isinstance(indices[0], fx.Node) else None
@@ -257,7 +257,7 @@ def _admit(node: Any) -> None:
 
 
 def _shape_of_values(node: Any) -> bool:
-    """Whether the shape of a result depends on values; that of an index does only where it is a mask."""
+    """Return whether the shape of a result depends on values; that of an index does only where it is a mask."""
     if node.target in (_ATEN.index.Tensor, _ATEN.index_put.default):
         indices = [index for index in node.args[1] if isinstance(index, fx.Node)]
         return any(bool(index.meta["val"].dtype in (torch.bool, torch.uint8)) for index in indices)
@@ -265,13 +265,13 @@ def _shape_of_values(node: Any) -> bool:
 
 
 def place_of(node: Any) -> int | None:
-    """The line of the user's file that a node comes from, if known."""
+    """Return the line of the user's file that a node comes from, if known."""
     place = str(node.meta.get("stack_trace") or "")
     return int(place) if place.isdigit() else None
 
 
 def listing_of(graph: fx.Graph, constants: Mapping[str, Tensor], features: Sequence[str]) -> Iterator[str]:
-    """A line a node, numbered, so that two captures of one function give the same text."""
+    """Yield a line a node, numbered, so that two captures of one function give the same text."""
     names: dict[Any, str] = {}
     inputs = iter(features)
 
@@ -308,5 +308,5 @@ def type_of(value: Tensor) -> str:
 
 
 def bytes_of(value: Tensor) -> bytes:
-    """The numbers of a tensor as bytes, for a hash."""
+    """Return the numbers of a tensor as bytes, for a hash."""
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""

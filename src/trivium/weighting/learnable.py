@@ -53,7 +53,8 @@ class LearnableRule(Rule):
         """Change the state after an optimizer step. The student is left as it is."""
 
     def kept(self) -> Collection[int]:
-        """Numbers of earlier rows that a later lesson may ask about; all others but the last batch's are let go."""
+        """Return numbers of earlier rows that a later lesson may ask about; all others but the last batch's are
+        let go."""
         return ()
 
     def release(self) -> None:
@@ -61,8 +62,8 @@ class LearnableRule(Rule):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Everything that :meth:`learn` has changed: tensors, numbers and nested mappings of them."""
+        """Return everything that :meth:`learn` has changed: tensors, numbers and nested mappings of them."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""

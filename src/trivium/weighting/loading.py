@@ -19,7 +19,7 @@ from trivium.weighting.base import Operator, Rule
 
 
 def load_rule(reference: str, base: Path | None = None) -> Rule:
-    """The rule called NAME in FILE, from ``"FILE.py:NAME"``; a relative path counts from ``base``.
+    """Return the rule called NAME in FILE, from ``"FILE.py:NAME"``; a relative path counts from ``base``.
 
     Raises:
         InputError: no such file, a file that does not run, no such name in it, or a name that is no rule.
@@ -31,7 +31,7 @@ def load_rule(reference: str, base: Path | None = None) -> Rule:
 
 
 def load_operator(reference: str, base: Path | None = None) -> Operator:
-    """The rule, scheme or other operator called NAME in FILE; raises as :func:`load_rule`.
+    """Return the rule, scheme or other operator called NAME in FILE; raises as :func:`load_rule`.
 
     The file runs with its own folder first on the path, as ``python FILE`` would run it.
     """

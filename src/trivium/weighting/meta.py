@@ -1,4 +1,4 @@
-"""Learning weights through the student: hard samples, and a gradient backwards through three of its steps."""
+"""Learn weights through the student: hard samples, and a gradient backwards through three of its steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HardSamples:
             self.loss = dict(sorted(kept))
 
     def draw(self, count: int) -> Tensor:
-        """Numbers of at most ``count`` different rows."""
+        """Return numbers of at most ``count`` different rows."""
         rows = torch.tensor(sorted(self.loss))
         return rows[torch.randperm(len(rows), generator=self.generator)[:count]]
 
@@ -51,20 +51,20 @@ class HardSamples:
         return {"rows": rows, "losses": losses, "generator": self.generator.get_state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Take the state back: the inverse of :meth:`state`."""
         self.loss = dict(zip(state["rows"].tolist(), state["losses"].tolist(), strict=True))
         self.generator.set_state(state["generator"])
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean −log s(label) over the labelled positions of each row: [N] of [N, T, V] and [N, T]."""
+    """Return mean −log s(label) over the labelled positions of each row: [N] of [N, T, V] and [N, T]."""
     mask = labels >= 0
     picked = logits.float().log_softmax(-1).gather(-1, labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
     return -torch.where(mask, picked, torch.zeros_like(picked)).sum(-1) / mask.sum(-1).clamp_min(1)
 
 
 def matching_loss(log_w: Tensor, teacher_logits: Sequence[Tensor], student_logits: Tensor, mask: Tensor) -> Tensor:
-    """Mean over positions of Σ_k w_k·KL(p_k‖s), differentiable twice, in weights and student.
+    """Return mean over positions of Σ_k w_k·KL(p_k‖s), differentiable twice, in weights and student.
 
     Args:
         log_w: [N, T, K]. teacher_logits: K tensors [N, T, V]. student_logits: [N, T, V]. mask: [N, T].

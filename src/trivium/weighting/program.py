@@ -91,12 +91,13 @@ class Program:
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def row(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """The outputs at one row of features [width]."""
+        """Return the outputs at one row of features [width]."""
         outputs: tuple[Tensor, ...] = self.graph(*(features[name] for name in self.inputs))
         return outputs
 
     def __call__(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """The outputs [..., ·] of features [..., width] whose leading axes broadcast: the graph under ``vmap``."""
+        """Return the outputs [..., ·] of features [..., width] whose leading axes broadcast: the graph under
+        ``vmap``."""
         given = [features[name] for name in self.inputs]
         leading = torch.broadcast_shapes(*(value.shape[:-1] for value in given))
         rows = [value.expand(*leading, value.shape[-1]).reshape(-1, value.shape[-1]) for value in given]
@@ -113,7 +114,7 @@ class Program:
 
 
 def _blocks(rows: Tensor, widest: int) -> tuple[Tensor, ...]:
-    """Rows [N, width] in blocks whose length is a multiple of ``_ALIGNED``, the last row repeated at the end.
+    """Return rows [N, width] in blocks whose length is a multiple of ``_ALIGNED``, the last row repeated at the end.
 
     A kernel takes the last few numbers of a tensor one by one and rounds them otherwise than those that fill its
     vectors; it also cuts a tensor among threads that has more than ``_GRAIN`` numbers. In such blocks neither happens
@@ -130,7 +131,7 @@ def capture(
     rows: Mapping[str, Tensor],
     file: str = "",
 ) -> Program | Opaque:
-    """The graph of ``function`` at one row of the shapes and dtypes of ``rows``, whose values are not looked at.
+    """Return the graph of ``function`` at one row of the shapes and dtypes of ``rows``, whose values are not looked at.
 
     Mutation is written as its functional form, dead operations are dropped, and tensors from outside are cloned.
 
@@ -242,7 +243,7 @@ def _why(error: BaseException) -> str:
 
 
 def line_of(error: BaseException, file: str) -> int | None:
-    """The innermost line of ``file`` that an exception passed through."""
+    """Return the innermost line of ``file`` that an exception passed through."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((f.lineno for f in reversed(frames) if file and Path(f.filename) == Path(file)), None)
 
@@ -261,7 +262,7 @@ def plain(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """What a function raises while it is captured is told once, as a reason; PyTorch logs it in full besides."""
+    """Return what a function raises while it is captured is told once, as a reason; PyTorch logs it in full besides."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:

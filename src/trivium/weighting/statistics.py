@@ -26,7 +26,7 @@ def token_statistics(
     labels: Tensor | None = None,
     teacher_names: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
-    r"""The statistics asked for, of p_k = softmax(z_k) at temperature 1.
+    r"""Return the statistics asked for, of p_k = softmax(z_k) at temperature 1.
 
     ==================  ========================================================  ===========
     name                value                                                     range
@@ -167,7 +167,7 @@ def _disagreement(distributions: Sequence[Tensor], scratch: Tensor, mean: Tensor
 
 
 def _second_largest(p: Tensor) -> Tensor:
-    """The second largest entry of each row, ties counted: [n, V] → [n]; 0 for V = 1.
+    """Return the second largest entry of each row, ties counted: [n, V] → [n]; 0 for V = 1.
 
     It is the second largest of the maxima of V^½ groups or the second of the group that holds the largest, so one
     pass for the maxima and two short top-2 searches do, several times as fast as one over the row.

@@ -21,7 +21,7 @@ from trivium.aggregation.claims.table import (
 
 
 def claims() -> tuple[ClaimsTable, ClaimsTable]:
-    """The table of the aggregators and that of the softening operators.
+    """Return the table of the aggregators and that of the softening operators.
 
     >>> pools, softeners = claims()
     >>> print(pools.row("linear").cells["A-T(a)"])

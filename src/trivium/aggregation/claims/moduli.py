@@ -47,7 +47,7 @@ def logarithmic(log_p: Sequence[Tensor], log_w: Tensor, moved_log_p: Sequence[Te
 
 
 def power(exponent: float) -> Modulus:
-    """The modulus of the power pool of that exponent for positive teachers."""
+    """Return the modulus of the power pool of that exponent for positive teachers."""
     size = abs(exponent)
 
     def modulus(log_p: Sequence[Tensor], log_w: Tensor, moved_log_p: Sequence[Tensor], moved_log_w: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def power(exponent: float) -> Modulus:
 
 
 def power_with_zeros(exponent: float) -> Modulus:
-    """The modulus of the power pool of that exponent > 0 on the closed simplices."""
+    """Return the modulus of the power pool of that exponent > 0 on the closed simplices."""
 
     def modulus(log_p: Sequence[Tensor], log_w: Tensor, moved_log_p: Sequence[Tensor], moved_log_w: Tensor) -> Tensor:
         w, v = log_w.exp(), moved_log_w.exp()
@@ -87,7 +87,7 @@ def entrywise_masses(
 
 
 def entrywise(log_p: Sequence[Tensor], log_w: Tensor, moved_log_p: Sequence[Tensor], moved_log_w: Tensor) -> Tensor:
-    """The same over max(Z, Z′)."""
+    """Return the same over max(Z, Z′)."""
     mass = EntrywiseLinearPool().log_mass
     largest = torch.maximum(mass(log_p, log_w), mass(moved_log_p, moved_log_w)).exp()
     return entrywise_masses(log_p, log_w, moved_log_p, moved_log_w) / largest

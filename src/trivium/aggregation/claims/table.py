@@ -37,7 +37,7 @@ class PoolWitness:
     change: Mapping[str, Any]
 
     def residual(self, axiom: TransformAxiom, operator: Any) -> float:
-        """The axiom's residual on these numbers, in float64."""
+        """Return the axiom's residual on these numbers, in float64."""
         changed = dict(self.change)
         if "moved_w" in changed:
             moved = changed.pop("moved_p", self.p)
@@ -54,7 +54,7 @@ class SofteningWitness:
     change: Mapping[str, float]
 
     def residual(self, axiom: TransformAxiom, operator: Any) -> float:
-        """The axiom's residual on these numbers, in float64."""
+        """Return the axiom's residual on these numbers, in float64."""
         return float(axiom.residual(operator.soften, _log(self.p), self.parameter, **self.change))
 
 
@@ -70,7 +70,7 @@ class Holds:
         return f"holds {where}: {self.reason}" if where else f"holds: {self.reason}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"verdict": "HOLDS", "note": self.reason, "domain": DOMAINS[self.domain], "witness": None}
 
 
@@ -85,7 +85,7 @@ class Broken:
         return f"broken: {self.note}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"verdict": "BROKEN", "note": self.note, "domain": "", "witness": asdict(self.witness)}
 
 
@@ -121,7 +121,7 @@ class ClaimsTable:
     rows: Sequence[Claims]
 
     def row(self, name: str) -> Claims:
-        """The row of that name.
+        """Return the row of that name.
 
         Raises:
             InputError: no such row.
@@ -133,7 +133,7 @@ class ClaimsTable:
         raise InputError("an operator of the table must exist", repr(name), nearest(name, names))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The rows as plain JSON values: name, formula, cost, source, and ``cells`` by axiom id.
+        """Return the rows as plain JSON values: name, formula, cost, source, and ``cells`` by axiom id.
 
         A cell has the verdict HOLDS or BROKEN, a note (the reason, or what the witness shows), the domain of a claim
         in words (empty: everywhere), and the numbers of a witness (null for a claim).

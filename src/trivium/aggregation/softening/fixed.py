@@ -34,7 +34,8 @@ class FixedSoftener:
 
 @typed()
 def make_softener(name: str, parameter: float, prior: Sequence[float] | None = None) -> FixedSoftener:
-    """The softening operator of that name at a parameter: ``temperature`` T > 0, ``uniform`` or ``prior`` ε in [0, 1].
+    """Return the softening operator of that name at a parameter: ``temperature`` T > 0, ``uniform`` or ``prior`` ε in
+    [0, 1].
 
     Args:
         prior: V probabilities, of ``prior`` alone, which needs them.

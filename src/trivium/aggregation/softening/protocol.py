@@ -1,4 +1,4 @@
-"""What every softening operator offers."""
+"""The interface of a softening operator."""
 
 from __future__ import annotations
 

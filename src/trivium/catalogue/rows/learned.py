@@ -9,7 +9,7 @@ from trivium.weighting import AMTSS, MMKD
 
 
 def _network(**options: float) -> MMKD:
-    """Three teachers, one class, weights for a calculation by hand: hidden (x₁ + x₄, x₂), scores (h₁, h₂, 0)."""
+    """Return three teachers, one class, weights for a calculation by hand: hidden (x₁ + x₄, x₂), scores (h₁, h₂, 0)."""
     rule = MMKD(num_teachers=3, classes=1, **options)  # type: ignore[arg-type]
     first = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]])
     last = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
@@ -21,7 +21,7 @@ def _network(**options: float) -> MMKD:
 
 
 def _importance(**options: float) -> AMTSS:
-    """A state that training can reach: opposite importance on two tasks."""
+    """Return a state that training can reach: opposite importance on two tasks."""
     rule = AMTSS(num_teachers=3, tasks=2, **options)  # type: ignore[arg-type]
     rule.restore({"theta": torch.tensor([[2.0, 0.5, 0.0], [0.0, 0.5, 9.0]], dtype=torch.float64)})
     return rule

@@ -21,7 +21,7 @@ HALVES = (1.0, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.25)
 
 
 def _of_torchjd(method: Method, source: str, cost: str, raw: Case, conforming: Case) -> tuple[Entry, Entry]:
-    """A method as published, with weights of any sum, and normalized under an influence budget."""
+    """Return a method as published, with weights of any sum, and normalized under an influence budget."""
     cost = f"O(K·V) a position for the gradients, {cost}"
     return (
         Entry(f"torchjd {method}", "published", TorchJD(method, raw=True), "task", source, cost, (raw,)),

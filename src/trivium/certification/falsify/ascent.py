@@ -17,7 +17,7 @@ Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def climb(value: Climb, parents: Tensor, points: Points, *, generations: int, children: int) -> Tensor:
-    """The parents [M, D] after some generations of (1 + λ) selection on each of M islands.
+    """Return the parents [M, D] after some generations of (1 + λ) selection on each of M islands.
 
     A child differs from its parent in one, some or all coordinates, by a step whose size is log-uniform over nine
     decades; some coordinates jump to a level, copy another teacher (ties) or another island (recombination).
@@ -61,7 +61,7 @@ def _mutate(parents: Tensor, points: Points, children: int) -> Tensor:
 
 
 def ascend(score: Score, parents: Tensor, probe: Probe, *, steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Every point visited while following the gradient of a score by autograd, [M · steps, D].
+    """Return every point visited while following the gradient of a score by autograd, [M · steps, D].
 
     Normalized steps of 2^−t of the span, so flat stretches are crossed as well as steep ones. Empty where the
     operator cannot be differentiated: the other searches do not need it.

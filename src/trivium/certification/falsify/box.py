@@ -34,7 +34,7 @@ class Box:
 
     @classmethod
     def of(cls, operator: Operator, num_teachers: int) -> Box:
-        """The box of an operator over K teachers."""
+        """Return the box of an operator over K teachers."""
         ranges = dict(operator.ranges)
         widths = torch.tensor([r.width(num_teachers) for r in ranges.values()], dtype=torch.int64)
         rows = torch.tensor([[r.low, r.high, float(r.integer)] for r in ranges.values()], dtype=torch.float64)
@@ -63,12 +63,12 @@ class Box:
         return [torch.nonzero(self.feature == f).flatten() for f in range(len(self.ranges))]
 
     def snap(self, points: Tensor) -> Tensor:
-        """The nearest points of the box: clipped, whole numbers where asked."""
+        """Return the nearest points of the box: clipped, whole numbers where asked."""
         inside = torch.minimum(torch.maximum(points, self.low), self.high)
         return torch.where(self.integer, inside.round(), inside)
 
     def cast(self, points: Tensor, dtype: torch.dtype) -> Tensor:
-        """The points in ``dtype``; whole numbers stay in the box, as 299 must, of which bfloat16 makes 300."""
+        """Return the points in ``dtype``; whole numbers stay in the box, as 299 must, of which bfloat16 makes 300."""
         cast = points.to(dtype)
         if dtype is torch.float64 or not bool(self.integer.any()):
             return cast
@@ -77,7 +77,7 @@ class Box:
         return torch.where(self.integer & (over | under), inward, cast)
 
     def split(self, points: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Features [..., K] or [..., 1] by name. Operators that read no feature learn K from ``teachers``."""
+        """Return features [..., K] or [..., 1] by name. Operators that read no feature learn K from ``teachers``."""
         cast = self.cast(points, dtype)
         widths = [r.width(self.num_teachers) for r in self.ranges.values()]
         features = {name: part.clone() for name, part in zip(self.ranges, cast.split(widths, dim=-1), strict=True)}
@@ -95,24 +95,25 @@ class Box:
         return self.groups[list(self.ranges).index("gram")]
 
     def flag(self, name: str) -> int | None:
-        """The coordinate of a feature of one number; None where the operator does not read it."""
+        """Return the coordinate of a feature of one number; None where the operator does not read it."""
         if name not in self.ranges:
             return None
         return int(self.groups[list(self.ranges).index(name)][0])
 
     def gram(self, points: Tensor) -> Tensor:
-        """The Gram matrices [N, K, K] that a rule sees at points [N, D]: the nearest positive semidefinite ones."""
+        """Return the Gram matrices [N, K, K] that a rule sees at points [N, D]: the nearest positive
+        semidefinite ones."""
         interval = self.ranges["gram"]
         flat = points[:, self.gram_places].clamp(interval.low, interval.high)
         return nearest_psd(flat).view(-1, self.num_teachers, self.num_teachers)
 
     def nested(self, points: Tensor, dtype: torch.dtype) -> dict[str, list[list[float]]]:
-        """Rows as lists of floats, which JSON keeps to the bit; the values are those that ``dtype`` holds."""
+        """Return rows as lists of floats, which JSON keeps to the bit; the values are those that ``dtype`` holds."""
         features = self.split(points.reshape(-1, self.dimension), dtype) if self.ranges else {}
         return {name: features[name].double().tolist() for name in self.ranges}
 
     def join(self, features: Mapping[str, list[list[float]]], rows: int | None = None) -> Tensor:
-        """The inverse of :meth:`nested`: [N, D] float64."""
+        """Return the inverse of :meth:`nested`: [N, D] float64."""
         if not self.ranges:
             return torch.zeros(rows or 1, 0, dtype=torch.float64)
         return torch.cat([torch.tensor(features[name], dtype=torch.float64) for name in self.ranges], dim=-1)
@@ -125,7 +126,7 @@ class Box:
         return torch.stack([gaps[:, group].amax(dim=-1) for group in self.groups], dim=-1)
 
     def describe(self, point: Tensor) -> str:
-        """A point for a person: ``entropy = (0, 12, 12)``."""
+        """Return a point for a person: ``entropy = (0, 12, 12)``."""
         parts = []
         for name, group in zip(self.ranges, self.groups, strict=True):
             values = ", ".join(f"{value:.8g}" for value in point[group].tolist())

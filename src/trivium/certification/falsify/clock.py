@@ -1,4 +1,4 @@
-"""How long a search may work: one clock for all of its phases."""
+"""A clock for all phases of a search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TimeUp(Exception):
 
 
 class Clock:
-    """Seconds since it was made, and the number of them after which no evaluation begins.
+    """A clock that counts seconds since it was made, and ends the search after a number of them.
 
     Of a captured operator it is CPU time of the calling thread that counts, so that another job on the machine changes
     nothing. An opaque one may sleep, or wait for a server or a device: of it wall-clock time counts, less what the
@@ -33,7 +33,7 @@ class Clock:
         self._wall, self._worked, self._queued = time.monotonic(), time.thread_time(), queued()
 
     def seconds(self) -> float:
-        """Seconds of work so far."""
+        """Return seconds of work so far."""
         worked = time.thread_time() - self._worked
         if not self.waits:
             return worked
@@ -57,7 +57,7 @@ class Clock:
 
 
 def queued() -> float:
-    """Seconds for which the calling thread has waited for a core; 0 where the system does not tell.
+    """Return seconds for which the calling thread has waited for a core; 0 where the system does not tell.
 
     The second number of ``schedstat`` is the run delay in nanoseconds (Linux, Documentation/scheduler/sched-stats).
     """

@@ -28,7 +28,8 @@ Found = tuple[float, int, Tensor, Tensor | None]
 
 
 def from_graph(operator: Operator, box: Box, points: Tensor, dtype: torch.dtype) -> Tensor:
-    """How far an operator's user functions, as they are written, are from their graphs at each row of a batch, [N]."""
+    """Return how far an operator's user functions, as they are written, are from their graphs at each row of a batch,
+    [N]."""
     worst = torch.zeros(len(points), dtype=torch.float64)
     features = box.split(points, dtype)
     for rule in leaves(operator):
@@ -43,7 +44,8 @@ def from_graph(operator: Operator, box: Box, points: Tensor, dtype: torch.dtype)
 
 
 def differing(operator: Operator, box: Box, dtype: torch.dtype) -> tuple[Tensor, int, int | None] | None:
-    """A batch [N, D] on which a user's function in an operator is not its graph, the row, and the line if known."""
+    """Return a batch [N, D] on which a user's function in an operator is not its graph, the row, and the line
+    if known."""
     for rule in leaves(operator):
         found = rule.difference(box.num_teachers, dtype) if isinstance(rule, UserRule) else None
         if found is None:
@@ -64,7 +66,7 @@ class Changes:
         self.probe, self.dtype, self.box = probe, dtype, probe.box
 
     def call(self, points: Tensor) -> Tensor | None:
-        """Weights [..., K] of one call, or None where the operator refuses this shape or batch."""
+        """Return weights [..., K] of one call, or None where the operator refuses this shape or batch."""
         try:
             return self.probe.call(points, self.dtype)[0]
         except TimeUp:
@@ -73,7 +75,7 @@ class Changes:
             return None
 
     def of(self, batch: Tensor, other: Tensor | None = None, patience: int = 0) -> Tensor:
-        """The largest change of each row of ``batch`` [N, D] under every protocol, [N].
+        """Return the largest change of each row of ``batch`` [N, D] under every protocol, [N].
 
         Protocols: every row alone (of a long batch 16); reversed; rotated; among extreme rows; in other shapes; with
         the rows of ``other`` put behind and before it; after a call on ``other``; and twelve more calls. If nothing
@@ -88,11 +90,12 @@ class Changes:
         return worst
 
     def lasting(self, batch: Tensor, other: Tensor | None = None) -> Tensor:
-        """The change that shows again right after: what an earlier, different call left behind does not count."""
+        """Return the change that shows again right after: what an earlier, different call left behind does not
+        count."""
         return torch.minimum(self.of(batch, other), self.of(batch, other))
 
     def beside(self, batch: Tensor, row: int) -> float:
-        """How far one row of a batch is from itself alone, in two calls."""
+        """Return how far one row of a batch is from itself alone, in two calls."""
         weights, alone = self.call(batch), self.call(batch[row : row + 1])
         return 0.0 if weights is None or alone is None else float(difference(weights[[row]], alone)[0])
 
@@ -119,7 +122,7 @@ class Changes:
             yield self.call(batch)
 
     def _alone(self, batch: Tensor) -> Tensor:
-        """Every row in a call of its own; of a long batch some, the others NaN, which compares as no change."""
+        """Return every row in a call of its own; of a long batch some, the others NaN, which compares as no change."""
         alone = torch.full((len(batch), self.box.num_teachers), math.nan, dtype=torch.float64)
         for row in range(0, len(batch), 1 if len(batch) <= MANY else len(batch) // 16):
             weights = self.call(batch[row : row + 1])
@@ -179,7 +182,7 @@ class Coupling:
         return float(value) > self.limit
 
     def _batches(self, rounds: int) -> Iterator[Tensor]:
-        """Rows of the pool that are called together."""
+        """Yield rows of the pool that are called together."""
         n = len(self.pool)
         order = torch.randperm(n, generator=self.generator)
         yield from (order[torch.arange(size) % n] for size in SIZES)
@@ -192,7 +195,7 @@ class Coupling:
         yield from (self.pool[:, 0].argsort() if self.pool.shape[1] else order).split(1021)
 
     def ranked(self) -> list[Found]:
-        """What was found, in the fewest rows first."""
+        """Return what was found, in the fewest rows first."""
         by_size = sorted(self.found, key=lambda f: (len(f[2]), -f[0]))
         return [*by_size[:8], *sorted(self.found, key=lambda f: -f[0])[:4], *by_size[8:16]]
 

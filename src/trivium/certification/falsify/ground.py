@@ -98,23 +98,24 @@ class Ground:
         return torch.cat(weights), torch.cat(logs)
 
     def count(self, number: int) -> int:
-        """A number of rows at effort 1, for this search."""
+        """Return a number of rows at effort 1, for this search."""
         return max(64, int(number * self.effort))
 
     def steps(self, number: int) -> int:
-        """A number of generations at effort 1, for this search; fewer generations are missed more than fewer rows."""
+        """Return a number of generations at effort 1, for this search; fewer generations are missed more than fewer
+        rows."""
         return max(3, int(number * self.effort**0.5))
 
     def shuffled(self, pool: Tensor) -> Tensor:
-        """The rows of a pool in random order."""
+        """Return the rows of a pool in random order."""
         return pool[torch.randperm(len(pool), generator=self.points.generator)]
 
     def say(self, about: str, words: str) -> None:
-        """What was searched, once about each thing and dtype."""
+        """Note what was searched, once for each thing and dtype."""
         self.told[f"{about} {self.dtype}"] = words + ("" if self.dtype is torch.float64 else " in float32")
 
     def narrowed(self, dtype: torch.dtype, share: float) -> Ground:
-        """The same search in another dtype, with a share of the effort."""
+        """Return the same search in another dtype, with a share of the effort."""
         pairs = [Pairs(pairs.allowance, self.box, dtype) for pairs in self.pairs]
         return dataclasses.replace(self, pairs=pairs, dtype=dtype, effort=self.effort * share, sides=None)
 

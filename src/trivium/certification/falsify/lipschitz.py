@@ -34,7 +34,7 @@ class Allowance:
 
     @classmethod
     def declared(cls, constants: Constants, box: Box) -> Allowance:
-        """What a rule's constants allow; a feature that they do not name may change nothing."""
+        """Return what a rule's constants allow; a feature that they do not name may change nothing."""
         return cls("constants.lipschitz", by_feature=tuple(constants.lipschitz.get(f, 0.0) for f in box.ranges))
 
     def __call__(self, distances: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def noise(u: Tensor, v: Tensor, evaluate: Evaluate, pairs: Pairs) -> float:
 
 
 def steepness(points: Tensor, evaluate: Evaluate, pairs: Pairs, step: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Local slopes by one-sided differences with a step of ``step`` of the span, inwards at an edge.
+    """Return local slopes by one-sided differences with a step of ``step`` of the span, inwards at an edge.
 
     For two teachers i, j the steepest direction in a sup metric moves each coordinate by the sign of its slope, so
     the local constant is max over i, j of Σ |∂(log w_i − log w_j)/∂u|, each feature weighed by what it is allowed.

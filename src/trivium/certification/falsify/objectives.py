@@ -44,12 +44,12 @@ class Objective:
     rounding: Callable[[Tensor, torch.dtype], Tensor] | None = None
 
     def value(self, points: Tensor, weights: Tensor, log_weights: Tensor) -> Tensor:
-        """The residual [N] with NaN replaced."""
+        """Return the residual [N] with NaN replaced."""
         nothing = math.inf if self.axiom == "W-N" else -math.inf
         return self.residual(points, weights, log_weights).nan_to_num(nan=nothing, posinf=math.inf, neginf=-math.inf)
 
     def slack(self, points: Tensor, log_weights: Tensor, dtype: torch.dtype) -> Tensor:
-        """The residual that rounding in ``dtype`` alone may cause, [N]."""
+        """Return the residual that rounding in ``dtype`` alone may cause, [N]."""
         if self.rounding is not None:
             return self.rounding(points, dtype)
         if self.strict:
@@ -89,7 +89,7 @@ def _pareto(box: Box) -> Objective:
 def objectives(
     specification: Specification, constants: Constants | None = None, scale: float = 0.0, box: Box | None = None
 ) -> list[Objective]:
-    """One for each part of each pointwise axiom asked, and of the declared constants when given.
+    """Return one for each part of each pointwise axiom asked, and of the declared constants when given.
 
     ``box``: of the points; W-C is asked where it holds gradients.
     """
@@ -132,7 +132,7 @@ def _influence(axiom: str, budget: float) -> Objective:
 
 
 def jump_slack(dtype: torch.dtype, log_u: Tensor, log_v: Tensor) -> Tensor:
-    """The residual of W-R that rounding alone may cause, row by row [N]."""
+    """Return the residual of W-R that rounding alone may cause, row by row [N]."""
     both = torch.maximum(log_u.abs(), log_v.abs()).nan_to_num(nan=0.0, posinf=0.0).amax(dim=-1)
     return log_slack(dtype, 0.0) + 2 * torch.finfo(dtype).eps * both.clamp(min=16.0)
 
@@ -183,6 +183,6 @@ class Worst:
             self.best[place] = both[:KEPT]
 
     def starts(self, index: int) -> Tensor | None:
-        """The points kept of one objective, [M, D]."""
+        """Return the points kept of one objective, [M, D]."""
         kept = self.best.get(index, [])
         return torch.stack([c.point for c in kept]) if kept else None

@@ -29,7 +29,7 @@ class BesideGradients(Operator):
 
 
 def with_gradients(operator: Operator) -> Operator:
-    """The operator over a box that holds gradients, its own or any."""
+    """Return the operator over a box that holds gradients, its own or any."""
     own = operator.ranges.get("gram")
     return operator if own is not None and own.pairwise else BesideGradients(operator)
 

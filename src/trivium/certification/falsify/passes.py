@@ -114,7 +114,7 @@ def _evolve(ground: Ground, objective: Objective, index: int, dtype: torch.dtype
 
 
 def read_rounding(ground: Ground, pool: Tensor) -> None:
-    """What rounding may do to a pair: derived from the graph at some points, or measured where there is none."""
+    """Record what rounding may do to a pair: derived from the graph at some points, or measured where there is none."""
     if not ground.pairs or ground.box.dimension == 0:
         return
     program = ground.probe.program(ground.dtype)
@@ -192,9 +192,9 @@ def half(ground: Ground, pool: Tensor) -> None:
 
 
 def other_teachers(ground: Ground, seed: int, found: list[tuple[Box, Worst]]) -> None:
-    """For which other K up to 16 the rule gives no numbers. One that is written for K alone raises, which is no breach,
-    and one whose weights then sum to something else was not asked about. The function is asked, and its graph is where
-    that gives none, since a capture for each K costs more than the rest of a search."""
+    """Record for which other K up to 16 the rule gives no numbers. One that is written for K alone raises, which is
+    no breach, and one whose weights then sum to something else was not asked about. The function is asked, and its
+    graph is where that gives none, since a capture for each K costs more than the rest of a search."""
     tried = []
     operator, dtype = ground.probe.operator, ground.dtype
     for num_teachers in range(1, 17):

@@ -77,7 +77,7 @@ class Points:
         )
 
     def corners(self) -> Tensor:
-        """All 2^D corners, or a random 4096 of them with the one-against-the-rest ones."""
+        """Return all 2^D corners, or a random 4096 of them with the one-against-the-rest ones."""
         d = self.box.dimension
         if d <= 12:
             bits = torch.tensor(list(itertools.product((False, True), repeat=d)), dtype=torch.bool).reshape(2**d, d)
@@ -88,18 +88,19 @@ class Points:
         return torch.where(bits, self.box.high, self.box.low)
 
     def picks(self, n: int) -> Tensor:
-        """Every coordinate one of its levels."""
+        """Return every coordinate one of its levels."""
         columns = [level[torch.randint(len(level), (n,), generator=self.generator)] for level in self.levels]
         return torch.stack(columns, dim=-1) if columns else torch.zeros(n, 0, dtype=torch.float64)
 
     def mixed(self, n: int) -> Tensor:
-        """Each coordinate a level or a random number, with a share that differs from row to row."""
+        """Return each coordinate a level or a random number, with a share that differs from row to row."""
         shape = (n, self.box.dimension)
         share = torch.rand(n, 1, generator=self.generator)
         return torch.where(torch.rand(shape, generator=self.generator) < share, self.picks(n), self.uniform(n))
 
     def tied(self, points: Tensor) -> Tensor:
-        """The same points with teachers made equal in random groups, for all features at once; some off by a hair."""
+        """Return the same points with teachers made equal in random groups, for all features at once; some off by a
+        hair."""
         tied = points.clone()
         num_teachers = self.box.num_teachers
         group = torch.randint(max(1, num_teachers), (len(points), num_teachers), generator=self.generator)

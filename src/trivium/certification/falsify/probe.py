@@ -65,7 +65,8 @@ class Probe:
     _spent: float = math.inf
 
     def program(self, dtype: torch.dtype) -> Program | Opaque:
-        """The graph that is searched in ``dtype``, or why there is none; of an opaque operator waiting counts."""
+        """Return the graph that is searched in ``dtype``, or why there is none; of an opaque operator waiting
+        counts."""
         if dtype not in self._programs:
             found = program_of(self.operator, self.box.num_teachers, dtype)
             if isinstance(found, Program) and not self._runs_as(found, dtype):
@@ -75,7 +76,7 @@ class Probe:
         return self._programs[dtype]
 
     def captured(self, dtype: torch.dtype) -> bool:
-        """Whether there is a graph in ``dtype``."""
+        """Return whether there is a graph in ``dtype``."""
         return isinstance(self.program(dtype), Program)
 
     def call(self, points: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -97,7 +98,8 @@ class Probe:
         return weights, log_weights
 
     def evaluate(self, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, torch.dtype]:
-        """What :meth:`call` does, whatever the time, differentiable in the points; also the dtype that came back."""
+        """Return what :meth:`call` does, whatever the time, differentiable in the points; also the dtype that came
+        back."""
         program, is_raw = self.program(dtype), isinstance(self.operator, RawRule)
         self.rows += math.prod(points.shape[:-1])
         self.calls += 1
@@ -115,7 +117,7 @@ class Probe:
         return wide if is_raw else wide.exp(), logs, returned.dtype if returned.is_floating_point() else torch.float64
 
     def _runs_as(self, program: Program, dtype: torch.dtype) -> bool:
-        """Whether the operator, called on a batch, gives what its graph does, or refuses the batch."""
+        """Return whether the operator, called on a batch, gives what its graph does, or refuses the batch."""
         unit = torch.rand(12, self.box.dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         features = self.box.split(self.box.snap(self.box.low + unit * self.box.span), dtype)
         raw = self.operator if isinstance(self.operator, RawRule) else None
@@ -142,7 +144,7 @@ class Probe:
         return torch.cat([w for _, w, _ in parts]), torch.cat([log_w for _, _, log_w in parts])
 
     def parts(self, points: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The points of each call with their w and log w; so what was seen is known when the time is up."""
+        """Yield the points of each call with their w and log w; so what was seen is known when the time is up."""
         captured, start = self.captured(dtype), 0
         while start < max(1, len(points)):
             some = points[start : start + (CHUNK if captured else self.chunk)]
@@ -181,7 +183,7 @@ class Probe:
         return self._safely(point.reshape(1, -1), dtype)
 
     def accepts(self, points: Tensor, dtype: torch.dtype) -> bool:
-        """Whether the operator can be evaluated in ``dtype`` at all; a float32 layer cannot in float64."""
+        """Return whether the operator can be evaluated in ``dtype`` at all; a float32 layer cannot in float64."""
         try:
             self.call(torch.atleast_2d(points), dtype)
         except TimeUp:
@@ -191,7 +193,7 @@ class Probe:
         return True
 
     def read_precision(self, points: Tensor, dtype: torch.dtype) -> None:
-        """An operator that computes in less than ``dtype`` inside rounds like that, whatever it is given."""
+        """Record the least precise dtype inside the operator: it rounds like that, whatever it is given."""
         if dtype is not torch.float64:
             return
         precision = _Precision()
@@ -222,7 +224,7 @@ class _Precision(TorchDispatchMode):
 
 
 def one_line(error: Exception) -> str:
-    """The exception's type and the first line of what it says."""
+    """Return the exception's type and the first line of what it says."""
     said = words_of(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0][:160]}" if said else type(error).__name__
 

@@ -20,7 +20,7 @@ PATIENCE = 20_000
 
 
 def replay(operator: Operator, witness: Witness, constants: Constants | None = None) -> float:
-    """The residual of a witness, computed again in this process: > 0 where the axiom still breaks.
+    """Return the residual of a witness, computed again in this process: > 0 where the axiom still breaks.
 
     Every row is evaluated in a batch of its own, except for W-F: there the batch is the point, and the residual is how
     far the function as it is written, on that batch, is from its graph at a row; of an opaque operator the largest

@@ -34,7 +34,7 @@ class Results:
         self.probe, self.box = search.ground.probe, search.ground.box
 
     def all(self) -> dict[str, Result]:
-        """A finding for each axiom asked, then for each kind of declared constant."""
+        """Return a finding for each axiom asked, then for each kind of declared constant."""
         asked = list(self.specification.axioms)
         if self.search.constants is not None:
             asked += ["constants.influence", "constants.log_ratio", "constants.lipschitz"]
@@ -79,7 +79,7 @@ class Results:
         must = [-math.inf]
 
         def breach(rows: Tensor) -> float:
-            """The residual, −∞ where it is within rounding."""
+            """Return the residual, −∞ where it is within rounding."""
             weights, log_weights = probe.alone(rows[0], dtype)
             point = box.cast(rows[:1], dtype).double()  # as the rule sees it, and as a witness keeps it
             rounded = probe.rounding.get(dtype, dtype)
@@ -141,7 +141,7 @@ class Results:
         return Result(axiom, "NOT FALSIFIED", seen_worst, slack, where, search=self.search.told(axiom))
 
     def _shaky(self, rows: Tensor, residual: float, dtype: torch.dtype) -> bool:
-        """Whether repeated calls alone explain the residual: then W-F is broken and this says nothing of W-R."""
+        """Return whether repeated calls alone explain the residual: then W-F is broken and this says nothing of W-R."""
         if self.probe.captured(dtype):
             return False
         logs = [torch.cat([self.probe.alone(row, dtype)[1] for row in rows]) for _ in range(4)]
@@ -190,7 +190,7 @@ class Results:
         return self._other_weights(size, row, batch, None, limit, dtype, note + self._in(dtype))
 
     def _coupled(self, found: Found, changes: Changes, limit: float) -> Result | None:
-        """A change that shows again, in as few and as simple rows as it takes."""
+        """Return a change that shows again, in as few and as simple rows as it takes."""
         _, row, batch, other = found
         if len(batch) > MANY:
             row, batch = drop(row, batch, lambda rows, row: changes.beside(rows, row) > limit)

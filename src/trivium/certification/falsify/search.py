@@ -90,7 +90,7 @@ class Falsification:
         self._until(2)
 
     def told(self, axiom: str) -> str:
-        """What was searched for one axiom, in words."""
+        """Return what was searched for one axiom, in words."""
         ground = self.ground
         if axiom in ("W-R", "constants.lipschitz"):
             asked = [d for d in self.dtypes if any(pairs.dtype is d for pairs in self.pairs)]

@@ -15,7 +15,7 @@ _DECIMALS = (0, 1, 2, 3, 4, 5, 6, 8)
 
 
 def keeps(residual: float, slack: float) -> float:
-    """What a simpler witness must still exceed: half of the breach, above rounding."""
+    """Return what a simpler witness must still exceed: half of the breach, above rounding."""
     if math.isinf(residual):
         return 1e300
     return slack + 0.5 * (residual - slack) if residual > 0 else slack

@@ -135,7 +135,8 @@ def numbers(program: Program) -> list[float]:
 
 
 def form(program: Program) -> tuple[str, ...]:
-    """What a graph computes in real arithmetic: its operations with their numbers, without conversions of dtype."""
+    """Return what a graph computes in real arithmetic: its operations with their numbers, without conversions
+    of dtype."""
     steps = []
     for node in program.graph.graph.nodes:
         if node.op != "call_function" or (name_of(node.target) in ("to_copy", "clone") and _floats(node)):

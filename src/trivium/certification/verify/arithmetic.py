@@ -29,7 +29,7 @@ _ONE = torch.ones(1, 1, dtype=torch.float64)
 
 
 def constant(x: Enclosure, value: float) -> Enclosure:
-    """A number in the dtype of x."""
+    """Return a number in the dtype of x."""
     return number(x.run, value, x.dtype)
 
 

@@ -59,7 +59,7 @@ class SubBoxes:
         self._numbers = 0
 
     def next_number(self) -> int:
-        """A number for the next quantity."""
+        """Return a number for the next quantity."""
         self._numbers += 1
         return self._numbers
 
@@ -209,7 +209,7 @@ class Enclosure:
         return self.total
 
     def reshaped(self, shape: Shape) -> Enclosure:
-        """The same entries in the same order."""
+        """Return the same entries in the same order."""
         if shape == self.shape:
             return self
         made = copy.copy(self)
@@ -223,7 +223,8 @@ class Enclosure:
         return self.with_error(self.error + amount)
 
     def with_error(self, error: Tensor) -> Enclosure:
-        """The same real numbers with another error; of its relations those are kept that hold for real numbers."""
+        """Return the same real numbers with another error; of its relations those are kept that hold for real
+        numbers."""
         made = Enclosure(self.run, self.value, lambda: self.jacobian, self.shape, self.dtype, error)
         made.limited, made.lead = self.limited, self.lead
         return made
@@ -266,7 +267,7 @@ def _nothing() -> Interval | None:
 
 
 def once(make: Callable[[], Enclosure]) -> Callable[[], Enclosure]:
-    """The same, made at its first use, :func:`aside`."""
+    """Return the same, made at its first use, :func:`aside`."""
 
     @functools.cache
     def made() -> Enclosure:
@@ -277,7 +278,7 @@ def once(make: Callable[[], Enclosure]) -> Callable[[], Enclosure]:
 
 
 def number(run: SubBoxes, value: float | Tensor, dtype: torch.dtype) -> Enclosure:
-    """A constant as Bounds: the real number that the graph names, with what writing it in ``dtype`` changes.
+    """Return a constant as Bounds: the real number that the graph names, with what writing it in ``dtype`` changes.
 
     Raises:
         Unsupported: one that is not finite, a whole number that the format does not hold (torch wraps it), or a tensor
@@ -331,14 +332,14 @@ def inherited(*parts: tuple[Enclosure, Interval]) -> Tensor:
 
 
 def relative_of(x: Enclosure) -> Tensor:
-    """How far log |x| of the graph may lie from log |x|, [N or 1, M]; infinite where x may vanish."""
+    """Return how far log |x| of the graph may lie from log |x|, [N or 1, M]; infinite where x may vanish."""
     least = mignitude(x.box) - x.error
     plain = torch.where(x.error == 0, 0.0, torch.where(least > 0, x.error / least * (1 + 1e-9), math.inf))
     return plain if x.relative is None else torch.minimum(plain, x.relative)
 
 
 def aligned(*parts: Enclosure) -> tuple[Shape, list[Enclosure]]:
-    """The shape to which operands broadcast, and the operands with one entry or as many as that shape has."""
+    """Return the shape to which operands broadcast, and the operands with one entry or as many as that shape has."""
     try:
         shape = tuple(torch.broadcast_shapes(*(part.shape for part in parts)))
     except RuntimeError as error:
@@ -357,7 +358,7 @@ def aligned(*parts: Enclosure) -> tuple[Shape, list[Enclosure]]:
 
 
 def select(x: Enclosure, places: Tensor, shape: Shape) -> Enclosure:
-    """The entries at ``places`` [M'], a tensor of whole numbers, in a shape of M' entries."""
+    """Return the entries at ``places`` [M'], a tensor of whole numbers, in a shape of M' entries."""
     if places.numel() == x.width and bool((places == torch.arange(x.width)).all()):
         return x.reshaped(shape)
     if places.numel() > ENTRIES:

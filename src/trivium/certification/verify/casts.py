@@ -23,7 +23,7 @@ _WIDER = {
 
 
 def cast(x: Enclosure, dtype: torch.dtype) -> Enclosure:
-    """The same real numbers in another floating format; whole numbers cut off; 0 and 1 of whether it is zero.
+    """Return the same real numbers in another floating format; whole numbers cut off; 0 and 1 of whether it is zero.
 
     Raises:
         Unsupported: a format that is not bounded.
@@ -75,7 +75,7 @@ def _between_floats(x: Enclosure, dtype: torch.dtype) -> Enclosure:
 
 
 def stepped(x: Enclosure, step: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Enclosure:
-    """An increasing step function; undecided, it may jump along every feature that it depends on."""
+    """Return an increasing step function; undecided, it may jump along every feature that it depends on."""
     low, high = x.wide
     value = step(low), step(high)
     n = x.run.count
@@ -91,14 +91,14 @@ def stepped(x: Enclosure, step: Callable[[Tensor], Tensor], dtype: torch.dtype) 
 
 
 def is_not_zero(x: Enclosure) -> Enclosure:
-    """Whether a number is not zero, as 0, 1 or undecided."""
+    """Return whether a number is not zero, as 0, 1 or undecided."""
     low, high = x.wide
     true, false = (low > 0) | (high < 0), (low == 0) & (high == 0)
     return decided(true, false, (x,))
 
 
 def decided(true: Tensor, false: Tensor, parts: tuple[Enclosure, ...]) -> Enclosure:
-    """A comparison of ``parts`` that is surely true, surely false, or may be either, [2N or 1, M] each."""
+    """Return a comparison of ``parts`` that is surely true, surely false, or may be either, [2N or 1, M] each."""
     value = true.double(), (~false).double()
     n = parts[0].run.count
 
@@ -113,7 +113,8 @@ def decided(true: Tensor, false: Tensor, parts: tuple[Enclosure, ...]) -> Enclos
 
 
 def unknown(parts: tuple[Enclosure, ...], rows: Tensor) -> Interval | None:
-    """Slopes of a jump: anything, in the features that ``parts`` depend on, where ``rows`` [N or 1, M] holds; else 0.
+    """Return slopes of a jump: anything, in the features that ``parts`` depend on, where ``rows`` [N or 1, M] holds;
+    else 0.
 
     No error goes with it: which side rounding falls on is within the bounds, as long as both sides are.
     """

@@ -36,7 +36,7 @@ def unary(x: Enclosure, value: Range, slope: Range, units: float = LIBRARY, size
 
 
 def rising(function: Callable[[Tensor], Tensor], least: float = -math.inf, most: float = math.inf) -> Range:
-    """Range of an increasing function with values in [least, most]."""
+    """Return range of an increasing function with values in [least, most]."""
 
     def value(x: Interval) -> Interval:
         return lower(function(x[0]), ULPS).clamp_min(least), upper(function(x[1]), ULPS).clamp_max(most)
@@ -45,7 +45,7 @@ def rising(function: Callable[[Tensor], Tensor], least: float = -math.inf, most:
 
 
 def bump(function: Callable[[Tensor], Tensor]) -> Range:
-    """Range of an even function ≥ 0 that falls away from zero."""
+    """Return range of an even function ≥ 0 that falls away from zero."""
 
     def value(x: Interval) -> Interval:
         return lower(function(magnitude(x)), ULPS).clamp_min(0.0), upper(function(mignitude(x)), ULPS)
@@ -54,7 +54,7 @@ def bump(function: Callable[[Tensor], Tensor]) -> Range:
 
 
 def bend(x: Interval, below: float, above: float) -> Interval:
-    """Slopes of a function that bends at zero: one, the other, or anything between."""
+    """Return slopes of a function that bends at zero: one, the other, or anything between."""
     low, high = min(below, above), max(below, above)
     right, left = x[0] >= 0, x[1] <= 0
     # Numbers alone would be chosen in float32.
@@ -85,7 +85,7 @@ def _inverse_square(x: Interval) -> Interval:
 
 
 def _wave(x: Interval, phase: float) -> Interval:
-    """Range of sin(x + phase): ±1 where a crest or trough may lie inside, else that of the ends."""
+    """Return range of sin(x + phase): ±1 where a crest or trough may lie inside, else that of the ends."""
     ends = [torch.sin(bound.clamp(-1e9, 1e9) + phase) for bound in x]
     slack = 1e-15 * (magnitude(x) + 4)  # of the phase and of where the crests are
 
@@ -135,7 +135,7 @@ SMOOTH: dict[str, tuple[Range, Range, bool, bool]] = {
 
 
 def smooth(name: str, x: Enclosure) -> Enclosure:
-    """One of :data:`SMOOTH`."""
+    """Return one of :data:`SMOOTH`."""
     if name == "erf" and x.dtype in (torch.float16, torch.bfloat16):
         # Its vector kernel sums a polynomial that is right to 1.5e-7, however small the result is.
         raise Unsupported(f"erf of {str(x.dtype).removeprefix('torch.')}, which loses small numbers")
@@ -206,7 +206,7 @@ def log_of(x: Enclosure) -> Enclosure:
 
 
 def scores_of(x: Enclosure) -> Enclosure:
-    """Bounds s with log x_m = s_m + a term common to the row, valid where x > 0."""
+    """Return bounds s with log x_m = s_m + a term common to the row, valid where x > 0."""
     scores = x.scores() if x.scores is not None else log_of(x)
     return scores.core
 

@@ -85,7 +85,7 @@ def goals(specification: Specification, dtype: torch.dtype = torch.float32) -> d
 
 
 def reach(weights: Enclosure, run: SubBoxes, dtype: torch.dtype, goals: list[Goal], which: Tensor) -> Reach:
-    """The goals ``which`` [N], all of one kind, over the sub-boxes of a run in a floating format."""
+    """Return the goals ``which`` [N], all of one kind, over the sub-boxes of a run in a floating format."""
     kind = goals[0].kind
     if kind == "sum":
         found = _sum(weights, run, dtype)
@@ -169,7 +169,7 @@ def _pair(weights: Enclosure, run: SubBoxes, dtype: torch.dtype, goals: list[Goa
 
 
 def _of_logs(weights: Enclosure, dtype: torch.dtype) -> Tensor:
-    """How far the log that the graph takes of its weights may lie from that of the real weights, [N or 1, K]."""
+    """Return how far the log that the graph takes of its weights may lie from that of the real weights, [N or 1, K]."""
     low, high = weights.wide_box
     low = torch.maximum(low, weights.box[0] * torch.exp(-relative_of(weights)))
     size = torch.maximum(low.clamp_min(0.0).log().abs(), high.clamp_min(0.0).log().abs())
@@ -178,7 +178,8 @@ def _of_logs(weights: Enclosure, dtype: torch.dtype) -> Tensor:
 
 
 def steepest(x: Enclosure) -> Tensor:
-    """The largest slope of any log x_j − log x_k, [N], by way of what moves at least as far; ∞ if nothing does."""
+    """Return the largest slope of any log x_j − log x_k, [N], by way of what moves at least as far; ∞ if
+    nothing does."""
     found = torch.full((x.run.count,), math.inf, dtype=torch.float64)
     if x.dominant is not None:
         found = torch.minimum(_steepest(scores_of(x.dominant)), steepest(x.dominant))

@@ -100,7 +100,7 @@ class Reading:
         return self._same.get(place, place)
 
     def _needed(self, place: Any) -> set[Any]:
-        """All that an output rests on."""
+        """Return all that an output rests on."""
         found, open_ = set(), [place]
         while open_:
             node = open_.pop()
@@ -159,7 +159,7 @@ class Reading:
         return node in self._constants
 
     def run(self, low: Tensor, high: Tensor) -> tuple[Enclosure, SubBoxes]:
-        """The weights over the sub-boxes [N, D]."""
+        """Return the weights over the sub-boxes [N, D]."""
         result, run = self.enclose(low, high)
         if result.dtype not in FLOATS:
             raise Unsupported(f"it returns {str(result.dtype).removeprefix('torch.')} numbers")
@@ -168,7 +168,7 @@ class Reading:
         return result, run
 
     def enclose(self, low: Tensor, high: Tensor) -> tuple[Enclosure, SubBoxes]:
-        """The output, whatever it is, over the sub-boxes [N, D]."""
+        """Return the output, whatever it is, over the sub-boxes [N, D]."""
         run = SubBoxes(low, high, self._reals)
         values: dict[Any, Any] = dict(self._constants)
         for node, name in self._features.items():
@@ -194,7 +194,7 @@ class Reading:
         return (lifted(run, result, result.dtype) if isinstance(result, Tensor) else result), run
 
     def describe(self, low: Tensor, high: Tensor) -> str:
-        """A sub-box [D] in words."""
+        """Return a sub-box [D] in words."""
         parts = []
         for name, columns in self.columns.items():
             ends = [f"{low[c]:.4g}" if low[c] == high[c] else f"{low[c]:.4g} … {high[c]:.4g}" for c in columns]
@@ -231,14 +231,14 @@ def _as_promised(name: str, made: Any, meta: Any) -> None:
 
 
 def _size(node: Any) -> int:
-    """Numbers of its first result."""
+    """Return numbers of its first result."""
     meta = node.meta.get("val")
     first = meta[0] if isinstance(meta, list | tuple) else meta
     return int(first.numel()) if isinstance(first, Tensor) else 1
 
 
 def _partners(node: Any) -> int:
-    """How many entries each is held against: all pairs in a softmax or a sort."""
+    """Return how many entries each is held against: all pairs in a softmax or a sort."""
     pairs = ("softmax", "logsumexp", "sort", "topk", "median", "kthvalue", "gather", "index", "div")
     operand = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], fx.Node) else None
     known = isinstance(operand, Tensor) and any(pair in str(node.target) for pair in pairs)

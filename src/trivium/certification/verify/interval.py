@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-300
 
 
 def lower(x: Tensor, ulps: int = 1, underflow: bool = True) -> Tensor:
-    """A lower bound of numbers that were rounded to ``x`` with an error of up to ``ulps`` ulps.
+    """Return a lower bound of numbers that were rounded to ``x`` with an error of up to ``ulps`` ulps.
 
     ``underflow``: whether a result may have been flushed to zero or to a subnormal, which sums never are.
     """
@@ -36,7 +36,7 @@ def lower(x: Tensor, ulps: int = 1, underflow: bool = True) -> Tensor:
 
 
 def upper(x: Tensor, ulps: int = 1, underflow: bool = True) -> Tensor:
-    """The mirror image of :func:`lower`."""
+    """Return the mirror image of :func:`lower`."""
     y = torch.where(x > 0, x * (1 + ulps * EPS), x * (1 - ulps * EPS))
     if underflow:
         y = y + NEGLIGIBLE
@@ -106,12 +106,12 @@ def linear(x: Interval, matrix: Tensor, dim: int = -1) -> Interval:
 
 
 def hull(x: Interval, y: Interval) -> Interval:
-    """The least interval that holds both."""
+    """Return the least interval that holds both."""
     return torch.minimum(x[0], y[0]), torch.maximum(x[1], y[1])
 
 
 def meet(x: Interval, y: Interval) -> Interval:
-    """What two enclosures of one quantity leave."""
+    """Return what two enclosures of one quantity leave."""
     return torch.maximum(x[0], y[0]), torch.minimum(x[1], y[1])
 
 

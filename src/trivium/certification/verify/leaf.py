@@ -26,7 +26,7 @@ SLACKS = (0.02, 0.2)
 
 
 def bounded_leaf(rule: UserRule, num_teachers: int) -> Constants | None:
-    """Gaps and regularity of a plain PyTorch rule, proved by branch and bound over its box; None where it is not
+    """Return gaps and regularity of a plain PyTorch rule, proved by branch and bound over its box; None where it is not
     normalized and positive there, or uses an operation that is not bounded.
 
     gap[j, k] is a lower bound of log(w_j/w_k). The bound on Σ_i |∂(log w_j − log w_k)/∂u_i|, the sum over all

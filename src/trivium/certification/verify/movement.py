@@ -49,7 +49,7 @@ def _places(call: Call, count: int, shape: tuple[int, ...], arguments: dict[str,
 
 
 def moved(call: Call, x: Enclosure, places: Any) -> Any:
-    """What an operation on numbers of places gave, for the entries themselves."""
+    """Return what an operation on numbers of places gave, for the entries themselves."""
     if isinstance(places, list | tuple):
         return tuple(moved(call, x, part) for part in places)
     return select(x, places.flatten(), tuple(places.shape))
@@ -287,6 +287,6 @@ FILLED = frozenset(
 
 @entry(_ATEN.fill.Scalar, _ATEN.fill.Tensor)
 def _fill(call: Call, x: Any, value: Any) -> Any:
-    """One number in the shape of x."""
+    """Return one number in the shape of x."""
     filled = call.lift(value)
     return select(filled, torch.zeros(math.prod(call.shape), dtype=torch.int64), call.shape)

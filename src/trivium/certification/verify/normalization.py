@@ -76,7 +76,7 @@ def _pull(w: Interval, steep: Interval) -> Interval:
 
 
 def uneven(s: Enclosure) -> Tensor:
-    """What errors of scores change in the log of a share: at most that of its own and the largest one."""
+    """Return what errors of scores change in the log of a share: at most that of its own and the largest one."""
     return s.error + s.error.amax(dim=-1, keepdim=True)
 
 
@@ -111,7 +111,7 @@ def softmax_of(scores: Enclosure, dtype: torch.dtype | None = None) -> Enclosure
 
 
 def _of_shares(width: int, dtype: torch.dtype) -> float:
-    """How far computed shares of a computed sum of positive numbers may be from summing to one."""
+    """Return how far computed shares of a computed sum of positive numbers may be from summing to one."""
     return (width + 8) * unit(dtype) + width * vanishing(dtype)
 
 
@@ -228,7 +228,7 @@ def shares(x: Enclosure, total: Enclosure, quotient: Enclosure) -> Enclosure:
 
 
 def grouped(x: Enclosure, dims: list[int]) -> tuple[list[Enclosure], Tensor]:
-    """The parts of x along some of its dims, each flattened, and the places [G, R] of their entries in x."""
+    """Return the parts of x along some of its dims, each flattened, and the places [G, R] of their entries in x."""
     rank = len(x.shape)
     places = torch.arange(x.width).reshape(x.shape)
     kept = [d for d in range(rank) if d not in dims]
@@ -248,7 +248,7 @@ def wrapped(dim: Any, rank: int) -> list[int]:
 
 
 def along(call: Call, x: Enclosure, dim: Any, step: Callable[[Enclosure], Enclosure]) -> Enclosure:
-    """An operation from vectors to vectors, on each of those along one axis."""
+    """Return an operation from vectors to vectors, on each of those along one axis."""
     parts, places = grouped(x, wrapped(dim, len(x.shape)))
     if places.numel() > ENTRIES:
         raise Unsupported(f"a tensor of {places.numel()} numbers a row")

@@ -19,7 +19,8 @@ _ATEN = torch.ops.aten
 
 
 def ordered(x: Enclosure, descending: bool) -> Enclosure:
-    """The entries in order: each order statistic is increasing in every entry, and moves like one that it may be."""
+    """Return the entries in order: each order statistic is increasing in every entry, and moves like one that it may
+    be."""
     value = x.lo.sort(dim=-1, descending=descending).values, x.hi.sort(dim=-1, descending=descending).values
 
     made = Enclosure(x.run, value, lambda: _hull_of(x.jacobian, _touching(x.box, descending)), x.shape, x.dtype)
@@ -29,7 +30,7 @@ def ordered(x: Enclosure, descending: bool) -> Enclosure:
 
 
 def _touching(box: Interval, descending: bool) -> Tensor:
-    """Which entry [·, M', M] may be which in order."""
+    """Return which entry [·, M', M] may be which in order."""
     low, high = box
     first, last = low.sort(-1, descending=descending).values, high.sort(-1, descending=descending).values
     return (low.unsqueeze(1) <= last.unsqueeze(2)) & (high.unsqueeze(1) >= first.unsqueeze(2))
@@ -86,7 +87,7 @@ def _kth_value(call: Call, x: Any, k: int, dim: int = -1, keepdim: bool = False)
 
 @entry(_ATEN.topk.default)
 def _topk(call: Call, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, ...]:
-    """The k largest or smallest values, in order; their places are not told."""
+    """Return the k largest or smallest values, in order; their places are not told."""
     if not sorted:
         raise Unsupported(f"{call.name} with sorted=False")
     operand = call.lift(x, x.dtype)

@@ -17,7 +17,7 @@ _ATEN = torch.ops.aten
 
 
 def contracted(call: Call, x: Any, y: Any) -> Enclosure:
-    """A product of matrices or vectors: linear where one of them is constant, else a sum of products."""
+    """Return a product of matrices or vectors: linear where one of them is constant, else a sum of products."""
     if not isinstance(x, Enclosure) or not isinstance(y, Enclosure):
         moving, fixed = (x, y) if isinstance(x, Enclosure) else (y, x)
         if moving.dtype not in FLOATS or fixed.dtype != moving.dtype:
@@ -37,7 +37,7 @@ def contracted(call: Call, x: Any, y: Any) -> Enclosure:
 
 
 def _of_both(call: Call, x: Enclosure, y: Enclosure) -> Enclosure:
-    """Row i of one times column j of the other, from numbers of places that the operation is not asked for."""
+    """Return row i of one times column j of the other, from numbers of places that the operation is not asked for."""
     needs_float(x, call.name)
     inner = x.shape[-1]
     left = torch.arange(x.width).reshape(-1, inner)

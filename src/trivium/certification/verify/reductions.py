@@ -67,7 +67,7 @@ def summed(call: Call, x: Enclosure, dim: Any) -> Enclosure:
 
 
 def reduced(call: Call, x: Enclosure, dim: Any, step: Callable[[Enclosure], Enclosure]) -> Enclosure:
-    """An operation from a vector to one number, [1], over some axes."""
+    """Return an operation from a vector to one number, [1], over some axes."""
     parts, _ = grouped(x, wrapped(dim, len(x.shape)))
     return join(call.run, [step(part) for part in parts]).reshaped(call.shape)
 
@@ -133,7 +133,8 @@ def _hull_of(slopes: Interval | None, candidates: Tensor) -> Interval | None:
 
 
 def place_of(x: Enclosure, largest: bool) -> Enclosure:
-    """The number of a largest or smallest entry, [1]: any of those that may be it, ties and rounding included."""
+    """Return the number of a largest or smallest entry, [1]: any of those that may be it, ties and rounding
+    included."""
     low, high = x.wide
     candidate = high >= low.amax(-1, keepdim=True) if largest else low <= high.amin(-1, keepdim=True)
     return _numbers(x, candidate.unsqueeze(1), (1,))

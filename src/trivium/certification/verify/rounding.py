@@ -1,4 +1,5 @@
-"""What a number format adds: half ulps, where results vanish and overflow, and which formats are bounded at all.
+"""The error that a number format adds: half ulps, where results vanish and overflow, and which formats are bounded
+at all.
 
 Beside the interval of a quantity in real arithmetic stands a bound on how far the same graph, run in the formats of its
 nodes, may end from it. An operation adds at most a few half ulps of its result, each operand passes on its own error
@@ -29,7 +30,8 @@ def least_normal(dtype: torch.dtype) -> float:
 
 
 def vanishing(dtype: torch.dtype) -> float:
-    """What underflow may take from one result. Only float16 keeps its subnormals on every device and in every mode."""
+    """Return what underflow may take from one result. Only float16 keeps its subnormals on every device and in every
+    mode."""
     if dtype not in FLOATS:
         return 0.0
     return 2.0**-25 if dtype is torch.float16 else least_normal(dtype)
@@ -43,7 +45,7 @@ def largest(dtype: torch.dtype) -> float:
 
 
 def smallest(dtype: torch.dtype) -> float:
-    """The other end of a format."""
+    """Return the other end of a format."""
     if dtype is torch.bool:
         return 0.0
     return float(torch.finfo(dtype).min if dtype in FLOATS else torch.iinfo(dtype).min)
@@ -55,5 +57,5 @@ def passed(factor: Tensor, error: Tensor) -> Tensor:
 
 
 def own(dtype: torch.dtype, size: Tensor, units: float = 1.0, underflow: bool = True) -> Tensor:
-    """What rounding a result of this magnitude adds."""
+    """Return what rounding a result of this magnitude adds."""
     return unit(dtype) * units * (1 + 1e-6) * size + (vanishing(dtype) if underflow else 0.0)

@@ -26,7 +26,7 @@ _SUMS = 1000
 
 @dataclass
 class Outcome:
-    """How far a search came.
+    """The result of a search: how far it came.
 
     Attributes:
         proved: whether every goal holds over the whole box.

@@ -20,7 +20,7 @@ _ATEN = torch.ops.aten
 
 
 def _pick(x: Enclosure, y: Enclosure, first: Tensor, second: Tensor) -> Interval | None:
-    """Slopes of whichever of two is chosen, [N or 1, M] bool each; of both where neither is decided."""
+    """Return slopes of whichever of two is chosen, [N or 1, M] bool each; of both where neither is decided."""
     jx, jy = x.jacobian, y.jacobian
     if jx is None and jy is None:
         return None
@@ -190,7 +190,7 @@ def _joined(name: str, any_: bool, logical: bool) -> None:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it is a tensor of the graph, not a number."""
+    """Return whether it is a tensor of the graph, not a number."""
     return isinstance(value, Enclosure | Tensor)
 
 

@@ -40,7 +40,7 @@ class Call:
     product_unit: float = 2.0**-24
 
     def lift(self, value: Any, dtype: torch.dtype | None = None) -> Enclosure:
-        """A number, tensor or Bounds in one dtype (that of the result)."""
+        """Return a number, tensor or Bounds in one dtype (that of the result)."""
         wanted = self.dtype if dtype is None else dtype
         return lifted(self.run, value, wanted)
 
@@ -62,7 +62,8 @@ def lifted(run: SubBoxes, value: Any, dtype: torch.dtype) -> Enclosure:
 
 
 def _constant(run: SubBoxes, value: Tensor) -> Enclosure:
-    """A tensor of the graph: the real numbers that its operations stand for, and how far its own are from them."""
+    """Return a tensor of the graph: the real numbers that its operations stand for, and how far its own are
+    from them."""
     made = number(run, value, value.dtype)
     if id(value) in run.reals:
         own = made.lo
@@ -73,7 +74,7 @@ def _constant(run: SubBoxes, value: Tensor) -> Enclosure:
 
 
 def promoted(*values: Any) -> torch.dtype:
-    """The dtype in which torch computes with two operands."""
+    """Return the dtype in which torch computes with two operands."""
     one, other = (torch.empty(v.shape, dtype=v.dtype) if isinstance(v, Enclosure) else v for v in values)
     return torch.result_type(one, other)
 
@@ -104,7 +105,7 @@ def entry(*overloads: Any) -> Callable[[Function], Function]:
 
 
 def bind(overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, without those that only say where the result lies.
+    """Return the arguments of a call by name, without those that only say where the result lies.
 
     Raises:
         Unsupported: an operation that is not in the table, or an argument that its entry does not honour.

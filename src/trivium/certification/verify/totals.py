@@ -25,24 +25,24 @@ class Total:
 
     @classmethod
     def number_of(cls, values: list[float]) -> Total:
-        """The sum of plain numbers; ``fsum`` rounds once."""
+        """Return the sum of plain numbers; ``fsum`` rounds once."""
         total = math.fsum(values)
         return cls(total, error=abs(total) * EPS)
 
     @classmethod
     def between(cls, low: list[float], high: list[float]) -> Total:
-        """The sum of numbers known to lie between bounds."""
+        """Return the sum of numbers known to lie between bounds."""
         total, spread = math.fsum(low), math.fsum(b - a for a, b in zip(low, high, strict=True))
         return cls(total, error=(spread + abs(total) * EPS) * (1 + 4 * EPS) if spread else abs(total) * EPS)
 
     @classmethod
     def symbol(cls, number: int) -> Total:
-        """One quantity."""
+        """Return one quantity."""
         return cls(0.0, {number: 1.0}, 0.0, {number: 0.0})
 
     @classmethod
     def either(cls, one: Total, other: Total) -> Total:
-        """One of two plain numbers."""
+        """Return one of two plain numbers."""
         error = max(one.error, abs(one.constant - other.constant) * (1 + EPS) + other.error)
         return cls(one.constant, error=error, single=max(one.single, other.single))
 
@@ -77,7 +77,7 @@ class Total:
         return replace(self, single=(self.single + more) * (1 + EPS))
 
     def distance(self, target: float, magnitudes: Mapping[int, float]) -> float:
-        """An upper bound of |self − target| for quantities of at most these magnitudes."""
+        """Return an upper bound of |self − target| for quantities of at most these magnitudes."""
         moving = sum(
             (abs(a) + self.errors[n]) * magnitudes[n] for n, a in self.coefficients.items() if a or self.errors[n]
         )

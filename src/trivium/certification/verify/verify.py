@@ -87,7 +87,7 @@ def verify(
 
 
 def read(rule: UserRule, num_teachers: int, dtype: torch.dtype) -> Reading:
-    """The graph of a rule, ready to be bounded.
+    """Return the graph of a rule, ready to be bounded.
 
     Raises:
         Unsupported: it has none, or one that is not what the rule is; an operation that is not bounded.
@@ -112,13 +112,13 @@ def read(rule: UserRule, num_teachers: int, dtype: torch.dtype) -> Reading:
 
 
 def timer(seconds: float, over: Callable[[], bool] | None = None) -> Callable[[], bool]:
-    """Whether so much processor time has passed since now, or an outer limit is reached."""
+    """Return whether so much processor time has passed since now, or an outer limit is reached."""
     end = time.process_time() + seconds
     return lambda: time.process_time() > end or (over is not None and over())
 
 
 def plain(rule: UserRule) -> bool:
-    """Whether a rule computes what its function says: no method of its own was put on the object."""
+    """Return whether a rule computes what its function says: no method of its own was put on the object."""
     return not {name for name in vars(rule) if callable(getattr(UserRule, name, None))}
 
 
@@ -130,7 +130,8 @@ def strengthen(
     seconds: float,
     over: Callable[[], bool] | None = None,
 ) -> dict[str, Result]:
-    """The findings of a search, with those that bounding settles VERIFIED, and what it reached told in the others.
+    """Return the findings of a search, with those that bounding settles VERIFIED, and what it reached told in the
+    others.
 
     ``settled``: axioms that are proved already. An operator with a breach of any kind is not bounded: its function is
     then not what its code seems to say.

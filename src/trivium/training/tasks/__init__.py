@@ -1,4 +1,4 @@
-"""Kinds of data behind one face: text, labelled examples, and whatever a user registers.
+"""Kinds of data behind one interface: text, labelled examples, and whatever a user registers.
 
 A task is one file: a class with the methods of :class:`Task`, and ``register("name", YourTask())`` or, in a recipe,
 ``data.kind: FILE.py:NAME``.

@@ -12,7 +12,7 @@ from trivium.data.examples import Examples
 
 
 def accuracy(found: Mapping[str, Tensor], rows: Examples, teacher_names: Sequence[str]) -> dict[str, Any]:
-    """The content of ``accuracy.json``.
+    """Return the content of ``accuracy.json``.
 
     Args:
         found: ``student`` [N], ``teacher_names`` [N, K] and perhaps ``mixture`` [N] in nats, and the same names with

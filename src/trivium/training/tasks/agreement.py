@@ -12,8 +12,8 @@ from trivium.data.examples import Examples
 
 
 def agreement_warnings(answers: Tensor, rows: Examples, teacher_names: Sequence[str]) -> Iterator[str]:
-    """A line for each teacher and task where its answers agree with the labels no more than chance would have them, or
-    where another order of its classes would agree far better.
+    """Yield a line for each teacher and task where its answers agree with the labels no more than chance would have
+    them, or where another order of its classes would agree far better.
 
     Args:
         answers: each teacher's likeliest class on each row, as a place in the space of all classes, [N, K]; NaN where
@@ -52,7 +52,7 @@ def _of_table(table: Tensor, name: str, task: str, classes: Sequence[str]) -> It
 
 
 def likely_order(table: Tensor) -> list[int] | None:
-    """The class that each output most likely means, where that is clearly not the one in its place; else None.
+    """Return the class that each output most likely means, where that is clearly not the one in its place; else None.
 
     The assignment that agrees with most rows. It must win at least half of the rows of the classes that it moves, and
     win more of them than stay by four standard deviations of a fair coin.

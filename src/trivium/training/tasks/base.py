@@ -1,4 +1,4 @@
-"""What kinds of data differ in, and the one place that knows which kinds there are."""
+"""The interface of a kind of data, and the table of all kinds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tables:
     test: Table | None
 
     def splits(self) -> dict[str, Table]:
-        """Those that the recipe has, by name, in the order in which teachers read them."""
+        """Return those that the recipe has, by name, in the order in which teachers read them."""
         found = {"train": self.train, "validation": self.validation}
         return found if self.test is None else {**found, "test": self.test}
 
@@ -44,7 +44,7 @@ def _no_lengths(rows: Table) -> Lengths:
 
 @dataclass(frozen=True)
 class Materials:
-    """What a recipe's data and models become.
+    """The loaded data and models of a recipe.
 
     Attributes:
         student: one that was asked what every model is asked. ``notes`` are what to say of it when it trains.
@@ -62,7 +62,7 @@ class Materials:
 
 @runtime_checkable
 class Task(Protocol):
-    """All that a kind of data has of its own: whatever is not here is the same for every kind.
+    """The interface of a kind of data: whatever is not here is the same for every kind.
 
     Whatever a row is, it has T positions, at each of which student and teachers give V logits and a label is one of V
     classes. A task says where rows, student and teachers come from and what is told of them.
@@ -79,8 +79,8 @@ class Task(Protocol):
         ...
 
     def sizes(self, recipe: Recipe, base: Path) -> Mapping[str, Callable[[], int]]:
-        """What a learned rule may need to know of a run, by the name of its option; each is asked where it is needed.
-        The number of teachers is known without."""
+        """Return what a learned rule may need to know of a run, by the name of its option; each is asked where it is
+        needed. The number of teachers is known without."""
         ...
 
     def admit(self, scheme: Scheme) -> None:
@@ -88,11 +88,11 @@ class Task(Protocol):
         ...
 
     def serves(self, recipe: Recipe) -> Tensor | None:
-        """Which teachers serve which rows, a pattern a line, bool [patterns, K]; None where all serve all."""
+        """Return which teachers serve which rows, a pattern a line, bool [patterns, K]; None where all serve all."""
         ...
 
     def materials(self, recipe: Recipe, scheme: Scheme, base: Path, device: torch.device, say: Say) -> Materials:
-        """Rows, teachers and a student, checked to fit; what is cheap to refuse is refused first.
+        """Return rows, teachers and a student, checked to fit; what is cheap to refuse is refused first.
 
         Args:
             say: called with what is worth knowing of a teacher that is taken all the same.
@@ -100,7 +100,7 @@ class Task(Protocol):
         ...
 
     def student(self, recipe: Recipe, base: Path, rows: Table | None = None, say: Say = unsaid) -> Any:
-        """A new student to train: a module whose forward takes :meth:`Table.arguments` and returns ``logits``
+        """Return a new student to train: a module whose forward takes :meth:`Table.arguments` and returns ``logits``
         [B, T, V], with ``save_pretrained``. A fresh one's weights depend on the recipe's seed alone.
 
         Args:
@@ -109,17 +109,17 @@ class Task(Protocol):
         ...
 
     def load(self, recipe: Recipe, base: Path, folder: Path) -> Any:
-        """A student as its ``save_pretrained`` left it in ``folder``."""
+        """Return a student as its ``save_pretrained`` left it in ``folder``."""
         ...
 
     def judge(
         self, source: LogitSource, rows: Table, teacher_names: Sequence[str], classes: int
     ) -> tuple[Tensor, Iterable[str]]:
-        """The teachers' losses on validation rows, [tasks, K], and a line for whatever they give away."""
+        """Return the teachers' losses on validation rows, [tasks, K], and a line for whatever they give away."""
         ...
 
     def results(self, nll: Mapping[str, Tensor], rows: Table, teacher_names: Sequence[str]) -> Mapping[str, Any]:
-        """What a run leaves beside ``nats.json``, plain values by file name.
+        """Return what a run leaves beside ``nats.json``, plain values by file name.
 
         Args:
             nll: what the run returns, see :func:`trivium.training.run.distill`.
@@ -142,7 +142,7 @@ def register(kind: str, task: Task) -> None:
 
 
 def task_of(recipe: Recipe, base: Path = Path()) -> Task:
-    """The task that the recipe's ``data.kind`` stands for.
+    """Return the task that the recipe's ``data.kind`` stands for.
 
     Raises:
         InputError: a file without it, or whose object is no task.
@@ -160,25 +160,26 @@ def task_of(recipe: Recipe, base: Path = Path()) -> Task:
 
 
 def task_files(recipe: Recipe, base: Path) -> dict[str, str]:
-    """SHA-256 of the file of a user's task, and of what it imports beside it, by its path as seen from ``base``."""
+    """Return SHA-256 of the file of a user's task, and of what it imports beside it, by its path as seen from
+    ``base``."""
     path, separator, _ = recipe.data.kind.rpartition(":")
     return source_files(base / path, base) if separator else {}
 
 
 def own_features(scheme: Scheme) -> dict[str, int]:
-    """The features that the data must hold, with the numbers a row of each."""
+    """Return the features that the data must hold, with the numbers a row of each."""
     num_teachers = len(scheme.teacher_names)
     return {name: interval.width(num_teachers) for name, interval in scheme.ranges.items() if name not in BUILT_IN}
 
 
 def own_columns(recipe: Recipe) -> dict[str, int]:
-    """The column of the data that says which rows are critical, if the recipe names one."""
+    """Return the column of the data that says which rows are critical, if the recipe names one."""
     found = recipe.safety.critical.column if recipe.safety else None
     return {} if found is None else {found: 1}
 
 
 def three(recipe: Recipe, table: Callable[[str, int | None], Table]) -> Tables:
-    """The tables of all splits, each made by ``table(split, limit)``.
+    """Return the tables of all splits, each made by ``table(split, limit)``.
 
     Raises:
         InputError: two domains of one name, or some domains with test data and some without.

@@ -32,7 +32,7 @@ from trivium.weighting.loading import load_object, undisturbed
 
 
 def label_space(recipe: Recipe) -> LabelSpace:
-    """The classes of all tasks.
+    """Return the classes of all tasks.
 
     Raises:
         InputError: no task, too few classes, a domain or teacher that names a task which does not exist.
@@ -49,7 +49,7 @@ def label_space(recipe: Recipe) -> LabelSpace:
 
 
 def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
-    """Which teacher serves which task, bool [tasks, K].
+    """Return which teacher serves which task, bool [tasks, K].
 
     Raises:
         InputError: a task without a teacher.
@@ -63,7 +63,8 @@ def serves(recipe: Recipe, space: LabelSpace) -> Tensor:
 def build_classifiers(
     recipe: Recipe, device: torch.device, base: Path = Path(), inputs: Inputs | None = None, say: Say = unsaid
 ) -> list[Classifier]:
-    """The recipe's teachers in its order, each asked what every model is asked; see :mod:`trivium.teachers.admission`.
+    """Return the recipe's teachers in its order, each asked what every model is asked; see
+    :mod:`trivium.teachers.admission`.
 
     Args:
         inputs: rows to ask about; None asks nothing.
@@ -96,7 +97,7 @@ def build_classifiers(
 def _teacher(
     section: TeacherSection, classes: list[str], recipe: Recipe, base: Path, who: str
 ) -> tuple[Any, dict[str, Any], bool]:
-    """A teacher's model, what identifies it, and whether that is all that its answers depend on."""
+    """Return a teacher's model, what identifies it, and whether that is all that its answers depend on."""
     if ".py:" not in section.model:
         gives, folder = section.gives, resolve(section.model, base)
         require(gives == "logits", f"{who}, a model of transformers, gives logits", gives, "Leave it out.")
@@ -128,7 +129,7 @@ def _refuse_own_student(model: object, recipe: Recipe, who: str, base: Path) -> 
 
 
 def admit_classifier(teacher: Classifier, inputs: Inputs, say: Say = unsaid) -> Classifier:
-    """The teacher itself, after it was asked about some of ``inputs`` what every model is asked."""
+    """Return the teacher itself, after it was asked about some of ``inputs`` what every model is asked."""
     rows, who = probe(inputs, teacher.heads.serves), f"teacher {teacher.name!r}"
     _ask(
         lambda given: teacher.answers(given.to(teacher.device)),
@@ -190,7 +191,7 @@ def _ask(
 
 
 def made(reference: str, base: Path) -> Any:
-    """What ``FILE.py:NAME`` names; a class, or a function without parameters, is called to make it."""
+    """Return what ``FILE.py:NAME`` names; a class, or a function without parameters, is called to make it."""
     found = load_object(reference, base)
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
@@ -218,8 +219,8 @@ class Declared(Protocol):
 
 
 def identity_of(reference: str, model: Any, base: Path) -> tuple[dict[str, Any], bool]:
-    """What can be told of a model of a user's file: its code, its tensors, what it declares; and whether it declares
-    anything, which is then taken to cover what else it depends on."""
+    """Return what can be told of a model of a user's file: its code, its tensors, what it declares; and whether it
+    declares anything, which is then taken to cover what else it depends on."""
     path, _, name = reference.rpartition(":")
     files = source_files(base / path, (base / path).parent)
     parts: dict[str, Any] = {"files": files, "name": name}
@@ -237,14 +238,14 @@ def identity_of(reference: str, model: Any, base: Path) -> tuple[dict[str, Any],
 
 
 def text_readers(student: Any, teachers: Sequence[Any]) -> dict[str, TransformersClassifier]:
-    """The models of a run on examples that tokenize texts, by what sentences call them, the student first."""
+    """Return the models of a run on examples that tokenize texts, by what sentences call them, the student first."""
     models: dict[str, Any] = {"the student": student.inner} if isinstance(student, ClassifierStudent) else {}
     models |= {f"teacher {t.name!r}": t.model for t in teachers if isinstance(t, Classifier)}
     return {n: m for n, m in models.items() if isinstance(m, TransformersClassifier) and m.tokenizer is not None}
 
 
 def build_classifier_student(recipe: Recipe, base: Path = Path(), say: Say = unsaid) -> ClassifierStudent:
-    """The student; a fresh one's weights depend on the recipe's seed alone.
+    """Return the student; a fresh one's weights depend on the recipe's seed alone.
 
     ``student.model`` is ``FILE.py:NAME``, a module or what makes one, or a folder of transformers; ``student.config`` a
     transformers config, with ``student.tokenizer`` where the inputs are texts.
@@ -271,7 +272,7 @@ def build_classifier_student(recipe: Recipe, base: Path = Path(), say: Say = uns
 
 
 def own_student(reference: str, base: Path, seed: int) -> torch.nn.Module:
-    """The module that ``FILE.py:NAME`` names or makes: a copy, so that each run starts from what is in the file.
+    """Return the module that ``FILE.py:NAME`` names or makes: a copy, so that each run starts from what is in the file.
 
     Its weights are drawn after ``seed``, whether or not the file has been read before: a file may draw some of its own.
 
@@ -294,7 +295,7 @@ def own_student(reference: str, base: Path, seed: int) -> torch.nn.Module:
 def admit_classifier_student(
     classifier_student: ClassifierStudent, inputs: Inputs, say: Say = unsaid
 ) -> ClassifierStudent:
-    """The student itself, after it was asked about some of ``inputs`` what every model is asked."""
+    """Return the student itself, after it was asked about some of ``inputs`` what every model is asked."""
 
     def answers(given: Inputs) -> Tensor:
         with calling("the student must read a batch", "Call it on one by itself to see."):
@@ -313,7 +314,7 @@ def admit_classifier_student(
 
 
 def load_classifier_student(recipe: Recipe, base: Path, folder: Path) -> ClassifierStudent:
-    """A student as :meth:`ClassifierStudent.save_pretrained` left it in ``folder``."""
+    """Return a student as :meth:`ClassifierStudent.save_pretrained` left it in ``folder``."""
     if ".py:" not in (recipe.student.model or ""):
         section = recipe.student.model_copy(update={"model": str(folder.absolute()), "config": None})
         return build_classifier_student(recipe.model_copy(update={"student": section}), base)

@@ -96,7 +96,8 @@ class ExamplesTask:
 
 
 def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Tables:
-    """All examples of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
+    """Return all examples of a run. Features that the scheme reads and Trivium does not compute are columns of the
+    data."""
     data, own, space = recipe.data, own_features(scheme) | own_columns(recipe), label_space(recipe)
     columns = Columns(data.text_column, data.label_column, data.task_column, data.pair_column, tuple(own))
     served = serves(recipe, space)
@@ -122,7 +123,7 @@ def build_examples(recipe: Recipe, scheme: Scheme, base: Path = Path()) -> Table
 
 
 def lengths(rows: Table, readers: Mapping[str, TransformersClassifier]) -> Lengths:
-    """The tokens that the first reader reads of each domain, and a sentence for each reader that cuts many
+    """Return the tokens that the first reader reads of each domain, and a sentence for each reader that cuts many
     texts, or knows little of them."""
     values = [value for name, value in rows.inputs.values.items() if name in ("text", PAIR)]
     texts = [value for value in values if not isinstance(value, Tensor)]

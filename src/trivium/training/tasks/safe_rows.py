@@ -14,12 +14,12 @@ from trivium.errors import InputError
 
 
 def token_ids(rows: Table) -> Tensor | None:
-    """What stands before each position, [N, T]; None for rows that are no text."""
+    """Return what stands before each position, [N, T]; None for rows that are no text."""
     return rows.input_ids if isinstance(rows, Rows) else None
 
 
 def texts_of(rows: Table, tokenizer: Any) -> list[str]:
-    """The text of each row: of a window of text what is predicted in it.
+    """Return the text of each row: of a window of text what is predicted in it.
 
     Raises:
         InputError: rows that are no texts.
@@ -33,7 +33,7 @@ def texts_of(rows: Table, tokenizer: Any) -> list[str]:
 
 
 def with_critical(rows: Table, critical: Tensor) -> Table:
-    """The rows with a column ``critical``, 0 or 1.
+    """Return the rows with a column ``critical``, 0 or 1.
 
     Raises:
         InputError: rows of a user's own kind, which cannot be copied.

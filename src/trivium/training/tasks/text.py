@@ -43,7 +43,7 @@ class TextTask:
         }
 
     def admit(self, scheme: Scheme) -> None:
-        """A scheme for text may read everything."""
+        """Do nothing, since a scheme for text may read every feature."""
 
     def serves(self, recipe: Recipe) -> None:
         return None
@@ -83,7 +83,7 @@ def refuse_for_text(recipe: Recipe) -> None:
 
 
 def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path()) -> Tables:
-    """All rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
+    """Return all rows of a run. Features that the scheme reads and Trivium does not compute are columns of the data."""
     data, own = recipe.data, own_features(scheme) | own_columns(recipe)
 
     def table(split: str, limit: int | None) -> Rows:
@@ -96,7 +96,7 @@ def build_rows(recipe: Recipe, tokenizer: Any, scheme: Scheme, base: Path = Path
 
 
 def build_tokenizer(recipe: Recipe, base: Path = Path()) -> Any:
-    """The student's tokenizer."""
+    """Return the student's tokenizer."""
     folder = recipe.student.tokenizer or recipe.student.model
     if folder is None:
         raise InputError("a student must have a tokenizer", "none", "Give student.tokenizer or student.model.")
@@ -106,7 +106,7 @@ def build_tokenizer(recipe: Recipe, base: Path = Path()) -> Any:
 
 
 def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path(), say: Say = unsaid) -> Any:
-    """The student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone.
+    """Return the student: a model from its folder, or a fresh one whose weights depend on the recipe's seed alone.
 
     It has a logit a token: see :func:`trivium.teachers.admission.trim_vocabulary`.
 
@@ -138,7 +138,7 @@ def build_student(recipe: Recipe, tokenizer: Any, base: Path = Path(), say: Say 
 def build_teachers(
     recipe: Recipe, tokenizer: Any, device: torch.device, base: Path = Path(), say: Say = unsaid
 ) -> list[Teacher]:
-    """The recipe's teachers in its order, vocabularies checked, each asked what every model is asked."""
+    """Return the recipe's teachers in its order, vocabularies checked, each asked what every model is asked."""
     folders = {teacher.name: resolve(teacher.model, base) for teacher in recipe.teachers}
     names = recipe.teacher_names
     require(len(folders) == len(names), "teachers' names must differ", names, "Rename one of them.")
@@ -149,7 +149,7 @@ def build_teachers(
 def worse_than_a_guess(
     losses: Tensor, classes: int, tasks: Sequence[str], teacher_names: Sequence[str]
 ) -> Iterator[str]:
-    """A line for each teacher whose validation loss is above ln V: its ids may mean something else to it.
+    """Yield a line for each teacher whose validation loss is above ln V: its ids may mean something else to it.
 
     Args:
         losses: nats a token, [tasks, K].

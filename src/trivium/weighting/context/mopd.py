@@ -1,4 +1,4 @@
-"""MOPD routing: each domain has one teacher, and no other teacher is heard there."""
+"""MOPD routing: each domain has one teacher, which gets all the weight."""
 
 from __future__ import annotations
 

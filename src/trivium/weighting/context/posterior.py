@@ -1,4 +1,4 @@
-"""Which teacher wrote this? The Bayesian posterior over teachers given the prefix."""
+"""Weigh teachers by the Bayesian posterior, given the prefix, of which of them wrote it."""
 
 from __future__ import annotations
 

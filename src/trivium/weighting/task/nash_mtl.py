@@ -1,4 +1,4 @@
-"""Nash-MTL: the teachers bargain over the direction of the step, and none loses by it."""
+"""Nash-MTL: weights by Nash's bargain over the direction of the step, which raises no teacher's loss."""
 
 from __future__ import annotations
 

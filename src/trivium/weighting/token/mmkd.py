@@ -102,7 +102,7 @@ class MMKD(LearnableRule):
         return self.weigh(self.admit(features)["logits"]).detach()
 
     def weigh(self, logits: Tensor) -> Tensor:
-        """Log-weights [..., K] of what the network sees, with gradient in its parameters."""
+        """Return log-weights [..., K] of what the network sees, with gradient in its parameters."""
         weights = {name: value.to(logits) for name, value in self.network.named_parameters()}
         score: Tensor = torch.func.functional_call(self.network, weights, (logits,))
         if self.budget is not None:
