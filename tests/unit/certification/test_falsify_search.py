@@ -195,3 +195,17 @@ def test_a_rule_without_features_is_refuted_with_a_witness_that_replays() -> Non
     assert result.verdict == "VIOLATED"
     assert result.witness is not None
     assert replay(fixed, result.witness) == pytest.approx(0.2 - 1 / 9)
+
+
+def test_a_replay_shows_again_what_the_rows_beside_do_to_a_rule_without_a_graph() -> None:
+    """Without a capture only rows put beside each other show it; catches a replay that asks the graph alone."""
+
+    @rule(scale="token", features=ENTROPY)
+    def coupled(entropy: Tensor) -> Tensor:
+        strength = 1.0 if float(entropy.reshape(-1)[0]) < 0 else 1.0 + float(entropy.mean())
+        return torch.softmax(-strength * entropy, dim=-1)
+
+    found = falsify(coupled, Specification(3), seconds=FAST)["W-F"]
+    assert found.verdict == "VIOLATED"
+    assert found.witness is not None
+    assert found.witness.breaks(replay(coupled, found.witness))

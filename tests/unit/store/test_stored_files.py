@@ -25,6 +25,7 @@ from trivium.store.codec import ERROR, encoded, narrowest, relative
 from trivium.store.files import Request, replace_text, stored
 from trivium.store.identity import Identity
 from trivium.store.kept import Kept
+from trivium.teachers.cache import cached_logits
 
 IDENTITY = Identity({"what": "a test"})
 
@@ -373,3 +374,25 @@ def test_a_mark_without_its_file_or_a_file_of_another_shape_is_begun_anew(tmp_pa
     assert draft.Draft.taken_up(path, mark, (4, 2)) is None
     path.unlink()
     assert draft.Draft.taken_up(path, mark, (4, 2)) is None
+
+
+class Constant:
+    """A teacher of text that always says the same."""
+
+    device = torch.device("cpu")
+    vocabulary_size = 8
+
+    def __init__(self, name: str) -> None:
+        self.name = self.fingerprint = name
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        return torch.zeros(*inputs.shape, self.vocabulary_size)
+
+
+def test_a_limit_is_for_all_teachers_together(tmp_path: Path) -> None:
+    """Catches one that each teacher may use up by itself."""
+    rows, teachers = torch.zeros(4, 5, dtype=torch.long), [Constant("a"), Constant("b")]
+    size = sum(array.nbytes for array in cached_logits(teachers, rows, tmp_path / "free").arrays)
+    assert len(cached_logits(teachers, rows, tmp_path / "enough", limit=size).arrays) == 2
+    with pytest.raises(InputError, match=r"must fit cache\.limit_gb"):
+        cached_logits(teachers, rows, tmp_path / "short", limit=size - 1)
