@@ -201,8 +201,7 @@ class UserRule(RawRule):
         return self._captured(num_teachers, dict.fromkeys(self.features, dtype), torch.device("cpu"))[1]
 
     def weights(self, features: Features) -> Tensor:
-        """Return what the function returns [..., K]: the captured graph at each row, or the function itself where
-        opaque.
+        """Return the function's weights [..., K]: by the captured graph at each row, or by itself where opaque.
 
         Raises:
             RuleError: a feature is missing or NaN; weights of another shape; a function that means something else on a

@@ -164,6 +164,6 @@ def test_sizes_are_those_of_the_recipe(small: ExamplesWorld) -> None:
 
     recipe = small.recipe(scheme=NO_SCHEME | RULES["mmkd"] | RULES["amtss"])
     found = {rule.name: rule for rule in leaves(build_scheme(recipe, small.folder))}
-    assert found["mmkd"].teachers == found["amtss"].teachers == len(recipe.teachers)  # type: ignore[attr-defined]
+    assert found["mmkd"].num_teachers == found["amtss"].num_teachers == len(recipe.teachers)  # type: ignore[attr-defined]
     assert found["mmkd"].classes == sum(map(len, recipe.data.tasks.values()))  # type: ignore[attr-defined]
     assert found["amtss"].tasks == len(recipe.data.tasks)  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from trivium.store.identity import of_table, of_tensor
 from trivium.teachers.admission import unsaid
-from trivium.training.evaluate import nats, teacher_nll, validation_losses
+from trivium.training.evaluate import nll, teacher_nll, validation_losses
 from trivium.training.tasks.base import Materials, three
 from trivium.weighting.loading import load_object
 
@@ -112,7 +112,7 @@ class Tags:
     def score(self, log_p, labels):
         known = labels >= 0
         right = ((log_p.argmax(-1) == labels) & known).sum(-1)
-        return torch.stack([nats(log_p, labels), right.double()], -1)
+        return torch.stack([nll(log_p, labels), right.double()], -1)
 
     def sizes(self, recipe, base):
         return {"tasks": lambda: 1, "classes": lambda: 2}
