@@ -34,6 +34,19 @@ def test_labels_of_examples_in_a_column_are_those_in_a_row() -> None:
     assert distiller.count(column) == 4
 
 
+@pytest.mark.parametrize("off", [0, 1])
+def test_the_first_number_that_is_no_class_is_refused(off: int) -> None:
+    """Catches a limit that is off by one, where the loss alone would raise from inside PyTorch, if it reads labels."""
+    batch, logits = classified()
+    batch["labels"] = torch.tensor([0, logits.shape[-1] - 1 + off, 1, 1])
+    distiller = Distiller(ONE, {"a": bert(0)})
+    if off:
+        with pytest.raises(InputError, match="a label must be one of"):
+            distiller(logits, batch)
+    else:
+        distiller(logits, batch)
+
+
 def test_a_text_that_is_an_example_needs_labels_only_where_something_reads_them() -> None:
     batch, logits = classified()
     expected = Distiller(ONE, {"a": bert(0)})(logits, batch)
