@@ -146,3 +146,13 @@ def test_a_state_of_another_distiller_is_refused() -> None:
     with pytest.raises(InputError, match="a state must be of the rules that learn here; received 0"):
         Distiller(learns, {"a": bert(0), "b": bert(1)}).load_state_dict(two.state_dict())
     two.load_state_dict(two.state_dict())
+
+
+def test_an_evaluation_leaves_no_residuals_in_the_record() -> None:
+    """Catches a monitor of training that watches evaluation too."""
+    batch, logits = classified()
+    distiller = Distiller(ONE, {"a": bert(0)})
+    distiller(logits.detach(), batch)
+    assert distiller.record()["axioms"] == {}
+    distiller(logits, batch)
+    assert distiller.record()["axioms"]
