@@ -39,7 +39,7 @@ def observed(
         "document": document,
         "domain": domain,
         "task": domain,
-        "teachers": [f"t{k}" for k in range(num_teachers)],
+        "teacher_names": [f"t{k}" for k in range(num_teachers)],
         "domains": ("first", "second"),
         "tasks": ("one", "two"),
         "teacher_mask": teacher_mask,

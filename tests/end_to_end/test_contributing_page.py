@@ -129,8 +129,10 @@ def test_the_page_adds_a_wrapper_in_two_files(tmp_path: Path) -> None:
 
     # Constants that say too much are found by the search, and the certificate from before is refused.
     code = (copy / file).read_text(encoding="utf-8")
-    assert code.count("lower_log(part.gap / self.tau)") == 1
-    (copy / file).write_text(code.replace("part.gap / self.tau", "part.gap / self.tau / 2"), encoding="utf-8")
+    assert code.count("lower_log(part.log_ratio / self.tau)") == 1
+    (copy / file).write_text(
+        code.replace("part.log_ratio / self.tau", "part.log_ratio / self.tau / 2"), encoding="utf-8"
+    )
     found = trivium(copy, "certify", "recipe.yaml", "--seconds", "0.3", "--influence", "3.3")
     assert found.returncode == 1, found.stdout
     assert "constants.influence" in found.stdout

@@ -85,7 +85,7 @@ def test_its_report_shows_what_could_be_gained_and_what_guarantees_cost(demo: tu
     record = json.loads((out / "fit.json").read_text(encoding="utf-8"))
     assert record["scheme"] == recipes.load_recipe(out / "recipe.yaml").scheme.model_dump(mode="json")
     room = json.loads((out / "headroom.json").read_text(encoding="utf-8"))
-    assert all(bound["gap"] < 1e-6 for bound in room["bounds"].values())
+    assert all(bound["duality_gap"] < 1e-6 for bound in room["bounds"].values())
 
 
 def test_it_overwrites_nothing(demo: tuple[Path, Any, Any]) -> None:

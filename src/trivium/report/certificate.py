@@ -79,12 +79,14 @@ def _statement(axiom: str) -> str:
 def _constants(certificate: Mapping[str, Any]) -> list[str]:
     """Return the derived bounds that say something, in words. The last decimal is rounded to the safe side, but for
     what outward rounding of the bound itself added."""
-    known = certificate.get("constants") or {}
+    known = dict(certificate.get("constants") or {})
+    if isinstance(known.get("lipschitz"), Mapping):  # of schema 3: a constant a feature; before, their sum
+        known["lipschitz"] = known.get("total_lipschitz")
     worded = {
         "influence": "influence at most {} nats",
         "floor": "every weight at least {}",
         "cap": "at most {}",
-        "lipschitz": "regularity constant {} in the sup metric over all features",
+        "lipschitz": "Lipschitz constant {} in the sup metric over all features",
     }
     shown = []
     for name, words in worded.items():

@@ -87,7 +87,7 @@ def headroom_table(data: Mapping[str, Any], unit: str) -> Table:
     table.add_column("gap", justify="right", no_wrap=True)
     for name, bound in data["bounds"].items():
         row = [nats(data["by_domain"][name][domain]) for domain in domains]
-        table.add_row(name, nats(bound["gain"]["mean"]), *row, within(bound["gain"]), f"{bound['gap']:.0e}")
+        table.add_row(name, nats(bound["gain"]["mean"]), *row, within(bound["gain"]), f"{duality_gap(bound):.0e}")
     table.add_section()
     for name, found in data["rules"].items():
         row = [nats(found.get(domain, found["all"])["mean"]) for domain in domains]
@@ -116,6 +116,11 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
     step = (high - low) / (len(_BARS) - 1) or 1.0
     return "".join(_BARS[round((value - low) / step)] for value in values)
+
+
+def duality_gap(bound: Mapping[str, Any]) -> float:
+    """Return how far a bound's weights may be from the best, nats; files of an earlier release call it ``gap``."""
+    return float(bound["duality_gap"] if "duality_gap" in bound else bound["gap"])
 
 
 def nats(value: float) -> str:

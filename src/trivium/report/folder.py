@@ -48,7 +48,11 @@ class RunFolder:
     @property
     def teacher_names(self) -> list[str]:
         """Names in one order for the whole page, so that a teacher keeps its colour."""
-        declared = (self.sample or {}).get("teachers") or ((self.certificate or {}).get("question") or {}).get("names")
+        certificate = self.certificate or {}
+        asked = (
+            certificate.get("specification") or certificate.get("question") or {}
+        )  # a file of schema 2 has the other
+        declared = (self.sample or {}).get("teachers") or asked.get("names")
         names = [str(name) for name in declared or []]
         if self.main is not None:
             for scale in keys_of(self.main.steps, "share"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trivium.report.fitting import nats, within
+from trivium.report.fitting import duality_gap, nats, within
 from trivium.report.folder import RunFolder
 from trivium.report.section import Chart, PageSection, line
 
@@ -29,7 +29,7 @@ def headroom(folder: RunFolder) -> PageSection | None:
         + [nats(gains.get(domain, gains["all"])["mean"]) for domain in domains]
         for name, gains in found["rules"].items()
     ]
-    gap = max(bound["gap"] for bound in found["bounds"].values())
+    gap = max(duality_gap(bound) for bound in found["bounds"].values())
     data = {
         "advice": found["advice"],
         "columns": ["weights", "all", "95 % interval", *domains],

@@ -104,4 +104,4 @@ def test_headroom_stands_beside_the_recipes_rules(world: World, fitted: tuple[Pa
         assert part in found.output
     data = json.loads((tmp_path / "room" / "headroom.json").read_text(encoding="utf-8"))
     assert data["split"] == "test"
-    assert all(bound["gap"] < 1e-6 for bound in data["bounds"].values())
+    assert all(bound["duality_gap"] < 1e-6 for bound in data["bounds"].values())

@@ -122,9 +122,15 @@ def certificate() -> dict[str, Any]:
     return {
         "formula": DESCRIPTION.splitlines()[-1],
         "description": DESCRIPTION,
-        "specification": {"teachers": 3, "names": TEACHERS},
-        "constants": {"influence": 6.0, "floor": 0.02, "cap": 0.96, "lipschitz": "Infinity"},
-        "findings": [
+        "specification": {"num_teachers": 3, "names": TEACHERS},
+        "constants": {
+            "influence": 6.0,
+            "floor": 0.02,
+            "cap": 0.96,
+            "lipschitz": {"entropy": "Infinity"},
+            "total_lipschitz": "Infinity",
+        },
+        "results": [
             result("W-F", "NOT FALSIFIED", 0.0, search="512 rows, 40 batches, two calls each", where="16 rows"),
             result("W-N", "PROVED", 6e-8, tolerance=1e-6, derivation=["log-softmax normalizes", *steps[3:]]),
             result("W-P", "PROVED", -0.02, derivation=steps),

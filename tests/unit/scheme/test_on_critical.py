@@ -56,7 +56,7 @@ def test_its_constants_hold_and_the_jump_is_counted() -> None:
         ).any()
     )
     lead = w.unsqueeze(-1) - w.unsqueeze(-2)
-    assert bool((lead >= constants.gap - 1e-9).all())
+    assert bool((lead >= constants.log_ratio - 1e-9).all())
 
 
 def test_w_s_is_proved_on_critical_inputs_alone() -> None:

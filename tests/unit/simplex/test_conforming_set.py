@@ -46,19 +46,19 @@ def test_one_teacher_has_weight_one() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"teachers": 0},
+        {"num_teachers": 0},
         {"floor": -0.1},
         {"floor": math.nan},
         {"cap": 1.1},
-        {"margin": 1.0},
+        {"order_margin": 1.0},
         {"order_margin": -1.0, "order": CHAIN},
-        {"margin": math.inf, "order": CHAIN},
-        {"teachers": 2, "order": CHAIN},
+        {"order_margin": math.inf, "order": CHAIN},
+        {"num_teachers": 2, "order": CHAIN},
     ],
 )
 def test_values_out_of_range(arguments: dict[str, object]) -> None:
     with pytest.raises(InputError) as caught:
-        ConformingSet(**{"teachers": 3, **arguments})  # type: ignore[arg-type]
+        ConformingSet(**{"num_teachers": 3, **arguments})  # type: ignore[arg-type]
     assert not isinstance(caught.value, InfeasibleError)
 
 
