@@ -40,8 +40,7 @@ class Operator(Typed, ABC):
 
     @abstractmethod
     def log_weights(self, features: Features) -> Tensor:
-        """Return log-weights [..., K] from features [..., K] (shared ones [..., 1], pairwise ones [..., K·K]); leading
-        axes broadcast."""
+        """Return log-weights [..., K] of features [..., K], [..., 1] or [..., K·K]; leading axes broadcast."""
 
     @abstractmethod
     def formula(self) -> str:

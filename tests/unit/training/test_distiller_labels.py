@@ -34,6 +34,19 @@ def test_labels_of_examples_in_a_column_are_those_in_a_row() -> None:
     assert distiller.count(column) == 4
 
 
+@pytest.mark.parametrize("off", [0, 1])
+def test_the_first_number_that_is_no_class_is_refused(off: int) -> None:
+    """Catches a limit that is off by one, where the loss alone would raise from inside PyTorch, if it reads labels."""
+    batch, logits = classified()
+    batch["labels"] = torch.tensor([0, logits.shape[-1] - 1 + off, 1, 1])
+    distiller = Distiller(ONE, {"a": bert(0)})
+    if off:
+        with pytest.raises(InputError, match="a label must be one of"):
+            distiller(logits, batch)
+    else:
+        distiller(logits, batch)
+
+
 def test_a_text_that_is_an_example_needs_labels_only_where_something_reads_them() -> None:
     batch, logits = classified()
     expected = Distiller(ONE, {"a": bert(0)})(logits, batch)
@@ -133,3 +146,13 @@ def test_a_state_of_another_distiller_is_refused() -> None:
     with pytest.raises(InputError, match="a state must be of the rules that learn here; received 0"):
         Distiller(learns, {"a": bert(0), "b": bert(1)}).load_state_dict(two.state_dict())
     two.load_state_dict(two.state_dict())
+
+
+def test_an_evaluation_leaves_no_residuals_in_the_record() -> None:
+    """Catches a monitor of training that watches evaluation too."""
+    batch, logits = classified()
+    distiller = Distiller(ONE, {"a": bert(0)})
+    distiller(logits.detach(), batch)
+    assert distiller.record()["axioms"] == {}
+    distiller(logits, batch)
+    assert distiller.record()["axioms"]
