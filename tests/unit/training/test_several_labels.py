@@ -45,7 +45,7 @@ class Tagged:
     domain: Tensor
     domains: tuple
 
-    tasks, columns, census, serving = ("tags",), {}, (), None
+    tasks, columns, census, teacher_mask = ("tags",), {}, (), None
     unit, nats_a_unit = "nats a tag", 1.0
 
     def __len__(self):
