@@ -132,7 +132,7 @@ def _compare(out: Enclosure, found: Tensor, good: Tensor) -> Iterator[str]:
         row = where[1] if len(low) > 1 else 0
         yield f"value {found[tuple(where)]:.9g} not in {low[row, where[2]]:.9g} … {high[row, where[2]]:.9g}"
     if out.total is not None and out.total.exact:
-        off = (found.sum(-1) - out.total.constant).abs() > (out.total.error + out.total.single) * 1.001 + 1e-13 * (
+        off = (found.sum(-1) - out.total.constant).abs() > (out.total.error + out.total.sum_error) * 1.001 + 1e-13 * (
             1 + found.abs().sum(-1)
         )
         if bool((off & good).any()):

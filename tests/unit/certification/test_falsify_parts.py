@@ -21,7 +21,7 @@ from trivium.certification.falsify.points import Points
 from trivium.certification.falsify.probe import Probe, one_line, quiet
 from trivium.certification.falsify.scan import lines, scan
 from trivium.certification.falsify.shrink import keeps, shrink
-from trivium.certification.falsify.sites import Sites, form, numbers
+from trivium.certification.falsify.sites import Sites, branch_form, numbers
 from trivium.certification.specification import Specification
 from trivium.weighting.base import UserRule, rule
 from trivium.weighting.program import Program
@@ -216,7 +216,7 @@ def test_form_is_what_is_computed_whatever_the_dtype() -> None:
         wide, narrow = (made(switch).program(3, dtype) for dtype in (F64, torch.float32))
         assert isinstance(wide, Program)
         assert isinstance(narrow, Program)
-        assert (form(wide) == form(narrow)) is not switch
+        assert (branch_form(wide) == branch_form(narrow)) is not switch
 
 
 @pytest.mark.parametrize(("values", "dtype"), [([2.0, 0.5], F64), ([0.3, 0.7], torch.float32)])

@@ -16,7 +16,7 @@ from trivium.certification.falsify.points import Points
 from trivium.certification.falsify.probe import Probe
 from trivium.certification.falsify.rounding import errors
 from trivium.certification.falsify.scan import lines, scan
-from trivium.certification.falsify.sites import Sites, form
+from trivium.certification.falsify.sites import Sites, branch_form
 from trivium.simplex.rounding import log_slack
 from trivium.weighting.base import UserRule
 from trivium.weighting.program import Program
@@ -146,13 +146,13 @@ def slopes(ground: Ground, pool: Tensor) -> None:
         climb_pairs(ground.see, pairs, points, ground.steps(16))
 
 
-def single(ground: Ground, narrow: Ground, pool: Tensor) -> None:
+def in_float32(ground: Ground, narrow: Ground, pool: Tensor) -> None:
     """float32: every pointwise axiom, and pairs. Where it computes something else than float64 does, all over again."""
     probe, dtype = ground.probe, narrow.dtype
     best = [c.point[None] for kept in ground.worst.best.values() for c in kept]
     ground.see(torch.cat([pool[: ground.count(6144)], pool[-ground.count(2048) :], *best]), dtype)
     ours, theirs = probe.program(dtype), probe.program(ground.dtype)
-    alike = isinstance(ours, Program) and isinstance(theirs, Program) and form(ours) == form(theirs)
+    alike = isinstance(ours, Program) and isinstance(theirs, Program) and branch_form(ours) == branch_form(theirs)
     if not alike:
         narrow_pool = follow(narrow, pool)
         for index, objective in enumerate(ground.worst.objectives):

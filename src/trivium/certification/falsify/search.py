@@ -131,7 +131,7 @@ class Falsification:
             self.dtypes.append(torch.float32)
             narrow = self.ground.narrowed(torch.float32, 0.5)
             self.pairs += narrow.pairs
-            passes.single(self.ground, narrow, self.pool)
+            passes.in_float32(self.ground, narrow, self.pool)
 
     def _half(self) -> None:
         if self.ground.probe.accepts(self.ground.box.center, torch.bfloat16):

@@ -134,7 +134,7 @@ def numbers(program: Program) -> list[float]:
     return [value for value in found if math.isfinite(value)][:_LEVELS]
 
 
-def form(program: Program) -> tuple[str, ...]:
+def branch_form(program: Program) -> tuple[str, ...]:
     """Return what a graph computes in real arithmetic: its operations with their numbers, without conversions
     of dtype."""
     steps = []

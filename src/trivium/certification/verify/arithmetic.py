@@ -73,7 +73,7 @@ def _sum(x: Enclosure, y: Enclosure, sign: int) -> Enclosure:
         made.relative = torch.maximum(relative_of(x), relative_of(y)) + 2 * unit(x.dtype)
     width = made.width
     if all(part.width == 1 or part.total is not None or part.constant for part in (x, y)):
-        forms = [part.form.scaled(_plain(width)) if part.width < width else part.form for part in (x, y)]
+        forms = [part.as_total.scaled(_plain(width)) if part.width < width else part.as_total for part in (x, y)]
         made.total = (forms[0] + forms[1].scaled(_plain(sign))).rounded(_over(rounding, width))
     for one, other in ((x, y), (y, x)):
         if one.extreme is not None and other.constant and other.width == 1 and (sign > 0 or one is x):
@@ -142,7 +142,7 @@ def negative(x: Enclosure) -> Enclosure:
     if x.total is not None:
         made.total = x.total.scaled(_plain(-1.0))
     elif x.width == 1:
-        made.total = x.form.scaled(_plain(-1.0))
+        made.total = x.as_total.scaled(_plain(-1.0))
     if x.modulo is not None:
         made.modulo = negative(x.modulo)
     return made
@@ -187,17 +187,17 @@ def _total_of_product(x: Enclosure, y: Enclosure, width: int, rounding: Tensor) 
     """Of entries times a number common to them."""
     more = _over(rounding, width)
     if y.constant and x.width == 1 < y.width:
-        made = x.form.scaled(y.form, float((magnitude(x.wide_box) * y.error.sum()).max()))
+        made = x.as_total.scaled(y.as_total, float((magnitude(x.wide_box) * y.error.sum()).max()))
         return made.rounded(more)
     if y.width != 1 or x.constant:
         return None
-    exact = x.total if x.width > 1 else x.form
-    if exact is not None and y.constant and y.form.exact:
+    exact = x.total if x.width > 1 else x.as_total
+    if exact is not None and y.constant and y.as_total.exact:
         moved = float((magnitude(x.wide_box).sum(-1) * y.error.sum()).max())
-        return exact.scaled(y.form, moved).rounded(more)
+        return exact.scaled(y.as_total, moved).rounded(more)
     if exact is not None and exact.exact:
-        # Σ x·y = (Σ x)·y, where the computed Σ x is off by exact.single.
-        return y.form.scaled(exact, exact.single * float(magnitude(y.wide_box).max())).rounded(more)
+        # Σ x·y = (Σ x)·y, where the computed Σ x is off by exact.sum_error.
+        return y.as_total.scaled(exact, exact.sum_error * float(magnitude(y.wide_box).max())).rounded(more)
     return None
 
 
@@ -258,7 +258,7 @@ def _quotient(x: Enclosure, y: Enclosure, shape: tuple[int, ...]) -> Enclosure:
         if x.modulo is not None:
             with aside():
                 made.modulo = _quotient(x.modulo, y, x.modulo.shape).rounded(rounding)
-        exact = x.total if x.width > 1 else x.form
+        exact = x.total if x.width > 1 else x.as_total
         if exact is not None and float(y.lo) == float(y.hi) != 0:
             moved = float((magnitude(wide).sum(-1) * (y.error / mignitude(y.wide_box)).sum()).max())
             made.total = exact.scaled(_plain(1 / float(y.lo)), moved).rounded(_over(rounding, made.width))

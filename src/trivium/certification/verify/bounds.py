@@ -198,7 +198,7 @@ class Enclosure:
         return self if self.modulo is None else self.modulo
 
     @property
-    def form(self) -> Total:
+    def as_total(self) -> Total:
         """Itself, a single number, as a :class:`Total`; or the sum of a constant."""
         if self.total is None and self.constant:
             self.total = Total.between(self.lo.flatten().tolist(), self.hi.flatten().tolist())
@@ -373,7 +373,7 @@ def select(x: Enclosure, places: Tensor, shape: Shape) -> Enclosure:
     if x.width == 1:
         made.repeated = x
         if places.numel() == 1:
-            made.total = x.form
+            made.total = x.as_total
     elif x.repeated is not None:
         made.repeated = x.repeated
     elif places.numel() == x.width and bool((places.sort().values == torch.arange(x.width)).all()):
@@ -410,5 +410,5 @@ def join(run: SubBoxes, parts: list[Enclosure]) -> Enclosure:
     made = Enclosure(run, (low, high), slopes, (sum(widths),), parts[0].dtype, error)
     made.nonnegative = all(part.nonnegative for part in parts)
     if all(part.width == 1 or part.total is not None or part.constant for part in parts):
-        made.total = functools.reduce(lambda one, other: one + other, [part.form for part in parts])
+        made.total = functools.reduce(lambda one, other: one + other, [part.as_total for part in parts])
     return made

@@ -196,10 +196,10 @@ def _steepest(scores: Enclosure) -> Tensor:
 
 def _sum(weights: Enclosure, run: SubBoxes, dtype: torch.dtype) -> Reach:
     n, slack = run.count, weight_slack(dtype, weights.width)
-    total = weights.form if weights.constant else weights.total
+    total = weights.as_total if weights.constant else weights.total
     if total is not None:
         off = torch.full((n,), total.distance(1.0, run.magnitudes), dtype=torch.float64)
-        error = torch.full((n,), total.single / slack, dtype=torch.float64)
+        error = torch.full((n,), total.sum_error / slack, dtype=torch.float64)
         return Reach(off, torch.zeros(n, dtype=torch.float64), None, error)
     low, high = (bound.expand(2 * n) for bound in iv.total(weights.value, -1))
     most, least = torch.maximum(high - 1, 1 - low), torch.maximum(low - 1, 1 - high).clamp(min=0.0)

@@ -110,7 +110,7 @@ def _together(call: Call, tensors: list[Any], step: Callable[[list[Tensor]], Ten
     return moved(call, join(call.run, parts), step(shaped))
 
 
-def choice(
+def pick_entries(
     x: Any, index: Enclosure, shape: tuple[int, ...], count: int, table: Tensor, dtype: torch.dtype
 ) -> Enclosure:
     """Entries of x at places that depend on features: hulls over all that may be picked.
@@ -228,7 +228,7 @@ def _index(call: Call, x: Any, indices: Any) -> Any:
     columns = numbers.movedim(axis, -1)  # [outer, inner, P]
     spread = columns.reshape(*outer, *([1] * len(index.shape)), *inner, count)
     table = spread.expand(*which, count).reshape(-1, count)
-    return choice(x, select(index, owner, (len(owner),)), tuple(which), count, table, call.dtype)
+    return pick_entries(x, select(index, owner, (len(owner),)), tuple(which), count, table, call.dtype)
 
 
 @entry(_ATEN.gather.default)
@@ -244,7 +244,7 @@ def _gather(call: Call, x: Any, dim: int, index: Any) -> Any:
     rows = numbers.movedim(axis, -1)
     cut = tuple(slice(0, size) for place, size in enumerate(picked.shape) if place != axis)
     table = rows[cut].unsqueeze(axis).expand(*picked.shape, count).reshape(-1, count)
-    return choice(x, picked, picked.shape, count, table, call.dtype)
+    return pick_entries(x, picked, picked.shape, count, table, call.dtype)
 
 
 @entry(_ATEN.scatter.src, _ATEN.scatter.value)

@@ -105,7 +105,7 @@ def softmax_of(scores: Enclosure, dtype: torch.dtype | None = None) -> Enclosure
     made.relative = torch.where(made.box[0] > least_normal(kind) * 2, logs, math.inf)
     made.error = torch.minimum(made.error, high * torch.expm1(logs) + vanishing(kind))
     made.scores, made.logarithm = (lambda: s), once(lambda: log_softmax_of(s))
-    made.total = Total(1.0, single=_of_shares(s.width, kind))
+    made.total = Total(1.0, sum_error=_of_shares(s.width, kind))
     made.nonnegative = True
     return made
 
@@ -140,7 +140,7 @@ def _exponential(logs: Enclosure, s: Enclosure) -> Enclosure:
     made = softmax_of(s)
     made.relative = logs.error + LIBRARY * unit(s.dtype) * (1 + 1e-6)
     made.error = made.box[1] * torch.expm1(made.relative) * (1 + 1e-6) + vanishing(s.dtype)
-    made.total = Total(1.0, single=float(torch.expm1(made.relative).max()) + s.width * vanishing(s.dtype))
+    made.total = Total(1.0, sum_error=float(torch.expm1(made.relative).max()) + s.width * vanishing(s.dtype))
     made.relative = torch.where(made.box[0] > least_normal(s.dtype) * 2, made.relative, math.inf)
     return made.reshaped(logs.shape)
 
@@ -191,7 +191,7 @@ def shares(x: Enclosure, total: Enclosure, quotient: Enclosure) -> Enclosure:
     u = unit(x.dtype)
     spread = magnitude(x.wide_box).sum(-1, keepdim=True) / mignitude(total.wide_box)
     spread = spread if not x.nonnegative else torch.ones_like(spread)
-    single = float((spread * (x.width + 8) * u * (1 + 1e-6)).max()) + x.width * vanishing(x.dtype)
+    sum_error = float((spread * (x.width + 8) * u * (1 + 1e-6)).max()) + x.width * vanishing(x.dtype)
     positive = (x.lo > 0).all(dim=-1, keepdim=True)
     if bool(positive.all()):
         exact = softmax_of(scores_of(x), x.dtype)
@@ -220,7 +220,7 @@ def shares(x: Enclosure, total: Enclosure, quotient: Enclosure) -> Enclosure:
     made.relative = torch.where(made.box[0] > 2 * least_normal(x.dtype), made.relative, math.inf)
     tighter = made.box[1] * torch.expm1(made.relative) + vanishing(x.dtype)
     made.error = torch.where(made.relative.isfinite(), torch.minimum(made.error, tighter), made.error)
-    made.scores, made.total = once(lambda: scores_of(x)), Total(1.0, single=single)
+    made.scores, made.total = once(lambda: scores_of(x)), Total(1.0, sum_error=sum_error)
     if bool(positive.all()):
         made.logarithm = once(lambda: log_softmax_of(scores_of(x)))
     made.nonnegative = x.nonnegative

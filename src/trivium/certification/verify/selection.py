@@ -140,7 +140,7 @@ def choose(condition: Enclosure, x: Enclosure, y: Enclosure) -> Enclosure:
     made = Enclosure(x.run, (low, high), slopes, shape, x.dtype)
     made.error = error.expand(len(error), made.width)
     made.nonnegative = x.nonnegative and y.nonnegative
-    totals = [part.form if part.constant else part.total for part in (x, y)]
+    totals = [part.as_total if part.constant else part.total for part in (x, y)]
     if condition.width == 1 and x.width == y.width and all(part is not None and part.exact for part in totals):
         made.total = Total.either(*(part for part in totals if part is not None))
     return made

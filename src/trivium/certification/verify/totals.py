@@ -13,15 +13,15 @@ EPS = 2.0**-52
 class Total:
     """constant + Σ_i coefficients[i]·x_i, where x_i is a quantity of the program known by its number.
 
-    It holds of the real numbers, and of those that the graph computes up to ``single``. ``error`` bounds what rounding
-    in float64 did to the constant here; each coefficient may be off by ``errors[i]``.
+    It holds of the real numbers, and of those that the graph computes up to ``sum_error``. ``error`` bounds what
+    rounding in float64 did to the constant here; each coefficient may be off by ``errors[i]``.
     """
 
     constant: float
     coefficients: Mapping[int, float] = field(default_factory=dict)
     error: float = 0.0
     errors: Mapping[int, float] = field(default_factory=dict)
-    single: float = 0.0
+    sum_error: float = 0.0
 
     @classmethod
     def number_of(cls, values: list[float]) -> Total:
@@ -44,7 +44,7 @@ class Total:
     def either(cls, one: Total, other: Total) -> Total:
         """Return one of two plain numbers."""
         error = max(one.error, abs(one.constant - other.constant) * (1 + EPS) + other.error)
-        return cls(one.constant, error=error, single=max(one.single, other.single))
+        return cls(one.constant, error=error, sum_error=max(one.sum_error, other.sum_error))
 
     @property
     def exact(self) -> bool:
@@ -57,7 +57,7 @@ class Total:
         sums = {n: self.coefficients.get(n, 0.0) + other.coefficients.get(n, 0.0) for n in names}
         errors = {n: self.errors.get(n, 0.0) + other.errors.get(n, 0.0) + abs(sums[n]) * EPS for n in names}
         error = self.error + other.error + abs(total) * EPS
-        return Total(total, sums, error, errors, (self.single + other.single) * (1 + EPS))
+        return Total(total, sums, error, errors, (self.sum_error + other.sum_error) * (1 + EPS))
 
     def scaled(self, factor: Total, moved: float = 0.0) -> Total:
         """Times a plain number; ``moved`` is what that number's own rounding adds to the computed sum."""
@@ -69,12 +69,12 @@ class Total:
             n: self.errors[n] * (abs(c) + factor.error) + factor.error * abs(a) + abs(a * c) * EPS
             for n, a in self.coefficients.items()
         }
-        single = self.single * (abs(c) + factor.single) + moved
-        return Total(product, coefficients, error, errors, single * (1 + 4 * EPS))
+        sum_error = self.sum_error * (abs(c) + factor.sum_error) + moved
+        return Total(product, coefficients, error, errors, sum_error * (1 + 4 * EPS))
 
     def rounded(self, more: float) -> Total:
         """With another rounding of the computed sum."""
-        return replace(self, single=(self.single + more) * (1 + EPS))
+        return replace(self, sum_error=(self.sum_error + more) * (1 + EPS))
 
     def distance(self, target: float, magnitudes: Mapping[int, float]) -> float:
         """Return an upper bound of |self − target| for quantities of at most these magnitudes."""
