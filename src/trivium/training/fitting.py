@@ -21,7 +21,7 @@ from trivium.simplex.typed import typed
 from trivium.training.build import build_scheme
 from trivium.training.distiller import Distiller
 from trivium.training.observing import Observer, family_of, numbered, observe, others_of
-from trivium.training.recipe import Recipe, RuleSection, SchemeSection
+from trivium.training.recipe import Recipe, RuleSection, SchemeSection, present_keys
 from trivium.training.run import PreparedRun
 from trivium.weighting import FittedScores
 from trivium.weighting.features import NEEDS_LABEL, NEEDS_STUDENT, SCALES
@@ -115,7 +115,12 @@ def fit_record(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"missing": "The scheme has fitted scores, and no fit.json lies beside its recipe."}
-    if not isinstance(found, dict) or found.get("scheme") != recipe.scheme.model_dump(mode="json"):
+    told = found.get("scheme") if isinstance(found, dict) else None
+    if (
+        not isinstance(found, dict)
+        or not isinstance(told, dict)
+        or present_keys(told, "scheme") != recipe.scheme.model_dump(mode="json")
+    ):
         return {"missing": "The fit.json beside the recipe is of another scheme than the one that ran."}
     return found
 

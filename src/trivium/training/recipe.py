@@ -40,6 +40,15 @@ _ALWAYS = ("strength", "squash", "budget", "mix")
 FORMER: Mapping[str, Mapping[str, str]] = {"scheme": {"margin": "order_margin"}}
 
 
+def present_keys(written: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return a part of a recipe as a file of an earlier release has it, under the present keys.
+
+    >>> present_keys({"floor": 0.1, "margin": 0.5}, "scheme")
+    {'floor': 0.1, 'order_margin': 0.5}
+    """
+    return {FORMER[part].get(key, key): value for key, value in written.items()}
+
+
 class StudentSection(RecipePart):
     """The student: where it starts from, and its tokenizer."""
 

@@ -8,8 +8,10 @@ because a key of it was renamed.
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +30,8 @@ from trivium.simplex.order import Order
 from trivium.simplex.restriction import restrict, stand_ins
 from trivium.testing import checks
 from trivium.training.collect import Batch
-from trivium.training.recipe import SchemeSection, parse_recipe
+from trivium.training.fitting import fit_record
+from trivium.training.recipe import SchemeSection, load_recipe, parse_recipe
 
 ORDER = Order(((0,), (1,)))
 ZEROS = torch.zeros(1, 2)
@@ -154,3 +157,17 @@ def test_a_former_key_of_a_recipe_is_read_and_its_identity_stays() -> None:
     assert then == now
     assert then.scheme == SchemeSection(order="a > b", order_margin=0.5)
     assert then.digest() == now.digest() == DIGEST
+
+
+def test_a_fit_of_an_earlier_release_is_still_that_of_its_recipe(tmp_path: Path) -> None:
+    """A file that named the scheme's margin by its former key was once taken for that of another scheme."""
+    shipped = Path(tv.__file__).parent / "assets" / "first_light"
+    content = json.loads((shipped / "fit.json").read_text(encoding="utf-8"))
+    content["scheme"]["margin"] = content["scheme"].pop("order_margin")
+    (tmp_path / "fit.json").write_text(json.dumps(content), encoding="utf-8")
+    found = fit_record(load_recipe(shipped / "fitted.yaml"), tmp_path)
+    assert found is not None
+    assert "missing" not in found
+    content["scheme"]["margin"] = 0.5
+    (tmp_path / "fit.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "another scheme" in (fit_record(load_recipe(shipped / "fitted.yaml"), tmp_path) or {})["missing"]
