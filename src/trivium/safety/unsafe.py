@@ -29,7 +29,7 @@ class _Tokenizer(Protocol):
 
 
 class UnsafeSet(ABC):
-    """U ⊂ V at every position.
+    """The set U among the V tokens at every position.
 
     Attributes:
         entries: V, or fewer: entries from there on are never unsafe.

@@ -141,7 +141,7 @@ def compose(
 
     >>> from trivium.weighting.token.entropy import Entropy
     >>> print(compose(["a", "b"], token=[Entropy(budget=2.0)], floor=0.1))
-    teacher_names: 0 a, 1 b
+    teachers: 0 a, 1 b
       token: softmax(−1·entropy | β ≤ 2)
     w = project(softmax(−1·entropy | β ≤ 2) | 0.1 ≤ w ≤ 1)
     """
