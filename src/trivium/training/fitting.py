@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from trivium.errors import require
@@ -115,14 +116,18 @@ def fit_record(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"missing": "The scheme has fitted scores, and no fit.json lies beside its recipe."}
-    told = found.get("scheme") if isinstance(found, dict) else None
-    if (
-        not isinstance(found, dict)
-        or not isinstance(told, dict)
-        or present_keys(told, "scheme") != recipe.scheme.model_dump(mode="json")
-    ):
+    if not isinstance(found, dict) or _scheme_in(found) != recipe.scheme:
         return {"missing": "The fit.json beside the recipe is of another scheme than the one that ran."}
     return found
+
+
+def _scheme_in(found: Mapping[str, Any]) -> SchemeSection | None:
+    """The scheme that a fit.json is of; read, so that keys which came or were renamed since make no other of it."""
+    told = found.get("scheme")
+    try:
+        return SchemeSection.model_validate(present_keys(told, "scheme")) if isinstance(told, dict) else None
+    except ValidationError:
+        return None
 
 
 def section_of(recipe: Recipe, found: Fitted) -> SchemeSection:

@@ -160,7 +160,7 @@ def test_a_former_key_of_a_recipe_is_read_and_its_identity_stays() -> None:
 
 
 def test_a_fit_of_an_earlier_release_is_still_that_of_its_recipe(tmp_path: Path) -> None:
-    """A file that named the scheme's margin by its former key was once taken for that of another scheme."""
+    """A file that lacks a key of today, or has one under its former name, was once taken for that of another scheme."""
     shipped = Path(tv.__file__).parent / "assets" / "first_light"
     content = json.loads((shipped / "fit.json").read_text(encoding="utf-8"))
     content["scheme"]["margin"] = content["scheme"].pop("order_margin")
@@ -169,5 +169,8 @@ def test_a_fit_of_an_earlier_release_is_still_that_of_its_recipe(tmp_path: Path)
     assert found is not None
     assert "missing" not in found
     content["scheme"]["margin"] = 0.5
+    (tmp_path / "fit.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "another scheme" in (fit_record(load_recipe(shipped / "fitted.yaml"), tmp_path) or {})["missing"]
+    content["scheme"] = {"token": "none"}
     (tmp_path / "fit.json").write_text(json.dumps(content), encoding="utf-8")
     assert "another scheme" in (fit_record(load_recipe(shipped / "fitted.yaml"), tmp_path) or {})["missing"]
