@@ -359,7 +359,8 @@ def test_a_whole_study_is_summed_up_told_and_drawn(load: harness.Loader, shape: 
     assert arm["clean"]["shares"] == pytest.approx([1 / 3] * 3, abs=1e-4)
     assert "oracle" not in result["ranks"]["loss"]["all"]["arms"]
     assert [row["setting"] for row in result["claims"]] == ["tiny", "tiny"]
-    named = ["three scales, conforming", "three scales with labels, conforming", "nemo_rl, conforming"]
+    arms = ["fitted", "fitted with labels", "three scales", "three scales with labels", "nemo_rl"]
+    named = [f"{arm}, conforming" for arm in arms]
     assert sorted(result["claims"][0]["schemes"]) == sorted(named)
     for metric, what in (("loss", "nats"), ("error", "wrong")):
         for name, arm in result["settings"]["tiny"]["arms"].items():

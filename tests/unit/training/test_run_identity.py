@@ -379,11 +379,11 @@ def test_the_identity_of_a_run_says_the_same_in_another_process(points: Examples
     code = (
         "import sys, json; from pathlib import Path; from trivium.training.recipe import load_recipe\n"
         "from trivium.training.run import prepare; from trivium.training.identity import run_identity\n"
-        "from trivium.training.tasks.classifiers import build_learner\n"
+        "from trivium.training.tasks.classifiers import build_classifier_student\n"
         "folder = Path(sys.argv[1]); recipe = load_recipe(folder / 'recipe.yaml')\n"
         "shop = prepare(recipe, folder, folder / 'cache')\n"
         "from trivium.training.build import build_scheme\n"
-        "made, scheme = build_learner(recipe, folder), build_scheme(recipe, folder)\n"
+        "made, scheme = build_classifier_student(recipe, folder), build_scheme(recipe, folder)\n"
         "print(json.dumps(run_identity(recipe, folder, shop.teachers, shop.tables, made, scheme).parts))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(points.folder)], capture_output=True, text=True, check=True)

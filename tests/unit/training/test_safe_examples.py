@@ -32,7 +32,7 @@ def test_a_class_is_limited_where_some_teachers_serve(small: ExamplesWorld, tmp_
     recipe = small.recipe(safety=safety)
     shop = small.prepared_run(recipe)
     distill(recipe, shop, tmp_path / "run")
-    found = json.loads((tmp_path / "run" / "safety.json").read_text())
+    found = json.loads((tmp_path / "run" / "safety.json").read_text(encoding="utf-8"))
     assert found["forbidden"] == ["class 'large'"]
     assert found["before"]["note"].endswith("some teachers do not serve all tasks")
     after = found["after"]

@@ -42,7 +42,7 @@ def student_mass_after(world: World, folder: Path, safety: dict[str, Any] | None
         world, {"enforce": "none", "limit": 0.9, **(safety or {})}, train={"steps": steps, "learning_rate": 2e-2}
     )
     distill(recipe, world.prepared_run(recipe), folder)
-    found = json.loads((folder / "safety.json").read_text())
+    found = json.loads((folder / "safety.json").read_text(encoding="utf-8"))
     return float(found["after"]["student"]["estimate"])
 
 
@@ -56,7 +56,7 @@ def constrained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def test_a_run_leaves_what_was_declared_found_and_measured(constrained: tuple[Recipe, PreparedRun, Path]) -> None:
     folder = constrained[2]
-    found = json.loads((folder / "safety.json").read_text())
+    found = json.loads((folder / "safety.json").read_text(encoding="utf-8"))
     assert found["forbidden"] == ["string 'cat' as a whole word", "string 'dog' as a whole word"]
     documents = [AuditedDocument(**{**d, "teachers": tuple(d["teachers"])}) for d in found["documents"]]
     assert found["after"] == json.loads(json.dumps(audit(documents, 0.02, 0.95, ["sums", "tales"])))
@@ -88,8 +88,12 @@ def test_a_resumed_run_under_a_constraint_is_the_run_that_was_not_interrupted(
     distill(recipe, shop, resumed_folder, resume=True)
     first, second = weights_of(folder / "student"), weights_of(resumed_folder / "student")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert (folder / "safety.json").read_text() == (resumed_folder / "safety.json").read_text()
-    assert (folder / "metrics.jsonl").read_text() == (resumed_folder / "metrics.jsonl").read_text()
+    assert (folder / "safety.json").read_text(encoding="utf-8") == (resumed_folder / "safety.json").read_text(
+        encoding="utf-8"
+    )
+    assert (folder / "metrics.jsonl").read_text(encoding="utf-8") == (resumed_folder / "metrics.jsonl").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_constraint_gives_in_two_batches_what_it_gives_in_one(world: World, tmp_path: Path) -> None:
