@@ -31,6 +31,10 @@ from trivium.cli.ending import ended
 from trivium.cli.process import in_own_process
 import typer
 
+# A shell without job control starts what is in the background with these ignored, and a command respects that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 def leaves(code): raise typer.Exit(code)
 def forks():
     if os.fork() == 0:
